@@ -1,0 +1,18 @@
+"""The nouns: what goes in and what comes out, for every task."""
+
+from videre.structures.box3d import Box3D
+from videre.structures.camera import Camera
+from videre.structures.categories import Categories, palette
+from videre.structures.image_batch import ImageBatch, invert, warp_scene
+from videre.structures.instances import Instances
+from videre.structures.masks import Masks, Polygons
+from videre.structures.mesh import Mesh
+from videre.structures.preprocess import Preprocess
+from videre.structures.scene import VOID, Event, Relations, Scene, Situation
+from videre.structures.schema import Schema
+from videre.structures.skeleton import COCO_PERSON, Skeleton
+
+__all__ = [
+    "COCO_PERSON", "VOID", "Box3D", "Camera", "Categories", "Event", "ImageBatch", "Instances", "Masks", "Mesh",
+    "Polygons", "Preprocess", "Relations", "Scene", "Schema", "Situation", "Skeleton", "invert", "palette", "warp_scene",
+]  # fmt: skip

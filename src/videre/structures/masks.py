@@ -1,0 +1,305 @@
+"""Masks: N instance masks behind one type, kept as run lengths, polygons or cropped bitmaps.
+
+Run lengths are the exact form (COCO's, column by column), polygons are what annotators draw (parts and holes,
+continuous pixels), cropped bitmaps are what training samples from. Dense [N, H, W] arrays are made only when asked.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from videre.errors import DataError, ShapeError
+
+Size = tuple[int, int]
+
+
+@dataclasses.dataclass(frozen=True)
+class Polygons:
+    """The outline of one instance: parts are united, holes are cut out. Each is a float array [P, 2] of x, y."""
+
+    parts: tuple[np.ndarray, ...]
+    holes: tuple[np.ndarray, ...] = ()
+
+    def map(self, matrix: np.ndarray) -> Polygons:
+        """Every point through a 2x3 affine matrix."""
+        move = lambda p: p @ matrix[:, :2].T + matrix[:, 2]
+        return Polygons(tuple(map(move, self.parts)), tuple(map(move, self.holes)))
+
+
+class Masks:
+    """N masks of one picture of `size` (height, width).
+
+    Made by `from_rle`, `from_polygons`, `from_bitmaps`, `from_label_map`; read by `bitmaps`, `rle`, `packed`, `area`,
+    `boxes`. `form` says how they are kept; a conversion gives a new object.
+    """
+
+    def __init__(self, size: Size, form: Literal["rle", "polygons", "bitmaps"], data: Any) -> None:
+        self.size: Size = (int(size[0]), int(size[1]))
+        self.form = form
+        self._data = data
+
+    # making -----------------------------------------------------------------------------------------------------------
+
+    @classmethod
+    def from_rle(cls, items: Sequence[dict[str, Any]], size: Size) -> Masks:
+        """From COCO's dicts {"size": [h, w], "counts": list, str or bytes}.
+
+        Raises DataError when an entry has another size or its runs do not fill the picture.
+        """
+        from videre.ops.rle import rle_from_string
+
+        runs = []
+        for i, item in enumerate(items):
+            if tuple(item["size"]) != tuple(size):
+                raise DataError(f"mask {i}: run lengths of size {tuple(item['size'])}, the picture is {tuple(size)}")
+            counts = item["counts"]
+            if isinstance(counts, str | bytes):
+                counts = rle_from_string(counts.encode() if isinstance(counts, str) else counts)
+            run = torch.as_tensor(counts, dtype=torch.int64)
+            if int(run.sum()) != size[0] * size[1] or bool((run < 0).any()):
+                raise DataError(
+                    f"mask {i}: run lengths sum to {int(run.sum())}, the picture has {size[0] * size[1]} pixels"
+                )
+            runs.append(run)
+        return cls(size, "rle", _pack(runs))
+
+    @classmethod
+    def from_runs(cls, counts: Tensor, offsets: Tensor, size: Size) -> Masks:
+        """From flat run lengths: mask n is counts[offsets[n]:offsets[n + 1]]."""
+        return cls(size, "rle", (counts, offsets))
+
+    @classmethod
+    def from_polygons(cls, items: Iterable[Polygons | Sequence[np.ndarray]], size: Size) -> Masks:
+        """From one `Polygons` (or list of [P, 2] parts) per instance."""
+        polygons = []
+        for i, item in enumerate(items):
+            item = item if isinstance(item, Polygons) else Polygons(tuple(item))
+            clean = []
+            for ring in (*item.parts, *item.holes):
+                ring = np.asarray(ring, dtype=np.float64)
+                if ring.ndim != 2 or ring.shape[1] != 2 or len(ring) < 3 or not np.isfinite(ring).all():
+                    raise DataError(
+                        f"mask {i}: a polygon needs at least 3 finite points [P, 2], found shape {ring.shape}"
+                    )
+                clean.append(ring)
+            polygons.append(Polygons(tuple(clean[: len(item.parts)]), tuple(clean[len(item.parts) :])))
+        return cls(size, "polygons", polygons)
+
+    @classmethod
+    def from_bitmaps(cls, bitmaps: Tensor | np.ndarray) -> Masks:
+        """From a dense [N, H, W] array of bool or 0/1; only the window of each mask is kept."""
+        dense = torch.as_tensor(bitmaps)
+        if dense.ndim != 3:
+            raise ShapeError(f"bitmaps must be [N, H, W], found shape {tuple(dense.shape)}")
+        dense = (dense != 0).to(torch.uint8)
+        crops, windows = [], []
+        for bitmap in dense.numpy():
+            rows, columns = np.flatnonzero(bitmap.any(1)), np.flatnonzero(bitmap.any(0))
+            x1, y1, x2, y2 = (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1) if len(rows) else (0, 0, 0, 0)
+            crops.append(bitmap[y1:y2, x1:x2])
+            windows.append((x1, y1, x2, y2))
+        return cls.from_windows(crops, windows, (dense.shape[1], dense.shape[2]))
+
+    @classmethod
+    def from_windows(cls, crops: Sequence[np.ndarray], windows: Sequence[Sequence[int]], size: Size) -> Masks:
+        """From one uint8 0/1 crop per instance and its integer window x1, y1, x2, y2 inside the picture."""
+        pixels, offsets = _pack([torch.from_numpy(np.ascontiguousarray(c).reshape(-1)) for c in crops], torch.uint8)
+        corners = torch.as_tensor(np.asarray(windows, dtype=np.int64).reshape(-1, 4))
+        return cls(size, "bitmaps", (pixels, offsets, corners))
+
+    @classmethod
+    def from_label_map(cls, ids: np.ndarray, values: Sequence[int] | None = None) -> Masks:
+        """From an integer map [H, W] where each instance has its own value; `values` in the order wanted.
+
+        Without `values`: every value but 0, ascending.
+        """
+        found = np.unique(ids) if values is None else np.asarray(values)
+        found = found[found != 0] if values is None else found
+        dense_rank = np.full(int(ids.max(initial=0)) + 2, -1, np.int64)
+        dense_rank[found] = np.arange(len(found))
+        rank = dense_rank[ids]
+        rows, columns = np.nonzero(rank >= 0)
+        owner = rank[rows, columns]
+        windows = np.zeros((len(found), 4), np.int64)
+        if len(owner):
+            x1y1 = np.full((len(found), 2), np.iinfo(np.int64).max)
+            np.minimum.at(x1y1, owner, np.stack([columns, rows], 1))
+            np.maximum.at(windows[:, 2:], owner, np.stack([columns, rows], 1) + 1)
+            windows[:, :2] = np.where(windows[:, 2:] > 0, x1y1, 0)
+        crops = [(rank[y1:y2, x1:x2] == n).astype(np.uint8) for n, (x1, y1, x2, y2) in enumerate(windows)]
+        return cls.from_windows(crops, windows, ids.shape)
+
+    # reading ----------------------------------------------------------------------------------------------------------
+
+    def __len__(self) -> int:
+        return len(self._data) if self.form == "polygons" else len(self._data[1]) - 1
+
+    def __repr__(self) -> str:
+        return f"Masks({len(self)} as {self.form}, {self.size[0]}x{self.size[1]})"
+
+    def runs(self) -> tuple[Tensor, Tensor]:
+        """Flat run lengths (counts, offsets), COCO's order."""
+        from videre.ops.rasterise import rasterise_polygons
+        from videre.ops.rle import rle_encode
+
+        if self.form == "rle":
+            return self._data
+        if self.form == "polygons":
+            return _pack([rasterise_polygons(list(p.parts), self.size, p.holes) for p in self._data])
+        parts = [rle_encode(_place(crop, window, self.size)[None])[0] for crop, window in self._crops()]
+        return _pack(parts)
+
+    def rle(self) -> list[dict[str, Any]]:
+        """COCO's compressed dicts {"size": [h, w], "counts": str}: exact, ready for JSON."""
+        from videre.ops.rle import rle_to_string
+
+        counts, offsets = self.runs()
+        size = list(self.size)
+        return [
+            {"size": size, "counts": rle_to_string(counts[a:b]).decode()}
+            for a, b in zip(offsets[:-1].tolist(), offsets[1:].tolist())
+        ]
+
+    def polygons(self) -> list[Polygons]:
+        """Outlines; traced along pixel edges when the masks are not kept as polygons."""
+        from videre.ops.rasterise import trace_polygons
+
+        if self.form == "polygons":
+            return list(self._data)
+        outlines = []
+        for crop, window in self._crops():
+            parts, holes = trace_polygons(crop)
+            shift = np.asarray([window[0], window[1]], np.float64)
+            outlines.append(Polygons(tuple(p + shift for p in parts), tuple(h + shift for h in holes)))
+        return outlines
+
+    def bitmaps(self) -> Tensor:
+        """Dense uint8 [N, H, W] of 0/1."""
+        from videre.ops.rle import rle_decode
+
+        if self.form != "bitmaps":
+            counts, offsets = self.runs()
+            return rle_decode(counts, offsets, self.size)
+        dense = torch.zeros((len(self), *self.size), dtype=torch.uint8)
+        for n, (crop, (x1, y1, x2, y2)) in enumerate(self._crops()):
+            dense[n, y1:y2, x1:x2] = torch.from_numpy(crop)
+        return dense
+
+    def packed(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Cropped bitmaps for sampling: pixels uint8 [S], offsets [N + 1], windows [N, 4] (x1, y1, x2, y2)."""
+        return self.as_bitmaps()._data
+
+    def as_bitmaps(self) -> Masks:
+        """The same masks kept as cropped bitmaps."""
+        from videre.ops.rle import rle_boxes, rle_crop
+
+        if self.form == "bitmaps":
+            return self
+        counts, offsets = self.runs()
+        windows = rle_boxes(counts, offsets, self.size).to(torch.int64)
+        pixels, starts = rle_crop(counts, offsets, self.size, windows)
+        return Masks(self.size, "bitmaps", (pixels, starts, windows))
+
+    def as_rle(self) -> Masks:
+        """The same masks kept as run lengths."""
+        return self if self.form == "rle" else Masks(self.size, "rle", self.runs())
+
+    def area(self) -> Tensor:
+        """Pixels of each mask, int64 [N]."""
+        from videre.ops.rle import rle_area
+
+        if self.form == "bitmaps":
+            return torch.tensor([int(crop.sum()) for crop, _ in self._crops()], dtype=torch.int64)
+        return rle_area(*self.runs())
+
+    def boxes(self) -> Tensor:
+        """Tight boxes float32 [N, 4], xyxy half-open; an empty mask gives zeros."""
+        from videre.ops.rle import rle_boxes
+
+        if self.form == "bitmaps":
+            return self._data[2].to(torch.float32)
+        return rle_boxes(*self.runs(), self.size).to(torch.float32)
+
+    # changing ---------------------------------------------------------------------------------------------------------
+
+    def select(self, index: Tensor) -> Masks:
+        """The masks at `index` (int64), in that order. Call `Scene.select` to keep a scene consistent."""
+        order = index.tolist()
+        if self.form == "polygons":
+            return Masks(self.size, "polygons", [self._data[i] for i in order])
+        starts = self._data[1].tolist()
+        values, offsets = _pack([self._data[0][starts[i] : starts[i + 1]] for i in order], self._data[0].dtype)
+        rest = () if self.form == "rle" else (self._data[2][index],)
+        return Masks(self.size, self.form, (values, offsets, *rest))
+
+    @staticmethod
+    def cat(items: Sequence[Masks]) -> Masks:
+        """All masks of pictures of one size, in order; of mixed forms as run lengths."""
+        sizes = {m.size for m in items}
+        if len(sizes) != 1:
+            raise ShapeError(f"masks of different picture sizes cannot be joined: {sorted(sizes)}")
+        size, forms = items[0].size, {m.form for m in items}
+        if forms == {"polygons"}:
+            return Masks(size, "polygons", [p for m in items for p in m._data])
+        if forms == {"bitmaps"}:
+            return Masks(
+                size, "bitmaps", (*_join([m._data[:2] for m in items]), torch.cat([m._data[2] for m in items]))
+            )
+        return Masks(size, "rle", _join([m.runs() for m in items]))
+
+    def affine(self, matrix: np.ndarray, size: Size) -> Masks:
+        """The masks of the picture warped by a 2x3 matrix (continuous pixels) into a picture of `size`.
+
+        Polygons stay polygons (exact); the others are resampled, nearest pixel, inside their moved windows.
+        """
+        import cv2
+
+        if self.form == "polygons":
+            return Masks(size, "polygons", [p.map(matrix) for p in self._data])
+        crops, windows = [], []
+        for crop, (x1, y1, x2, y2) in self.as_bitmaps()._crops():
+            corners = np.array([(x1, y1), (x2, y1), (x1, y2), (x2, y2)], float) @ matrix[:, :2].T + matrix[:, 2]
+            low = np.clip(np.floor(corners.min(0)), 0, size[::-1]).astype(int)
+            high = np.clip(np.ceil(corners.max(0)), 0, size[::-1]).astype(int)
+            if crop.size == 0 or (high <= low).any():
+                crops.append(np.zeros((0, 0), np.uint8))
+                windows.append((0, 0, 0, 0))
+                continue
+            # index coordinates of warpAffine: pixel i is centred at i + 0.5 of the continuous frame
+            inner = np.asarray(matrix, float).copy()
+            inner[:, 2] += inner[:, :2] @ (np.array([x1, y1]) + 0.5) - low - 0.5
+            shape = (int(high[0] - low[0]), int(high[1] - low[1]))
+            crops.append(cv2.warpAffine(crop, inner, shape, flags=cv2.INTER_NEAREST))
+            windows.append((*low, *high))
+        return Masks.from_windows(crops, windows, size)
+
+    def _crops(self) -> Iterable[tuple[np.ndarray, list[int]]]:
+        pixels, offsets, windows = self.as_bitmaps()._data
+        flat, starts = pixels.numpy(), offsets.tolist()
+        for n, (x1, y1, x2, y2) in enumerate(windows.tolist()):
+            yield flat[starts[n] : starts[n + 1]].reshape(y2 - y1, x2 - x1), [x1, y1, x2, y2]
+
+
+def _pack(rows: Sequence[Tensor], dtype: torch.dtype = torch.int64) -> tuple[Tensor, Tensor]:
+    offsets = torch.zeros(len(rows) + 1, dtype=torch.int64)
+    if rows:
+        offsets[1:] = torch.tensor([len(r) for r in rows]).cumsum(0)
+    return (torch.cat([r.to(dtype) for r in rows]) if rows else torch.zeros(0, dtype=dtype)), offsets
+
+
+def _join(items: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    sizes = torch.cat([offsets.diff() for _, offsets in items])
+    return torch.cat([values for values, _ in items]), torch.cat([torch.zeros(1, dtype=torch.int64), sizes.cumsum(0)])
+
+
+def _place(crop: np.ndarray, window: Sequence[int], size: Size) -> Tensor:
+    whole = torch.zeros(size, dtype=torch.uint8)
+    x1, y1, x2, y2 = window
+    whole[y1:y2, x1:x2] = torch.from_numpy(crop)
+    return whole

@@ -1,0 +1,82 @@
+"""Preprocess: how a picture becomes the net's input. A value stored with the weights.
+
+It alone decides the padded size of a picture, from that picture's size only, so that no neighbour in a batch can
+change a result.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+from videre.errors import ConfigError
+
+Size = tuple[int, int]
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@dataclasses.dataclass(frozen=True)
+class Preprocess:
+    """Resize, normalise, pad.
+
+    Args:
+        short_side, long_side: the short side becomes `short_side` unless the long side would pass `long_side`
+            (torchvision's rule: sides are floored). Both None: the size stays.
+        size: (height, width): stretch to exactly this instead.
+        divisor: both sides are padded with zeros (the mean colour), right and bottom, to multiples of this.
+        channels: of the input, "rgb" (or "bgr", "grey").
+        mean, std: per channel, of pictures scaled to [0, 1].
+        antialias: average over the pixels that fall into one when shrinking (area); otherwise plain bilinear.
+    """
+
+    short_side: int | None = 800
+    long_side: int | None = 1333
+    size: Size | None = None
+    divisor: int = 32
+    channels: str = "rgb"
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    std: tuple[float, ...] = IMAGENET_STD
+    antialias: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("mean", "std"):
+            object.__setattr__(self, name, tuple(float(x) for x in getattr(self, name)))
+        if self.size is not None:
+            object.__setattr__(self, "size", (int(self.size[0]), int(self.size[1])))
+        if len(self.mean) != len(self.std) or min(self.std, default=0.0) <= 0:
+            raise ConfigError(
+                f"preprocess: mean {self.mean} and std {self.std} must be as long as there are channels, std > 0"
+            )
+        if self.channels not in ("rgb", "bgr", "grey", "any"):
+            raise ConfigError(f"preprocess: channels must be rgb, bgr, grey or any, found {self.channels!r}")
+        if self.divisor < 1:
+            raise ConfigError(f"preprocess: divisor must be at least 1, found {self.divisor}")
+
+    def resized(self, size: Size) -> Size:
+        """The size that a picture of `size` (height, width) is resized to."""
+        if self.size is not None:
+            return self.size
+        if self.short_side is None:
+            return size
+        scale = self.short_side / min(size)
+        if self.long_side is not None:
+            scale = min(scale, self.long_side / max(size))
+        # the nudge undoes the rounding of the quotient: 480 * (800 / 480) must be 800
+        return tuple(max(1, math.floor(n * scale + 1e-6)) for n in size)  # type: ignore[return-value]
+
+    def padded(self, size: Size) -> Size:
+        """The size of the net's input for a picture of `size`."""
+        return tuple(math.ceil(n / self.divisor) * self.divisor for n in self.resized(size))  # type: ignore[return-value]
+
+    def replace(self, **changes: Any) -> Preprocess:
+        return dataclasses.replace(self, **changes)
+
+    def to_json(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Preprocess:
+        return cls(**{**data, "size": tuple(data["size"]) if data.get("size") else None})

@@ -1,0 +1,55 @@
+"""Schema: what every label of a data set or checkpoint means. It travels with both."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from videre.structures.categories import Categories
+from videre.structures.skeleton import Skeleton
+
+CATEGORY_FIELDS = ("things", "pixels", "pictures", "predicates", "attributes", "verbs", "roles", "words")
+
+
+@dataclasses.dataclass(frozen=True)
+class Schema:
+    """Named `Categories`, the `Skeleton`, and the tokenizer; absent is None.
+
+    Args:
+        things: classes of instances (`Instances.labels`).
+        pixels: classes of `Scene.segmentation`.
+        pictures: classes of `Scene.labels`.
+        predicates: classes of relations. attributes: columns of `Instances.attributes`.
+        verbs, roles: of situations. words: vocabulary of captions.
+        skeleton: the keypoints of `Instances.keypoints`.
+        tokenizer: name or description of how sentences become words.
+    """
+
+    things: Categories | None = None
+    pixels: Categories | None = None
+    pictures: Categories | None = None
+    predicates: Categories | None = None
+    attributes: Categories | None = None
+    verbs: Categories | None = None
+    roles: Categories | None = None
+    words: Categories | None = None
+    skeleton: Skeleton | None = None
+    tokenizer: str | None = None
+
+    def replace(self, **changes: Any) -> Schema:
+        return dataclasses.replace(self, **changes)
+
+    def to_json(self) -> dict[str, Any]:
+        data: dict[str, Any] = {name: c.to_json() for name in CATEGORY_FIELDS if (c := getattr(self, name)) is not None}
+        if self.skeleton is not None:
+            data["skeleton"] = self.skeleton.to_json()
+        if self.tokenizer is not None:
+            data["tokenizer"] = self.tokenizer
+        return data
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Schema:
+        fields: dict[str, Any] = {name: Categories.from_json(data[name]) for name in CATEGORY_FIELDS if name in data}
+        if "skeleton" in data:
+            fields["skeleton"] = Skeleton.from_json(data["skeleton"])
+        return cls(**fields, tokenizer=data.get("tokenizer"))
