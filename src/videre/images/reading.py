@@ -1,0 +1,350 @@
+"""Pictures from files, arrays and folders: one reader for training, evaluation and prediction.
+
+A `picture` is an array [H, W, C], uint8 or uint16 as stored, C = 1 (grey) or 3 (RGB), more for scientific TIFF. It is
+always upright (EXIF orientation applied) and always RGB. Transparency is composited on white. Colour profiles are not
+applied.
+"""
+
+from __future__ import annotations
+
+import functools
+import glob
+import io
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from videre.errors import DataError, ShapeError
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp", ".gif", ".ppm", ".pgm")
+"""What counts as a picture when a folder is looked through."""
+
+Order = Literal["rgb", "bgr", "rgba", "bgra"]
+
+# Reading ----------------------------------------------------------------------------------------------------------------
+
+
+def read_picture(path: str | Path) -> np.ndarray:
+    """Read one picture file: JPEG, PNG, TIFF, WebP, BMP and what else Pillow knows.
+
+    Returns:
+        uint8 or uint16 [H, W, C], RGB, upright; C = 1 for grey files. Pages or bands of a TIFF become channels.
+
+    Raises:
+        DataError: the file is missing, not a picture, damaged, or of a kind that does not fit 8 or 16 bit.
+    """
+    data = _bytes(path)
+    try:
+        with Image.open(io.BytesIO(data)) as header:
+            return np.ascontiguousarray(_decode(data, header))
+    except UnidentifiedImageError:
+        if data[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):  # kinds of TIFF that Pillow does not know
+            return _guarded(path, lambda: np.ascontiguousarray(_decode_tiff(data)))
+        kind = "the file is empty" if not data else f"it begins with {data[:8]!r}"
+        raise DataError(f"{path}: not a picture ({kind}); known are {', '.join(SUFFIXES)}") from None
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
+    except Exception as error:  # decoders raise whatever they like on damaged bytes
+        raise DataError(f"{path}: the picture is damaged ({error})") from error
+
+
+def read_ids(path: str | Path) -> np.ndarray:
+    """Read a picture whose values are ids (instances, classes), not colours: palette indices stay indices.
+
+    Returns:
+        integer [H, W]. Raises DataError when the file has colours.
+    """
+    data = _bytes(path)
+    try:
+        with Image.open(io.BytesIO(data)) as header:
+            if header.format == "PNG" and header.mode not in ("P", "RGB", "RGBA"):
+                ids = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+            else:
+                ids = np.asarray(header)
+    except Exception as error:
+        raise DataError(f"{path}: no map of ids could be read ({error})") from error
+    if ids is None or ids.ndim != 2 or ids.dtype.kind not in "ui":
+        found = "nothing" if ids is None else f"{ids.dtype} {ids.shape}"
+        raise DataError(f"{path}: a map of ids has one integer per pixel, found {found}")
+    return ids
+
+
+def picture_size(path: str | Path) -> tuple[int, int]:
+    """Height and width of the upright picture, from the header alone."""
+    try:
+        with Image.open(path) as header:
+            width, height = header.size
+            turned = header.format != "TIFF" and _orientation(header, path) >= 5  # Pillow turns TIFF itself
+    except FileNotFoundError:
+        raise DataError(f"{path}: there is no such file") from None
+    except Exception:
+        return read_picture(path).shape[:2]  # rare kinds; raises the message that fits
+    return (width, height) if turned else (height, width)
+
+
+def as_picture(value: Any, order: Order = "rgb") -> np.ndarray:
+    """A picture from what people hold in their hands.
+
+    Args:
+        value: array [H, W] or [H, W, C], uint8, uint16, bool, or float in [0, 1] (kept as uint16); tensor [C, H, W] or
+            [H, W] of the same kinds; Pillow image; path.
+        order: what the last axis of an array is (the first of a tensor); with "rgba" and "bgra" the picture is
+            composited on white.
+
+    Raises:
+        ShapeError: another shape, type or range.
+    """
+    if isinstance(value, str | Path):
+        return read_picture(value)
+    if isinstance(value, Image.Image):
+        return _from_pillow(_upright_pillow(value))
+    if hasattr(value, "detach"):  # a torch tensor, without importing torch for it
+        value = value.detach().cpu().numpy()
+        value = np.moveaxis(value, 0, -1) if value.ndim == 3 else value
+    elif isinstance(value, np.ndarray) and value.ndim == 3 and value.shape[0] in (1, 3) and value.shape[2] > 16:
+        raise ShapeError(f"array {value.shape} looks like [C, H, W]; pictures are [H, W, C] (tensors are [C, H, W])")
+    picture = np.asarray(value)
+    picture = picture[:, :, None] if picture.ndim == 2 else picture
+    if picture.ndim != 3 or 0 in picture.shape:
+        raise ShapeError(f"a picture is [H, W] or [H, W, C] with at least one pixel, found shape {picture.shape}")
+    if order not in ("rgb", "bgr", "rgba", "bgra"):
+        raise ShapeError(f"order must be rgb, bgr, rgba or bgra, found {order!r}")
+    if picture.shape[2] > 1 and order != "rgb":
+        if picture.shape[2] != len(order):
+            raise ShapeError(f"order {order!r} needs {len(order)} channels, the array has shape {picture.shape}")
+        picture = picture[:, :, [order.index(c) for c in "rgba"[: len(order)]]]
+    picture = _as_integers(picture)
+    return np.ascontiguousarray(_on_white(picture) if order in ("rgba", "bgra") and picture.shape[2] == 4 else picture)
+
+
+def pictures_in(
+    source: Any, recursive: bool = True, order: Order = "rgb"
+) -> Iterator[tuple[str, Callable[[], np.ndarray]]]:
+    """Every picture of a source, as (name, function that reads it), in sorted order.
+
+    Args:
+        source: a file, a folder, a glob pattern ("shots/*.png"), an array, tensor or Pillow image, an array of
+            pictures [B, H, W, C], or a list of any of these.
+        recursive: look through sub-folders too. order: as in `as_picture`, for arrays.
+
+    Raises:
+        DataError: nothing is there, or a folder holds no picture.
+    """
+    if isinstance(source, str | Path):
+        for path in picture_paths(source, recursive):
+            yield str(path), functools.partial(read_picture, path)
+    elif isinstance(source, Image.Image) or (hasattr(source, "shape") and len(source.shape) < 4):
+        yield "picture 0", functools.partial(as_picture, source, order)
+    elif isinstance(source, Iterable):
+        for number, item in enumerate(source):
+            for name, read in pictures_in(item, recursive, order):
+                yield (f"picture {number}" if name == "picture 0" else name), read
+    else:
+        raise DataError(f"pictures come from a path, glob, array, tensor, Pillow image or a list of these; "
+                        f"found {type(source).__name__}")  # fmt: skip
+
+
+def picture_paths(source: str | Path, recursive: bool = True) -> list[Path]:
+    """The picture files that a file, folder or glob pattern names, sorted. Raises DataError when there are none."""
+    path = Path(source)
+    if path.is_file():
+        return [path]
+    if path.is_dir():
+        found = path.rglob("*") if recursive else path.iterdir()
+        paths = sorted(p for p in found if p.suffix.lower() in SUFFIXES and p.is_file() and p.name[0] != ".")
+        if not paths:
+            raise DataError(f"{path}: the folder holds no pictures ({', '.join(SUFFIXES)})")
+        return paths
+    if glob.has_magic(str(source)):
+        paths = sorted(p for p in map(Path, glob.glob(str(source), recursive=True)) if p.is_file())
+        if not paths:
+            raise DataError(f"{source}: no file matches")
+        return paths
+    raise DataError(f"{source}: there is no such file or folder")
+
+
+# Writing ----------------------------------------------------------------------------------------------------------------
+
+
+def write_picture(path: str | Path, picture: np.ndarray, quality: int = 95) -> None:
+    """Write a picture; the suffix decides the format. Folders are made.
+
+    Args:
+        picture: uint8 or uint16 [H, W, C] RGB or grey, or anything that `as_picture` takes.
+        quality: of JPEG and WebP, 1..100.
+
+    Raises:
+        DataError: the format cannot hold the picture (16 bit or many channels), or the file cannot be written.
+    """
+    path, picture = Path(path), as_picture(picture)
+    kind, channels, bits = path.suffix.lower(), picture.shape[2], picture.dtype.itemsize * 8
+    if kind in (".tif", ".tiff"):
+        deep, wide = True, True
+    else:
+        deep, wide = kind == ".png", False
+    if (bits == 16 and not deep) or (channels not in (1, 3) and not wide):
+        raise DataError(f"{path}: {kind or 'this format'} cannot hold {channels} channels of {bits} bit; "
+                        f"{'.png or .tif' if channels in (1, 3) else '.tif'} can")  # fmt: skip
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if wide:
+        import tifffile
+
+        plain = picture[:, :, 0] if channels == 1 else picture
+        tifffile.imwrite(path, plain, photometric="rgb" if channels == 3 else "minisblack", compression="zlib",
+                         planarconfig="contig" if channels > 1 else None)  # fmt: skip
+        return
+    flags = {".jpg": cv2.IMWRITE_JPEG_QUALITY, ".jpeg": cv2.IMWRITE_JPEG_QUALITY, ".webp": cv2.IMWRITE_WEBP_QUALITY}
+    options = [flags[kind], quality] if kind in flags else []
+    try:
+        done, data = cv2.imencode(kind, picture[:, :, ::-1] if channels == 3 else picture, options)
+    except cv2.error as error:
+        raise DataError(f"{path}: pictures are not written as {kind or 'files without suffix'} ({error.err})") from None
+    if not done:
+        raise DataError(f"{path}: the picture could not be encoded")
+    path.write_bytes(data.tobytes())  # not cv2.imwrite: it loses paths with other letters on Windows
+
+
+# Decoding ---------------------------------------------------------------------------------------------------------------
+
+
+def _bytes(path: str | Path) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except FileNotFoundError:
+        raise DataError(f"{path}: there is no such file") from None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def _guarded(path: str | Path, decode: Callable[[], np.ndarray]) -> np.ndarray:
+    try:
+        return decode()
+    except Exception as error:
+        raise DataError(f"{path}: the picture could not be decoded ({error})") from error
+
+
+def _decode(data: bytes, header: Any) -> np.ndarray:
+    """The fastest decoder that is right for this kind; OpenCV for plain JPEG and PNG, Pillow for the rest."""
+    if header.format == "TIFF":
+        modes = ("1", "L", "P", "RGB", "RGBA", "CMYK", "LA")
+        shallow = max(header.tag_v2.get(258, (1,))) <= 8  # bits per sample: Pillow calls 16 bit RGB "RGB" too
+        plain = shallow and header.mode in modes and getattr(header, "n_frames", 1) == 1
+        return _from_pillow(header) if plain else _decode_tiff(data)
+    orientation = _orientation(header, data)
+    # OpenCV fills the rest of a truncated JPEG with grey and says nothing; Pillow raises
+    whole = header.format == "JPEG" and b"\xff\xd9" in data[-1024:] and header.mode in ("L", "RGB")
+    straight = header.format == "PNG" and header.mode != "P" and "transparency" not in header.info and _png_ends(data)
+    if not (whole or straight):
+        return _turn(_from_pillow(header), orientation)
+    flag = cv2.IMREAD_UNCHANGED
+    if whole:
+        flag = (cv2.IMREAD_GRAYSCALE if header.mode == "L" else cv2.IMREAD_COLOR) | cv2.IMREAD_IGNORE_ORIENTATION
+    picture = cv2.imdecode(np.frombuffer(data, np.uint8), flag)
+    if picture is None:
+        return _turn(_from_pillow(header), orientation)  # raises what is wrong
+    if picture.ndim == 3:
+        picture = cv2.cvtColor(picture, cv2.COLOR_BGR2RGB if picture.shape[2] == 3 else cv2.COLOR_BGRA2RGBA)
+    return _turn(_on_white(picture) if picture.ndim == 3 and picture.shape[2] == 4 else picture, orientation)
+
+
+def _png_ends(data: bytes) -> bool:
+    return b"IEND" in data[-64:]
+
+
+def _decode_tiff(data: bytes) -> np.ndarray:
+    """16 bit, several pages or planes: pages and bands become channels."""
+    import tifffile
+
+    with tifffile.TiffFile(io.BytesIO(data)) as file:
+        series, page = file.series[0], file.pages.first
+        try:
+            picture, axes = series.asarray(), series.axes
+        except (ValueError, ImportError):  # a compression for which tifffile wants another package
+            done, pages = cv2.imdecodemulti(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+            if not done or len(pages) == 0:
+                raise
+            picture = pages[0] if len(pages) == 1 else np.stack(pages)
+            if len(pages) == 1 and picture.ndim == 3 and picture.shape[2] >= 3:  # BGR, as OpenCV has it
+                picture = picture[..., [2, 1, 0, *range(3, picture.shape[2])]]
+            axes = {2: "YX", 3: "YXS" if len(pages) == 1 else "QYX"}.get(picture.ndim, "")
+        orientation = int(page.tags["Orientation"].value) if "Orientation" in page.tags else 1
+        inverted, alpha = page.photometric == 0, bool(page.extrasamples) and page.photometric == 2
+    if axes.count("Y") != 1 or axes.count("X") != 1:
+        raise DataError(f"TIFF with axes {axes!r}: no single picture of rows and columns")
+    rest = [i for i, axis in enumerate(axes) if axis not in "YX"]
+    picture = picture.transpose([axes.index("Y"), axes.index("X"), *rest])
+    picture = _as_integers(picture.reshape(*picture.shape[:2], -1))
+    picture = np.iinfo(picture.dtype).max - picture if inverted else picture
+    return _turn(_on_white(picture) if alpha and picture.shape[2] == 4 else picture, orientation)
+
+
+def _from_pillow(image: Image.Image) -> np.ndarray:
+    if image.mode.startswith("I;16"):
+        return np.asarray(image).astype(np.uint16)[:, :, None]
+    if image.mode in ("I", "F"):
+        return _as_integers(np.asarray(image)[:, :, None])
+    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
+        return _on_white(np.asarray(image.convert("RGBA")))
+    if image.mode in ("1", "L"):
+        return np.asarray(image.convert("L"))[:, :, None]
+    return np.asarray(image.convert("RGB"))
+
+
+def _as_integers(picture: np.ndarray) -> np.ndarray:
+    """uint8 and uint16 as they are; bool as 0 and 255; float in [0, 1] as uint16, so that little is lost."""
+    if picture.dtype in (np.uint8, np.uint16):
+        return picture.astype(picture.dtype.newbyteorder("="), copy=False)
+    if picture.dtype == np.bool_:
+        return picture.astype(np.uint8) * np.uint8(255)
+    low, high = (picture.min(), picture.max()) if picture.size else (0, 0)
+    if picture.dtype.kind == "f" and low >= 0 and high <= 1:  # NaN fails both
+        return np.rint(picture.astype(np.float32) * np.float32(65535)).astype(np.uint16)
+    hint = "divide floats so that they lie in [0, 1]" if picture.dtype.kind == "f" else "convert to uint8 or uint16"
+    raise ShapeError(
+        f"a picture is uint8, uint16 or float in [0, 1]; found {picture.dtype} from {low:.6g} to {high:.6g}; {hint}"
+    )
+
+
+def _on_white(picture: np.ndarray) -> np.ndarray:
+    """RGBA to RGB on a white ground."""
+    top = int(np.iinfo(picture.dtype).max)
+    color, alpha = picture[:, :, :3].astype(np.uint32), picture[:, :, 3:].astype(np.uint32)
+    # 65535 * 65535 and the rounding half still fit 32 bits
+    return ((color * alpha + top * (top - alpha) + top // 2) // top).astype(picture.dtype)
+
+
+# Orientation ------------------------------------------------------------------------------------------------------------
+
+_ORIENTATION_TAG = 0x0112
+
+
+def _orientation(header: Image.Image, data: bytes | str | Path) -> int:
+    """EXIF orientation 1..8. A PNG may carry it behind its pixels, so that its bytes are searched first."""
+    if header.format == "PNG" and "exif" not in header.info:
+        data = data if isinstance(data, bytes) else Path(data).read_bytes()
+        if b"eXIf" not in data:
+            return 1  # getexif would decode the whole picture to find out
+    try:
+        value = int(header.getexif().get(_ORIENTATION_TAG, 1))
+    except Exception:  # a damaged EXIF block is no reason to lose the picture
+        return 1
+    return value if 1 <= value <= 8 else 1
+
+
+def _upright_pillow(image: Image.Image) -> Image.Image:
+    from PIL import ImageOps
+
+    return ImageOps.exif_transpose(image)
+
+
+def _turn(picture: np.ndarray, orientation: int) -> np.ndarray:
+    """Turn stored pixels upright, [H, W] or [H, W, C] to [H, W, C]."""
+    picture = picture[:, :, None] if picture.ndim == 2 else picture
+    if orientation >= 5:
+        picture = picture.transpose(1, 0, 2)
+    flips = {2: (1,), 3: (0, 1), 4: (0,), 6: (1,), 7: (0, 1), 8: (0,)}
+    return np.flip(picture, flips[orientation]) if orientation in flips else picture
