@@ -1,0 +1,77 @@
+"""MobileNetV2.
+
+Sandler et al., MobileNetV2: Inverted Residuals and Linear Bottlenecks, 2018, table 2. Tensor names are torchvision's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from videre.backbones.base import Backbone
+from videre.backbones.resnet import initialise
+from videre.layers.conv import conv_block, make_conv
+from videre.layers.norm import make_norm
+
+PLAN = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
+"""Expansion, channels, blocks, stride of the first block."""
+TAPS = {4: 3, 8: 6, 16: 13, 32: 18}
+"""Stride: the index in `features` of the last layer at that stride."""
+
+
+class MobileNetV2(Backbone):
+    """Feature maps at strides 4, 8, 16, 32 (24, 32, 96, 1280 channels).
+
+    Args:
+        norm: see `layers.norm`; "none" where the weights have batch norm folded in.
+        padding: "half" (torchvision's weights) or "same" (TensorFlow's).
+        channels: of the input. eps: of the norm.
+    """
+
+    def __init__(self, norm: str = "frozen", padding: str = "half", channels: int = 3, eps: float = 1e-5) -> None:
+        super().__init__()
+        block = lambda *a, **k: conv_block(*a, **k, norm=norm, activation=nn.ReLU6, padding=padding, eps=eps)
+        features: list[nn.Module] = [block(channels, 32, 3, 2)]
+        width = 32
+        for expansion, out, count, stride in PLAN:
+            for i in range(count):
+                features.append(InvertedResidual(width, out, stride if i == 0 else 1, expansion, norm, padding, eps))
+                width = out
+        features.append(block(width, 1280, 1))
+        self.features = nn.Sequential(*features)
+        self.channels = {4: 24, 8: 32, 16: 96, 32: 1280}
+        initialise(self)
+
+    @property
+    def stages(self) -> Sequence[nn.Module]:
+        starts = [0, 2, 4, 7, 14, 19]  # the stem with the first block, then where the stride grows
+        return [self.features[a:b] for a, b in zip(starts[:-1], starts[1:])]
+
+    def forward(self, x: Tensor) -> dict[int, Tensor]:
+        maps = {}
+        taps = {index: stride for stride, index in TAPS.items()}
+        for i, layer in enumerate(self.features):
+            x = layer(x)
+            if i in taps:
+                maps[taps[i]] = x
+        return maps
+
+
+class InvertedResidual(nn.Module):
+    """1x1 expansion, 3x3 depthwise, 1x1 linear projection; the input is added where the shapes agree."""
+
+    def __init__(
+        self, channels: int, out: int, stride: int, expansion: int, norm: str, padding: str, eps: float
+    ) -> None:
+        super().__init__()
+        width = channels * expansion
+        block = lambda *a, **k: conv_block(*a, **k, norm=norm, activation=nn.ReLU6, padding=padding, eps=eps)
+        layers: list[nn.Module] = [] if expansion == 1 else [block(channels, width, 1)]
+        layers.append(block(width, width, 3, stride, groups=width))
+        layers += [make_conv(width, out, 1, bias=norm == "none", padding=padding), make_norm(norm, out, eps)]
+        self.conv = nn.Sequential(*layers)
+        self.adds = stride == 1 and channels == out
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.conv(x) if self.adds else self.conv(x)

@@ -1,0 +1,121 @@
+"""ResNet-18, 34, 50, 101, 152.
+
+He et al., Deep Residual Learning for Image Recognition, 2015, table 1. With the stride on the 3x3 convolution
+("v1.5"), as torchvision's published weights have it; tensor names are torchvision's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from videre.backbones.base import Backbone
+from videre.errors import ConfigError
+from videre.layers.conv import make_conv
+from videre.layers.norm import make_norm
+
+DEPTHS: dict[int, tuple[bool, tuple[int, int, int, int]]] = {
+    18: (False, (2, 2, 2, 2)),
+    34: (False, (3, 4, 6, 3)),
+    50: (True, (3, 4, 6, 3)),
+    101: (True, (3, 4, 23, 3)),
+    152: (True, (3, 8, 36, 3)),
+}
+"""Depth: whether bottleneck, and the number of blocks of each stage."""
+
+
+class ResNet(Backbone):
+    """Feature maps at strides 4, 8, 16, 32.
+
+    Args:
+        depth: 18, 34, 50, 101 or 152.
+        norm: see `layers.norm`. eps: of the norm.
+        channels: of the input.
+        last: the last stride built; 16 leaves the fourth stage out (it is the head of the C4 detectors).
+    """
+
+    def __init__(
+        self, depth: int = 50, norm: str = "frozen", channels: int = 3, eps: float = 1e-5, last: int = 32
+    ) -> None:
+        super().__init__()
+        if depth not in DEPTHS:
+            raise ConfigError(f"ResNet depth must be one of {list(DEPTHS)}, found {depth}")
+        bottleneck, counts = DEPTHS[depth]
+        self.conv1 = make_conv(channels, 64, 7, 2, bias=norm == "none")
+        self.bn1 = make_norm(norm, 64, eps)
+        self.channels = {}
+        width = 64
+        for i, count in enumerate(counts):
+            if 4 * 2**i > last:
+                break
+            stage, width = make_stage(bottleneck, width, 64 * 2**i, count, 1 if i == 0 else 2, norm, eps)
+            setattr(self, f"layer{i + 1}", stage)
+            self.channels[4 * 2**i] = width
+        initialise(self)
+
+    @property
+    def stages(self) -> Sequence[nn.Module]:
+        return [
+            nn.ModuleList([self.conv1, self.bn1]),
+            *(getattr(self, f"layer{i + 1}") for i in range(len(self.channels))),
+        ]
+
+    def forward(self, x: Tensor) -> dict[int, Tensor]:
+        x = F.relu(self.bn1(self.conv1(x)))
+        x = F.max_pool2d(x, 3, 2, 1)
+        maps = {}
+        for i, stride in enumerate(self.channels):
+            x = getattr(self, f"layer{i + 1}")(x)
+            maps[stride] = x
+        return maps
+
+
+class Residual(nn.Module):
+    """One residual block: two 3x3 convolutions, or 1x1 - 3x3 - 1x1 with four times the width at the end."""
+
+    def __init__(self, bottleneck: bool, channels: int, width: int, stride: int, norm: str, eps: float) -> None:
+        super().__init__()
+        plan = (
+            [(channels, width, 1, 1), (width, width, 3, stride), (width, width * 4, 1, 1)]
+            if bottleneck
+            else [(channels, width, 3, stride), (width, width, 3, 1)]
+        )
+        self.count = len(plan)
+        for i, (c_in, c_out, kernel, s) in enumerate(plan, start=1):
+            setattr(self, f"conv{i}", make_conv(c_in, c_out, kernel, s, bias=norm == "none"))
+            setattr(self, f"bn{i}", make_norm(norm, c_out, eps))
+        self.downsample: nn.Module | None = None
+        out = plan[-1][1]
+        if stride != 1 or channels != out:
+            shortcut = make_conv(channels, out, 1, stride, bias=norm == "none")
+            self.downsample = nn.Sequential(shortcut, make_norm(norm, out, eps))
+
+    def forward(self, x: Tensor) -> Tensor:
+        shortcut = x if self.downsample is None else self.downsample(x)
+        for i in range(1, self.count):
+            x = F.relu(getattr(self, f"bn{i}")(getattr(self, f"conv{i}")(x)))
+        x = getattr(self, f"bn{self.count}")(getattr(self, f"conv{self.count}")(x))
+        return F.relu(x + shortcut)
+
+
+def make_stage(
+    bottleneck: bool, channels: int, width: int, count: int, stride: int, norm: str, eps: float = 1e-5
+) -> tuple[nn.Sequential, int]:
+    """`count` blocks, the first with the stride; and the number of channels that come out."""
+    out = width * (4 if bottleneck else 1)
+    blocks = [
+        Residual(bottleneck, channels if i == 0 else out, width, stride if i == 0 else 1, norm, eps)
+        for i in range(count)
+    ]
+    return nn.Sequential(*blocks), out
+
+
+def initialise(module: nn.Module) -> None:
+    """He initialisation by fan-out, as published."""
+    for m in module.modules():
+        if isinstance(m, nn.Conv2d):
+            nn.init.kaiming_normal_(m.weight, mode="fan_out", nonlinearity="relu")
+            if m.bias is not None:
+                nn.init.zeros_(m.bias)

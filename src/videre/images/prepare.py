@@ -1,0 +1,59 @@
+"""From a picture as read to the net's input, as `Preprocess` says; and truths into the same frame."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import torch
+
+from videre.errors import DataError
+from videre.structures import ImageBatch, Preprocess, Scene, warp_scene
+
+_RANGE = {np.dtype(np.uint8): 255.0, np.dtype(np.uint16): 65535.0, np.dtype(np.float32): 1.0}
+_LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
+
+
+def prepare(picture: np.ndarray, preprocess: Preprocess, seed: int = 0) -> ImageBatch:
+    """One picture as a batch of one.
+
+    Args:
+        picture: [H, W, C] RGB (or grey, or many channels), uint8, uint16, or float32 in [0, 1].
+
+    Raises:
+        DataError: a dtype that is not a picture's, or a number of channels that the net does not take.
+    """
+    if picture.dtype not in _RANGE:
+        raise DataError(f"pictures are uint8, uint16 or float32 in [0, 1], found {picture.dtype}")
+    size = (picture.shape[0], picture.shape[1])
+    resized, padded = preprocess.resized(size), preprocess.padded(size)
+    pixels = _channels(picture, preprocess).astype(np.float32)
+    if resized != size:
+        shrinks = preprocess.antialias and resized[0] * resized[1] < size[0] * size[1]
+        pixels = cv2.resize(pixels, resized[::-1], interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+        pixels = pixels.reshape(*resized, -1)  # cv2 drops a single channel's axis
+    std = np.asarray(preprocess.std, np.float32)
+    pixels = (pixels * (1 / (_RANGE[picture.dtype] * std)) - np.asarray(preprocess.mean, np.float32) / std).astype(
+        np.float32
+    )
+    image = torch.zeros((1, *padded, pixels.shape[2])).permute(0, 3, 1, 2)  # channels-last in memory
+    image[0, :, : resized[0], : resized[1]] = torch.from_numpy(pixels).permute(2, 0, 1)
+    matrix = np.array([[resized[1] / size[1], 0, 0], [0, resized[0] / size[0], 0]])
+    return ImageBatch(image, (resized,), (size,), matrix[None], (seed,))
+
+
+def prepare_truth(scene: Scene, batch: ImageBatch) -> Scene:
+    """A true scene in the frame of its picture's batch of one."""
+    return warp_scene(scene, batch.matrices[0], batch.sizes[0])
+
+
+def _channels(picture: np.ndarray, preprocess: Preprocess) -> np.ndarray:
+    found, wanted = picture.shape[2], len(preprocess.mean)
+    if preprocess.channels == "any" or found == wanted:
+        if found != wanted:
+            raise DataError(f"the net takes {wanted} channels, the picture has {found}")
+        return picture[:, :, ::-1] if preprocess.channels == "bgr" else picture
+    if found == 1 and wanted == 3:
+        return np.repeat(picture, 3, axis=2)
+    if found == 3 and preprocess.channels == "grey":
+        return (picture.astype(np.float32) @ _LUMA)[:, :, None].astype(picture.dtype)
+    raise DataError(f"the net takes {wanted} channels ({preprocess.channels}), the picture has {found}")

@@ -1,0 +1,1 @@
+"""What systems are built from: norms, convolution blocks, pyramid, anchors, matcher, losses."""

@@ -1,0 +1,51 @@
+"""Convolution, normalisation, activation: the block that most nets repeat."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from videre.layers.norm import make_norm
+
+
+class SameConv2d(nn.Conv2d):
+    """A convolution with TensorFlow's SAME padding: ceil(n / stride) outputs, the odd zero goes after.
+
+    A 3x3 kernel of stride 2 on an even side pads 0 before and 1 after, where torch's `padding=1` pads 1 before:
+    weights trained with one read a picture shifted by a pixel with the other.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        before_after = []
+        for side, kernel, stride, dilation in zip(x.shape[2:], self.kernel_size, self.stride, self.dilation):
+            total = max((-(-side // stride) - 1) * stride + (kernel - 1) * dilation + 1 - side, 0)
+            before_after.append((total // 2, total - total // 2))
+        (top, bottom), (left, right) = before_after
+        if top == bottom and left == right:
+            return F.conv2d(x, self.weight, self.bias, self.stride, (top, left), self.dilation, self.groups)
+        x = F.pad(x, (left, right, top, bottom))
+        return F.conv2d(x, self.weight, self.bias, self.stride, 0, self.dilation, self.groups)
+
+
+def make_conv(
+    channels_in: int, channels_out: int, kernel: int, stride: int = 1, dilation: int = 1, groups: int = 1,
+    bias: bool = False, padding: str = "half",
+) -> nn.Conv2d:  # fmt: skip
+    """A convolution whose padding is "half" (kernel // 2 on both sides, torch's habit) or "same" (TensorFlow's)."""
+    if padding == "same":
+        return SameConv2d(channels_in, channels_out, kernel, stride, 0, dilation, groups, bias)
+    return nn.Conv2d(channels_in, channels_out, kernel, stride, kernel // 2 * dilation, dilation, groups, bias)
+
+
+def conv_block(
+    channels_in: int, channels_out: int, kernel: int, stride: int = 1, groups: int = 1, norm: str = "batch",
+    activation: Callable[[], nn.Module] | None = nn.ReLU, padding: str = "half", eps: float = 1e-5,
+) -> nn.Sequential:  # fmt: skip
+    """Convolution (with a bias only where no norm follows), norm, activation, as positions 0, 1, 2."""
+    layers: list[nn.Module] = [
+        make_conv(channels_in, channels_out, kernel, stride, groups=groups, bias=norm == "none", padding=padding),
+        make_norm(norm, channels_out, eps),
+    ]
+    return nn.Sequential(*layers, *([activation()] if activation else []))

@@ -1,0 +1,47 @@
+"""RoI align over a pyramid: each box is read from the level that fits its size (FPN eq. 1)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from videre.ops.roi_align import roi_align
+
+
+class RoIPooler(nn.Module):
+    """Reads RoIs from pyramid levels.
+
+    Args:
+        strides: of the levels, finest first, each twice the one before.
+        resolution: side of the output.
+        sampling_ratio: samples per bin and axis; 0 adapts to the box.
+        aligned: shift by half a pixel (detectron2); torchvision's published weights expect False.
+    """
+
+    def __init__(self, strides: Sequence[int], resolution: int, sampling_ratio: int = 2, aligned: bool = False) -> None:
+        super().__init__()
+        self.strides = list(strides)
+        self.resolution, self.sampling_ratio, self.aligned = resolution, sampling_ratio, aligned
+
+    def levels(self, rois: Tensor) -> Tensor:
+        """Index of the level of each RoI [R, 5]: a box of side 224 is read at stride 16, one of half at half."""
+        side = (rois[:, 3:] - rois[:, 1:3]).prod(dim=1).clamp(min=0).sqrt()
+        finest, coarsest = self.strides[0].bit_length() - 1, self.strides[-1].bit_length() - 1
+        level = torch.floor(4 + torch.log2(side / 224) + 1e-6)
+        return level.clamp(min=finest, max=coarsest).to(torch.int64) - finest
+
+    def forward(self, features: Sequence[Tensor], rois: Tensor) -> Tensor:
+        """Maps [B, C, H_l, W_l] and RoIs [R, 5] (picture, xyxy in batch pixels) to [R, C, resolution, resolution]."""
+        args = (self.resolution, self.sampling_ratio, self.aligned)
+        if len(self.strides) == 1:
+            return roi_align(features[0], rois, args[0], 1 / self.strides[0], *args[1:])
+        level = self.levels(rois)
+        pooled, order = [], []
+        for i, stride in enumerate(self.strides):
+            index = (level == i).nonzero().flatten()
+            pooled.append(roi_align(features[i], rois[index], args[0], 1 / stride, *args[1:]))
+            order.append(index)
+        # one gather back to the order of the RoIs; empty levels take part, so that every map gets a gradient
+        return torch.cat(pooled)[torch.cat(order).argsort()]

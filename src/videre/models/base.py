@@ -1,0 +1,79 @@
+"""The contract: what every system can do, so that every verb of the library works on every system."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from videre.errors import DataError
+from videre.structures import ImageBatch, Preprocess, Scene, Schema
+
+Outputs = dict[str, Tensor]
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """One part of a training: its name and the parameters that it trains (names as in `named_parameters`)."""
+
+    name: str
+    parameters: tuple[str, ...]
+
+
+class Model(nn.Module):
+    """A system: from pictures to scenes.
+
+    Attributes:
+        takes: fields of `Scene` used as input beside the picture.
+        needs: fields of a true `Scene` that training uses.
+        gives: fields of a predicted `Scene` that it fills.
+        schema, preprocess: what its labels mean, how its pictures are prepared; saved with the weights.
+        config: the constructor's other keyword arguments, plain JSON; rebuilds the model.
+        thresholds: least score by class name for `predict`; chosen on validation data, saved with the weights.
+    """
+
+    takes: ClassVar[frozenset[str]] = frozenset()
+    needs: ClassVar[frozenset[str]] = frozenset()
+    gives: ClassVar[frozenset[str]] = frozenset()
+
+    def __init__(self, schema: Schema, preprocess: Preprocess, config: dict[str, Any]) -> None:
+        super().__init__()
+        self.schema, self.preprocess, self.config = schema, preprocess, config
+        self.thresholds: dict[str, float] = {}
+
+    def forward(self, batch: ImageBatch, given: Sequence[Scene] | None = None) -> Outputs:
+        """Predict: a flat dict of tensors in the batch's frame. `given` holds the fields named by `takes`."""
+        raise NotImplementedError
+
+    def losses(self, batch: ImageBatch, truths: Sequence[Scene]) -> dict[str, Tensor]:
+        """Named scalar losses, already weighted; their sum is trained. `truths` are in the batch's frame."""
+        raise NotImplementedError
+
+    def postprocess(self, outputs: Outputs, batch: ImageBatch) -> list[Scene]:
+        """One predicted scene per picture, in the pixels of the original picture."""
+        raise NotImplementedError
+
+    def stages(self) -> Iterable[Stage]:
+        """The parts of a training, in order; one that trains everything trainable, unless a system says otherwise."""
+        yield Stage("all", tuple(name for name, p in self.named_parameters() if p.requires_grad))
+
+    def require(self, fields: Iterable[str], source: str = "the data set") -> None:
+        """Raise DataError when truth of `fields` cannot train this model."""
+        missing = sorted(self.needs - set(fields))
+        if missing:
+            raise DataError(
+                f"{type(self).__name__} trains on {', '.join(sorted(self.needs))}; {source} has no "
+                f"{', '.join(missing)} (it has: {', '.join(sorted(fields)) or 'nothing'})"
+            )
+
+
+def picture_generators(batch: ImageBatch) -> list[torch.Generator]:
+    """One random generator per picture, from its seed: no choice depends on the batch or the process."""
+    seeds = batch.seeds or tuple(range(len(batch)))
+    return [torch.Generator().manual_seed(seed) for seed in seeds]
+
+
+__all__ = ["ImageBatch", "Model", "Outputs", "Scene", "Stage", "picture_generators"]

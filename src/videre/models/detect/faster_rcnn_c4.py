@@ -1,0 +1,87 @@
+"""Faster R-CNN without a pyramid: one map of stride 16, and the backbone's last stage as the head.
+
+The "C4" form of Ren et al. 2015 and He et al. 2015, section on detection; sizes are detectron2's (facts in its
+configs/Base-RCNN-C4.yaml): 15 anchors a cell, RoI align 14x14, then the fourth stage, then the mean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from videre.backbones import ResNet
+from videre.backbones.resnet import DEPTHS, initialise, make_stage
+from videre.errors import ConfigError
+from videre.layers.anchors import Anchors
+from videre.layers.roi_pooler import RoIPooler
+from videre.models.base import Model
+from videre.models.detect.faster_rcnn import RPN, BoxHead, FasterRCNN
+from videre.structures import Preprocess, Schema
+
+
+class FasterRCNNC4(FasterRCNN):
+    """Boxes and classes from the stride-16 map of a ResNet.
+
+    Args:
+        schema: needs `things`. preprocess: as Faster R-CNN.
+        backbone: resnet18 to resnet152. norm, norm_eps: of the backbone and the head.
+        anchor_sizes, anchor_ratios: all on the one level.
+        The others as `FasterRCNN`.
+    """
+
+    def __init__(
+        self,
+        schema: Schema,
+        preprocess: Preprocess | None = None,
+        *,
+        backbone: str = "resnet50",
+        norm: str = "frozen",
+        norm_eps: float = 1e-5,
+        anchor_sizes: Sequence[float] = (32, 64, 128, 256, 512),
+        anchor_ratios: Sequence[float] = (0.5, 1.0, 2.0),
+        rpn_pre_nms: Sequence[int] = (12000, 6000),
+        rpn_post_nms: Sequence[int] = (2000, 1000),
+        rpn_nms: float = 0.7,
+        rpn_batch: int = 256,
+        rpn_positive: float = 0.5,
+        roi_batch: int = 512,
+        roi_positive: float = 0.25,
+        resolution: int = 14,
+        sampling_ratio: int = 0,
+        aligned: bool = True,
+        score_threshold: float = 0.05,
+        nms: float = 0.5,
+        max_detections: int = 100,
+        class_weights: dict[str, float] | None = None,
+    ) -> None:
+        config: dict[str, Any] = {
+            k: v for k, v in locals().items() if k not in ("self", "schema", "preprocess", "__class__")
+        }
+        Model.__init__(self, schema, preprocess or Preprocess(), config)
+        if schema.things is None:
+            raise ConfigError("Faster R-CNN finds things: the schema must name their categories (schema.things)")
+        depths = {f"resnet{d}": d for d in DEPTHS}
+        if backbone not in depths:
+            raise ConfigError(f"the C4 form needs a ResNet ({', '.join(depths)}), found {backbone!r}")
+        self.backbone = ResNet(depths[backbone], norm, len(self.preprocess.mean), norm_eps, last=16)
+        width = self.backbone.channels[16]
+        self.rpn = RPN(
+            width, Anchors([anchor_sizes], anchor_ratios), pre_nms=rpn_pre_nms, post_nms=rpn_post_nms,
+            nms_threshold=rpn_nms, batch=rpn_batch, positive=rpn_positive,
+        )  # fmt: skip
+        bottleneck, counts = DEPTHS[depths[backbone]]
+        stage, out = make_stage(bottleneck, width, 512, counts[3], 2, norm, norm_eps)
+        initialise(stage)
+        weights = [(class_weights or {}).get(name, 1.0) for name in (*schema.things, "background")]
+        self.box_head = BoxHead(
+            RoIPooler([16], resolution, sampling_ratio, aligned),
+            nn.Sequential(stage, nn.AdaptiveAvgPool2d(1), nn.Flatten()), out, len(schema.things), batch=roi_batch,
+            positive=roi_positive, score_threshold=score_threshold, nms_threshold=nms, max_detections=max_detections,
+            class_weights=weights,
+        )  # fmt: skip
+
+    def features(self, image: Tensor) -> list[Tensor]:
+        """Pictures [B, C, H, W] to the one map of stride 16."""
+        return [self.backbone(image)[16]]
