@@ -242,11 +242,12 @@ def _decode(data: bytes, header: Any) -> np.ndarray:
         return _turn(_from_pillow(header), orientation)
     flag = cv2.IMREAD_UNCHANGED
     if whole:
-        flag = (cv2.IMREAD_GRAYSCALE if header.mode == "L" else cv2.IMREAD_COLOR) | cv2.IMREAD_IGNORE_ORIENTATION
+        flag = cv2.IMREAD_IGNORE_ORIENTATION  # it is turned below, by the one rule for all formats
+        flag |= cv2.IMREAD_GRAYSCALE if header.mode == "L" else cv2.IMREAD_COLOR_RGB
     picture = cv2.imdecode(np.frombuffer(data, np.uint8), flag)
     if picture is None:
         return _turn(_from_pillow(header), orientation)  # raises what is wrong
-    if picture.ndim == 3:
+    if straight and picture.ndim == 3:
         picture = cv2.cvtColor(picture, cv2.COLOR_BGR2RGB if picture.shape[2] == 3 else cv2.COLOR_BGRA2RGBA)
     return _turn(_on_white(picture) if picture.ndim == 3 and picture.shape[2] == 4 else picture, orientation)
 

@@ -1,0 +1,81 @@
+"""Data sets: formats found by looking, transforms of whole scenes, splits, checks, loading."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from videre.data.dataset import Dataset, Repair, Source
+from videre.data.formats import coco, folders, instance_png, voc
+from videre.data.splits import by_list
+from videre.errors import ConfigError, DataError
+
+FORMATS: dict[str, ModuleType] = {"voc": voc, "coco": coco, "instances": instance_png, "folders": folders}
+"""Every format by its name; folders, which fit almost anything, come last."""
+
+__all__ = ["FORMATS", "Dataset", "Repair", "Source", "find_format", "read", "splits", "write"]
+
+
+def read(path: str | Path, split: str | None = None, format: str | None = None, **options: Any) -> Dataset:
+    """Read a data set, in the format that it is found to have.
+
+    Args:
+        path: the folder, or an annotation file (COCO).
+        split: one of `splits(path)`; the whole set when absent. A list `<split>.txt` beside the data works in every
+            format.
+        format: a key of FORMATS, where looking is not enough. options: of the format's `read`.
+
+    Raises:
+        DataError: nothing known is there (with what was looked for), several formats fit, or the split does not exist.
+    """
+    path = Path(path)
+    module = FORMATS[find_format(path, format)]
+    if split is None or split in module.splits(path):
+        return module.read(path, split, **options)
+    beside = path / f"{split}.txt"
+    if path.is_dir() and beside.is_file():
+        part = by_list(module.read(path, None, **options), beside)
+        part.title = f"{path.name} {split}"
+        return part
+    raise DataError(f"{path}: there is no split {split!r}; there are: {', '.join(splits(path, format)) or 'none'}")
+
+
+def write(
+    dataset: Dataset, path: str | Path, format: str, split: str = "train", lossy: bool = False, **options: Any
+) -> list[str]:
+    """Write a data set with its pictures; returns the fields that the format could not hold.
+
+    Raises DataError, before anything is written, when something would be lost and `lossy` is not set.
+    """
+    if format not in FORMATS:
+        raise ConfigError(f"no format {format!r}; there are: {', '.join(FORMATS)}")
+    return FORMATS[format].write(dataset, Path(path), split=split, lossy=lossy, **options)
+
+
+def splits(path: str | Path, format: str | None = None) -> list[str]:
+    """Names that `read` takes as `split`."""
+    path = Path(path)
+    own = FORMATS[find_format(path, format)].splits(path)
+    lists = sorted(p.stem for p in path.glob("*.txt") if folders.SPLIT_NAME.fullmatch(p.stem)) if path.is_dir() else []
+    return own + [name for name in lists if name not in own]
+
+
+def find_format(path: str | Path, format: str | None = None) -> str:
+    """The name of the format that a path has, by looking; `format` where it is already known."""
+    path = Path(path)
+    if not path.exists():
+        raise DataError(f"{path}: there is no such file or folder")
+    if format is not None and format not in FORMATS:
+        raise ConfigError(f"no format {format!r}; there are: {', '.join(FORMATS)}")
+    if format is not None and FORMATS[format].recognise(path):
+        return format
+    found = {name: module.recognise(path) for name, module in FORMATS.items() if format is None}
+    certain = [name for name, what in found.items() if what and name != "folders"]
+    if len(certain) > 1:
+        listed = "; ".join(f"{name}: {found[name]}" for name in certain)
+        raise DataError(f"{path}: several formats fit ({listed}); say which with format=")
+    if certain or found.get("folders"):
+        return certain[0] if certain else "folders"
+    looked = "\n  ".join(m.LOOKS_FOR for n, m in FORMATS.items() if format in (None, n))
+    raise DataError(f"{path}: no data set of a known format; looked for\n  {looked}")

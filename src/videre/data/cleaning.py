@@ -1,0 +1,61 @@
+"""Boxes from files: clip what leaves its picture, drop what has no area, and say so for each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+
+from videre.data.dataset import Repair
+from videre.errors import ConfigError, DataError
+
+OnInvalid = Literal["drop", "error"]
+
+TOLERANCE = 0.05
+"""Pixels by which a box may leave its picture without being counted: the files round to tenths and hundredths."""
+
+
+def clean_boxes(
+    boxes: np.ndarray,
+    sizes: np.ndarray,
+    pictures: Sequence[str],
+    annotations: Sequence[int | str],
+    on_invalid: OnInvalid,
+    file: object,
+) -> tuple[np.ndarray, np.ndarray, list[Repair]]:
+    """Clip boxes to their pictures and find those that cannot be used.
+
+    Args:
+        boxes: float [N, 4] xyxy continuous pixels. sizes: [N, 2] height, width of each box's picture.
+        pictures, annotations: picture name and annotation id of each, for the messages. file: named in the error.
+        on_invalid: "drop" leaves degenerate boxes out, "error" refuses the file.
+
+    Returns:
+        clipped float32 boxes [N, 4], bool [N] which to keep, and the repairs made.
+
+    Raises:
+        DataError: on_invalid is "error" and there are degenerate boxes; the first ten are named.
+    """
+    if on_invalid not in ("drop", "error"):
+        raise ConfigError(f"on_invalid must be 'drop' or 'error', found {on_invalid!r}")
+    boxes, limits = np.asarray(boxes, np.float64).reshape(-1, 4), np.asarray(sizes, np.float64).reshape(-1, 2)
+    limits = limits[:, [1, 0, 1, 0]]
+    clipped = np.clip(boxes, 0, limits)
+    keep = np.asarray(np.isfinite(boxes).all(1) & (clipped[:, 2:] > clipped[:, :2]).all(1))
+    moved = keep & (np.abs(np.where(np.isfinite(boxes), boxes, 0) - clipped) > TOLERANCE).any(1)
+    repairs = []
+    for n in np.flatnonzero(~keep | moved).tolist():
+        found = f"({', '.join(f'{v:g}' for v in boxes[n])}) in {limits[n, 0]:g}x{limits[n, 1]:g}"
+        turned = boxes[n, 2] < boxes[n, 0] or boxes[n, 3] < boxes[n, 1]
+        flat = boxes[n, 2] == boxes[n, 0] or boxes[n, 3] == boxes[n, 1]
+        kind = "turned-over box" if turned else "box without area" if flat else "box outside the picture"
+        kind = kind if np.isfinite(boxes[n]).all() else "box that is not finite"
+        repairs.append(Repair(kind, pictures[n], annotations[n], found, "clipped" if keep[n] else "dropped"))
+    unusable = [r for r in repairs if r.action == "dropped"]
+    if unusable and on_invalid == "error":
+        listed = "\n  ".join(f"{r.picture}, annotation {r.annotation}: {r.kind} {r.found}" for r in unusable[:10])
+        more = f"\n  and {len(unusable) - 10} more" if len(unusable) > 10 else ""
+        raise DataError(f"{file}: {len(unusable)} boxes cannot be used; boxes need x1 < x2 and y1 < y2 inside the "
+                        f"picture. Fix the file, or read with on_invalid='drop'.\n  {listed}{more}")  # fmt: skip
+    return clipped.astype(np.float32), keep, repairs

@@ -1,0 +1,290 @@
+"""Dataset: a sequence of lazily read (picture, Scene) with the schema that says what its labels mean."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from torch import Tensor
+
+from videre.errors import DataError
+from videre.images.reading import picture_size, read_picture
+from videre.structures import Masks, Scene, Schema
+
+
+class Source(Protocol):
+    """Where a data set's pictures and truths come from; one per format, or a flat store shared by several."""
+
+    fields: frozenset[str]
+
+    def __len__(self) -> int: ...
+
+    def name(self, i: int) -> str:
+        """What the picture is called inside the data set: unique, and the same on every machine."""
+
+    def path(self, i: int) -> Path | None:
+        """The picture's file; None when it is made, not read."""
+
+    def size(self, i: int) -> tuple[int, int]:
+        """Height and width, without decoding the picture."""
+
+    def scene(self, i: int) -> Scene:
+        """The truth, without reading the picture; meta has "path" and "id"."""
+
+    def picture(self, i: int) -> np.ndarray:
+        """The picture, uint8 or uint16 [H, W, C] RGB."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Repair:
+    """One thing that a reader changed or left out, so that the rest can be used.
+
+    Args:
+        kind: what was wrong ("degenerate box"). picture: its name in the data set. annotation: its id or place in the
+            file. found: the values. action: "dropped", "clipped", "ignored".
+    """
+
+    kind: str
+    picture: str
+    annotation: int | str
+    found: str
+    action: str
+
+    def __str__(self) -> str:
+        return f"{self.picture}, annotation {self.annotation}: {self.kind} {self.found}, {self.action}"
+
+
+class Dataset(Sequence[tuple[np.ndarray, Scene]]):
+    """Pictures and their truths.
+
+    Args:
+        source: gives pictures and truths by number. schema: what the labels mean.
+        repairs: everything that the reader changed or left out. title: how messages call the set.
+        index: the numbers of the source that belong to this set, in order; all when absent.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        schema: Schema,
+        repairs: Sequence[Repair] = (),
+        title: str = "data",
+        index: np.ndarray | None = None,
+    ) -> None:
+        self.source = source
+        self.schema = schema
+        self.repairs = tuple(repairs)
+        self.title = title
+        self._index = np.arange(len(source)) if index is None else np.asarray(index, np.int64)
+
+    # reading ----------------------------------------------------------------------------------------------------------
+
+    def __len__(self) -> int:
+        return len(self._index)
+
+    def __getitem__(self, i: Any) -> Any:
+        if isinstance(i, slice):
+            return self.subset(range(len(self))[i])
+        return self.picture(i), self.scene(i)
+
+    def __iter__(self) -> Iterator[tuple[np.ndarray, Scene]]:
+        return (self[i] for i in range(len(self)))
+
+    def __repr__(self) -> str:
+        return f"Dataset({self.title!r}, {len(self)} pictures, {', '.join(sorted(self.fields)) or 'no truth'})"
+
+    @property
+    def fields(self) -> frozenset[str]:
+        """Fields that the scenes carry, in the sense of `Scene.has`."""
+        return self.source.fields
+
+    def scene(self, i: int) -> Scene:
+        """The truth about picture i, without reading the picture."""
+        return self.source.scene(self._place(i))
+
+    def picture(self, i: int) -> np.ndarray:
+        """Picture i, uint8 or uint16 [H, W, C] RGB. Raises DataError when its size is not what its truth says."""
+        place = self._place(i)
+        picture, (height, width) = self.source.picture(place), self.source.size(place)
+        if picture.shape[:2] != (height, width):
+            turned = picture.shape[:2] == (width, height)
+            raise DataError(
+                f"{self.source.path(place) or self.source.name(place)}: the picture is {picture.shape[1]}x"
+                f"{picture.shape[0]} (width x height), its annotation says {width}x{height}; "
+                + ("the labels were drawn without the EXIF orientation: turn the picture's pixels and drop the tag, or "
+                   "turn the labels" if turned else "it is another picture, or was resized: resize it back, or the "
+                   "labels with it")
+            )  # fmt: skip
+        return picture
+
+    def size(self, i: int) -> tuple[int, int]:
+        """Height and width of picture i, from the annotation or the file's header."""
+        return self.source.size(self._place(i))
+
+    def path(self, i: int) -> Path | None:
+        """The file of picture i."""
+        return self.source.path(self._place(i))
+
+    def name(self, i: int) -> str:
+        """What picture i is called inside the set: unique, and the same wherever the set lies."""
+        return self.source.name(self._place(i))
+
+    def _place(self, i: int) -> int:
+        if not -len(self) <= i < len(self):
+            raise IndexError(f"{self.title} has {len(self)} pictures, asked for number {i}")
+        return int(self._index[i])
+
+    # parts and sums ---------------------------------------------------------------------------------------------------
+
+    def subset(self, indices: Sequence[int] | np.ndarray) -> Dataset:
+        """The pictures at `indices`, in that order; nothing is copied."""
+        index = self._index[np.asarray(indices, np.int64)]
+        part = Dataset(self.source, self.schema, (), self.title, index)
+        names = {part.name(i) for i in range(len(part))} if self.repairs else set()
+        part.repairs = tuple(r for r in self.repairs if r.picture in names)
+        return part
+
+    @staticmethod
+    def cat(sets: Sequence[Dataset]) -> Dataset:
+        """Several sets of one schema as one. Raises DataError when the schemas differ."""
+        first = sets[0]
+        for other in sets[1:]:
+            if other.schema != first.schema:
+                raise DataError(f"{first.title} and {other.title} do not mean the same by their labels: {_unlike(first.schema, other.schema)}")  # fmt: skip
+        if len(sets) == 1:
+            return first
+        repairs = [r for d in sets for r in d.repairs]
+        return Dataset(_Joined(list(sets)), first.schema, repairs, " + ".join(d.title for d in sets))
+
+    def repair_counts(self) -> dict[str, int]:
+        """How often each kind of repair was made: {"degenerate box, dropped": 2}."""
+        return dict(Counter(f"{r.kind}, {r.action}" for r in self.repairs))
+
+    def content_hash(self) -> str:
+        """A name for exactly this content, wherever it lies: schema, names, sizes, truths, bytes of the pictures."""
+        if not hasattr(self, "_hash"):
+            digest = hashlib.sha256(repr(self.schema.to_json()).encode())
+            for i in range(len(self)):
+                path = self.path(i)
+                digest.update(f"{self.name(i)} {self.size(i)}".encode())
+                digest.update(hash_file(path).encode() if path and path.exists() else b"")
+                _hash_value(digest, self.scene(i).replace(meta={}))
+            self._hash = digest.hexdigest()
+        return self._hash
+
+
+@dataclasses.dataclass
+class FileSource:
+    """The part of a source that every format of picture files shares.
+
+    Args:
+        paths: the picture files. names: unique names, the same on every machine; the file names when absent.
+        sizes: int [P, 2] height, width from the annotations; zeros (or absent) where they do not say.
+    """
+
+    paths: list[str]
+    names: list[str]
+    sizes: np.ndarray | None = None
+    fields: frozenset[str] = frozenset()
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def name(self, i: int) -> str:
+        return self.names[i]
+
+    def path(self, i: int) -> Path | None:
+        return Path(self.paths[i])
+
+    def size(self, i: int) -> tuple[int, int]:
+        if self.sizes is not None and self.sizes[i].all():
+            return int(self.sizes[i][0]), int(self.sizes[i][1])
+        return picture_size(self.paths[i])
+
+    def picture(self, i: int) -> np.ndarray:
+        return read_picture(self.paths[i])
+
+
+class _Joined:
+    def __init__(self, sets: list[Dataset]) -> None:
+        self.sets = sets
+        self.starts = np.cumsum([0] + [len(d) for d in sets])
+        self.fields = frozenset.intersection(*(d.fields for d in sets))
+        names = Counter(d.name(i) for d in sets for i in range(len(d)))
+        self._repeated = any(count > 1 for count in names.values())
+
+    def __len__(self) -> int:
+        return int(self.starts[-1])
+
+    def _find(self, i: int) -> tuple[Dataset, int]:
+        part = int(np.searchsorted(self.starts, i, side="right")) - 1
+        return self.sets[part], i - int(self.starts[part])
+
+    def name(self, i: int) -> str:
+        dataset, place = self._find(i)
+        return f"{dataset.title}/{dataset.name(place)}" if self._repeated else dataset.name(place)
+
+    def path(self, i: int) -> Path | None:
+        dataset, place = self._find(i)
+        return dataset.path(place)
+
+    def size(self, i: int) -> tuple[int, int]:
+        dataset, place = self._find(i)
+        return dataset.size(place)
+
+    def scene(self, i: int) -> Scene:
+        dataset, place = self._find(i)
+        return dataset.scene(place)
+
+    def picture(self, i: int) -> np.ndarray:
+        dataset, place = self._find(i)
+        return dataset.picture(place)
+
+
+@functools.lru_cache(maxsize=100_000)
+def _hash_stat(path: str, size: int, changed: int) -> str:
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+
+
+def hash_file(path: Path) -> str:
+    """SHA-256 of a file's bytes; read once as long as it does not change."""
+    stat = path.stat()
+    return _hash_stat(str(path), stat.st_size, stat.st_mtime_ns)
+
+
+def _hash_value(digest: Any, value: Any) -> None:
+    """Feed any value of a Scene to a digest, by content."""
+    if isinstance(value, Tensor):
+        digest.update(f"{value.dtype}{tuple(value.shape)}".encode() + value.contiguous().numpy().tobytes())
+    elif isinstance(value, np.ndarray):
+        digest.update(f"{value.dtype}{value.shape}".encode() + value.tobytes())
+    elif isinstance(value, Masks):
+        _hash_value(digest, [value.polygons() if value.form == "polygons" else value.runs(), value.size])
+    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
+        for field in dataclasses.fields(value):
+            digest.update(field.name.encode())
+            _hash_value(digest, getattr(value, field.name))
+    elif isinstance(value, dict):
+        _hash_value(digest, sorted(value.items(), key=repr))
+    elif isinstance(value, tuple | list):
+        digest.update(f"[{len(value)}".encode())
+        for item in value:
+            _hash_value(digest, item)
+    else:
+        digest.update(repr(value).encode() + b";")
+
+
+def _unlike(a: Schema, b: Schema) -> str:
+    """In words, where two schemas differ."""
+    for field in dataclasses.fields(Schema):
+        x, y = getattr(a, field.name), getattr(b, field.name)
+        if x != y:
+            names = [list(getattr(s, "names", ())) if s is not None else None for s in (x, y)]
+            return f"{field.name} are {names[0]} and {names[1]}"
+    return "nothing"

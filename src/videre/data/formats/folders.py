@@ -1,0 +1,97 @@
+"""Folders of pictures: `root/<class>/…` (with splits: `root/<split>/<class>/…`), or pictures without truth."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+
+from videre.data.dataset import Dataset
+from videre.data.flat import FlatSource, Ragged
+from videre.data.writing import file_names, losses, place_picture
+from videre.errors import DataError
+from videre.images.reading import SUFFIXES
+from videre.structures import Categories, Schema
+
+LOOKS_FOR = "folders: root/<class>/*.jpg, root/<split>/<class>/*.jpg with splits named train, val, test, or plain pictures"  # fmt: skip
+HOLDS = {"labels"}
+SPLIT_NAME = re.compile(r"(train|trainval|val|valid|validation|dev|test)[-_]?\d*", re.IGNORECASE)
+
+
+def recognise(path: Path) -> str:
+    """What was found, or "" when there are no pictures."""
+    if not path.is_dir() or not _has_pictures(path):
+        return ""
+    classes = _classes(path)
+    return f"classes {', '.join(classes[:5])}{', …' if len(classes) > 5 else ''}" if classes else "pictures, no truth"
+
+
+def splits(path: Path) -> list[str]:
+    """Names of the split folders; none when the classes are at the top."""
+    return [p.name for p in _folders(path) if SPLIT_NAME.fullmatch(p.name)]
+
+
+def read(path: Path, split: str | None = None) -> Dataset:
+    """Read folders; the class names are the folder names, sorted, over all splits.
+
+    Raises DataError when some folders are splits and others are neither splits nor empty.
+    """
+    named = splits(path)
+    strange = [p.name for p in _folders(path) if p.name not in named and _has_pictures(p)]
+    if named and strange:
+        raise DataError(f"{path}: {', '.join(named)} look like splits, but there are pictures in {', '.join(strange)} "
+                        "too; this is not a set of class folders: name the format, or point at one folder")  # fmt: skip
+    roots = [path / split] if split is not None else [path / name for name in named] or [path]
+    classes = _classes(path)
+    title = path.name + (f" {split}" if split else "")
+    files = [p for root in roots for p in sorted(root.rglob("*")) if _is_picture(p)]
+    if not files:
+        raise DataError(f"{', '.join(map(str, roots))}: no pictures ({', '.join(SUFFIXES)})")
+    names = [p.relative_to(path).as_posix() for p in files]
+    if not classes:
+        return Dataset(FlatSource([str(p) for p in files], names), Schema(), title=title)
+    depth = 1 if named else 0
+    of = [p.relative_to(path).parts[depth] if len(p.relative_to(path).parts) > depth + 1 else "" for p in files]
+    loose = [name for name, c in zip(names, of) if not c]
+    if loose:
+        raise DataError(f"{path}: {len(loose)} pictures lie outside the class folders: {loose[:5]}")
+    place = {name: label for label, name in enumerate(classes)}
+    labels = Ragged(np.array([place[c] for c in of], np.int64), np.arange(len(files) + 1))
+    source = FlatSource([str(p) for p in files], names, labels=labels)
+    return Dataset(source, Schema(pictures=Categories(tuple(classes))), title=title)
+
+
+def write(dataset: Dataset, path: Path, split: str = "train", lossy: bool = False) -> list[str]:
+    """Copy pictures to <split>/<class>/; returns the fields that were lost."""
+    lost = losses(dataset, HOLDS, "a tree of class folders", lossy)
+    names = dataset.schema.pictures
+    if names is None or "labels" not in dataset.fields:
+        raise DataError(f"class folders hold one class per picture; {dataset.title} has {sorted(dataset.fields)}")
+    for i, filename in enumerate(file_names(dataset)):
+        labels = dataset.scene(i).labels
+        if labels is None or len(labels) != 1:
+            raise DataError(f"{dataset.name(i)}: class folders hold one class per picture, this one has "
+                            f"{0 if labels is None else len(labels)}")  # fmt: skip
+        place_picture(dataset, i, path / split / names[int(labels[0])] / filename)
+    return lost
+
+
+def _classes(path: Path) -> list[str]:
+    """Sorted names of the class folders; none when there is nothing to tell apart."""
+    named = splits(path)
+    roots = [path / name for name in named] or [path]
+    found = sorted({p.name for root in roots for p in _folders(root) if _has_pictures(p)})
+    return found if len(found) > 1 else []
+
+
+def _folders(path: Path) -> list[Path]:
+    return sorted(p for p in path.iterdir() if p.is_dir() and p.name[0] not in "._")
+
+
+def _is_picture(path: Path) -> bool:
+    return path.suffix.lower() in SUFFIXES and path.name[0] != "." and path.is_file()
+
+
+def _has_pictures(path: Path) -> bool:
+    return any(_is_picture(p) for p in path.rglob("*"))

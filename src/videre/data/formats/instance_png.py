@@ -1,0 +1,114 @@
+"""One PNG of instance ids per picture (8 or 16 bit, 0 = background), one class: cells, nuclei, grains.
+
+`images/<name>.*` and `labels/<name>.png` (or `masks`, `instances`); splits are lists `train.txt` beside them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from videre.data.dataset import Dataset, FileSource, Repair
+from videre.data.writing import file_names, losses, place_picture
+from videre.errors import DataError
+from videre.images.reading import SUFFIXES, read_ids
+from videre.structures import Categories, Instances, Masks, Scene, Schema
+
+LOOKS_FOR = "instance PNG: images/<name>.* with labels/<name>.png (or masks/, instances/), one id per instance"
+HOLDS = {"boxes", "masks"}
+FOLDERS = ("labels", "instances", "masks")
+
+
+def recognise(path: Path) -> str:
+    """What was found, or "" when this is no such folder."""
+    folder = _folder(path)
+    return "" if folder is None else f"id maps in {folder}"
+
+
+def splits(path: Path) -> list[str]:
+    """None of its own: lists beside the folders are read for every format."""
+    return []
+
+
+def read(path: Path, split: str | None = None, class_name: str = "object") -> Dataset:
+    """Read pictures and id maps; every instance is of the one class `class_name`.
+
+    Pictures without a map are left out and counted. Raises DataError when a map has another size than its picture, or
+    two pictures share a map.
+    """
+    folder = _folder(path)
+    assert folder is not None  # recognised
+    maps = {p.stem: p for p in sorted(folder.glob("*.png"))}
+    pictures = [p for p in sorted((path / "images").iterdir()) if p.suffix.lower() in SUFFIXES]
+    known = [p for p in pictures if p.stem in maps]
+    stems = [p.stem for p in known]
+    if len(set(stems)) < len(stems):
+        raise DataError(f"{path / 'images'}: two pictures of one name: {sorted({s for s in stems if stems.count(s) > 1})}")  # fmt: skip
+    repairs = [Repair("picture without id map", p.stem, "-", f"no {folder.name}/{p.stem}.png", "dropped")
+               for p in pictures if p.stem not in maps]  # fmt: skip
+    source = _IdMaps([str(p) for p in known], stems, maps=[str(maps[s]) for s in stems])
+    return Dataset(source, Schema(things=Categories((class_name,))), repairs, path.name)
+
+
+def write(dataset: Dataset, path: Path, split: str = "train", lossy: bool = False) -> list[str]:
+    """Write images/, labels/ and <split>.txt; where masks overlap the later one wins. Returns what was lost."""
+    import cv2
+
+    lost = losses(dataset, HOLDS, "a PNG of instance ids", lossy)
+    if len(dataset.schema.things or ()) > 1 and not lossy:
+        raise DataError(f"a PNG of instance ids holds one class, {dataset.title} has {list(dataset.schema.things or ())}; "
+                        "write another format, or allow the loss (lossy)")  # fmt: skip
+    if "masks" not in dataset.fields:
+        raise DataError(f"a PNG of instance ids needs masks; {dataset.title} has {sorted(dataset.fields)}")
+    (path / "labels").mkdir(parents=True, exist_ok=True)
+    stems, hidden = [], 0
+    for i, filename in enumerate(file_names(dataset)):
+        scene = dataset.scene(i)
+        ids = np.zeros(scene.size, np.uint16)
+        if len(scene):
+            assert scene.instances is not None and scene.instances.masks is not None
+            pixels, offsets, windows = scene.instances.masks.packed()
+            for n, (x1, y1, x2, y2) in enumerate(windows.tolist()):
+                crop = pixels[offsets[n] : offsets[n + 1]].reshape(y2 - y1, x2 - x1).numpy().astype(bool)
+                hidden += int((ids[y1:y2, x1:x2][crop] > 0).sum())
+                ids[y1:y2, x1:x2][crop] = n + 1
+        if hidden and not lossy:
+            raise DataError(f"{scene.name}: masks overlap, a PNG of ids holds one instance a pixel; write another format, "
+                            "or allow the loss (lossy)")  # fmt: skip
+        place_picture(dataset, i, path / "images" / filename)
+        stems.append(Path(filename).stem)
+        (path / "labels" / f"{stems[-1]}.png").write_bytes(cv2.imencode(".png", ids)[1].tobytes())
+    (path / f"{split}.txt").write_text("".join(f"{s}\n" for s in stems))
+    if len(dataset.schema.things or ()) > 1:
+        lost.append("class names")
+    return lost + ([f"{hidden} pixels under other masks"] if hidden else [])
+
+
+@dataclasses.dataclass
+class _IdMaps(FileSource):
+    """Scenes made from the id maps, when asked for: a map is as small to read as what could be kept of it."""
+
+    maps: list[str] = dataclasses.field(default_factory=list)
+    fields: frozenset[str] = frozenset({"instances", "boxes", "masks", "ids"})
+
+    def scene(self, i: int) -> Scene:
+        ids, size = read_ids(self.maps[i]), self.size(i)
+        if ids.shape != size:
+            raise DataError(f"{self.maps[i]}: the id map is {ids.shape[1]}x{ids.shape[0]} (width x height), the picture "
+                            f"{self.paths[i]} is {size[1]}x{size[0]}")  # fmt: skip
+        values = np.unique(ids)
+        values = values[values != 0].astype(np.int64)
+        masks = Masks.from_label_map(ids, values.tolist())
+        instances = Instances(
+            masks.boxes(), torch.zeros(len(masks), dtype=torch.int64), masks=masks, ids=torch.from_numpy(values)
+        )
+        return Scene(size, instances, meta={"path": self.paths[i], "id": self.names[i]})
+
+
+def _folder(path: Path) -> Path | None:
+    if not (path / "images").is_dir():
+        return None
+    return next((path / name for name in FOLDERS if any((path / name).glob("*.png"))), None)

@@ -1,0 +1,76 @@
+"""Loading ahead on threads, in order: the same items whatever the number of workers.
+
+Threads, not processes: decoding (OpenCV, zlib) and serial Numba kernels let go of the interpreter, nothing is copied
+between workers, and a forked worker beside Numba's parallel kernels would die.
+"""
+
+from __future__ import annotations
+
+import collections
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+from videre.data.dataset import Dataset
+from videre.errors import ConfigError, VidereError
+
+T = TypeVar("T")
+
+AHEAD = 2
+"""Items made ahead for each worker: enough to ride out one slow picture, few enough to bound the memory."""
+
+
+def load(
+    dataset: Dataset, order: Iterable[int], prepare: Callable[[int], T], workers: int, ahead: int = AHEAD
+) -> Iterator[T]:
+    """Give prepare(i) for every i of `order`, in that order, made ahead on `workers` threads.
+
+    Args:
+        dataset: names the picture when something goes wrong. order: may be endless; it is read only as far as needed.
+        prepare: makes item i. It runs on several threads at once, so that its random numbers must come from i (and the
+            epoch), not from a shared generator; it must not call parallel Numba kernels.
+        workers: 0 prepares in the calling thread. ahead: finished or running items per worker, at most.
+
+    Raises:
+        What `prepare` raised, with the picture's name added, when the turn of that item comes. Closing the iterator
+        (or leaving the loop) drops what has not begun.
+    """
+    if workers < 0 or ahead < 1:
+        raise ConfigError(f"workers must not be negative and ahead at least 1, found {workers} and {ahead}")
+    return _alone(dataset, order, prepare) if workers == 0 else _on_threads(dataset, order, prepare, workers, ahead)
+
+
+def _alone(dataset: Dataset, order: Iterable[int], prepare: Callable[[int], T]) -> Iterator[T]:
+    for i in order:
+        yield _named(dataset, i, lambda i=i: prepare(i))  # type: ignore[misc]
+
+
+def _on_threads(
+    dataset: Dataset, order: Iterable[int], prepare: Callable[[int], T], workers: int, ahead: int
+) -> Iterator[T]:
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="videre-load")
+    waiting: collections.deque[tuple[int, Future[T]]] = collections.deque()
+    try:
+        for i in order:
+            waiting.append((i, pool.submit(prepare, i)))
+            if len(waiting) >= workers * ahead:
+                turn, future = waiting.popleft()
+                yield _named(dataset, turn, future.result)
+        while waiting:
+            turn, future = waiting.popleft()
+            yield _named(dataset, turn, future.result)
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _named(dataset: Dataset, i: int, make: Callable[[], T]) -> T:
+    try:
+        return make()
+    except Exception as error:
+        name = str(dataset.path(i) or dataset.name(i))
+        if name in str(error):
+            raise
+        if isinstance(error, VidereError):
+            raise type(error)(f"{name}: {error}") from error
+        error.add_note(f"while preparing {name}")
+        raise

@@ -1,0 +1,77 @@
+"""Parts of a data set: by a list of names, by ratio, or by what the pictures are."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from videre.data.dataset import Dataset, hash_file
+from videre.errors import ConfigError, DataError
+
+
+def by_list(dataset: Dataset, file: str | Path) -> Dataset:
+    """The pictures that a text file names, one a line (name, file name, or file name without suffix), in its order.
+
+    Raises DataError when a line names no picture, or more than one.
+    """
+    file = Path(file)
+    lines = [line.split("\t")[0].strip() for line in file.read_text().splitlines() if line.strip()]
+    places: dict[str, set[int]] = {}
+    for i in range(len(dataset)):
+        path = dataset.path(i) or Path(dataset.name(i))
+        for key in (dataset.name(i), path.name, path.stem):
+            places.setdefault(key, set()).add(i)
+    unknown = [line for line in lines if len(places.get(line, ())) != 1]
+    if unknown:
+        several = [line for line in unknown if line in places]
+        raise DataError(
+            f"{file}: {len(unknown)} of {len(lines)} lines do not name one picture of {dataset.title}: {unknown[:5]}"
+            + (f"; {several[0]!r} names several" if several else "")
+        )
+    return dataset.subset([next(iter(places[line])) for line in lines])
+
+
+def by_ratio(dataset: Dataset, ratios: Mapping[str, float], seed: int = 0) -> dict[str, Dataset]:
+    """Shuffle and cut: {"train": 0.8, "val": 0.2}. Parts are as large as the ratios say, to one picture.
+
+    For classification each class is cut by the ratios, so that rare classes are in every part.
+    """
+    _check(ratios)
+    order = np.random.default_rng(seed).permutation(len(dataset))
+    groups: dict[int, list[int]] = {}
+    for i in order:
+        labels = dataset.scene(int(i)).labels if "labels" in dataset.fields else None
+        groups.setdefault(int(labels[0]) if labels is not None and len(labels) else -1, []).append(int(i))
+    dealt = [i for label in sorted(groups) for i in groups[label]]
+    # each picture goes to the part that is furthest behind its ratio; class after class, so that rounding evens out
+    shares = np.array(list(ratios.values()))
+    parts: dict[str, list[int]] = {name: [] for name in ratios}
+    quota = np.zeros(len(shares))
+    for i in dealt:
+        quota += shares
+        part = int(np.argmax(quota))
+        quota[part] -= 1
+        parts[list(ratios)[part]].append(i)
+    return {name: dataset.subset(sorted(indices)) for name, indices in parts.items()}
+
+
+def by_hash(dataset: Dataset, ratios: Mapping[str, float]) -> dict[str, Dataset]:
+    """Each picture's bytes decide its part, whatever else is in the set: added pictures never move others, and exact
+    copies fall into one part. Sizes follow the ratios only on average."""
+    _check(ratios)
+    edges = np.cumsum(list(ratios.values()))
+    parts: dict[str, list[int]] = {name: [] for name in ratios}
+    for i in range(len(dataset)):
+        path = dataset.path(i)
+        key = hash_file(path) if path is not None else hashlib.sha256(dataset.name(i).encode()).hexdigest()
+        place = int(key[:13], 16) / 16**13
+        parts[list(ratios)[min(int(np.searchsorted(edges, place, side="right")), len(edges) - 1)]].append(i)
+    return {name: dataset.subset(indices) for name, indices in parts.items()}
+
+
+def _check(ratios: Mapping[str, float]) -> None:
+    if not ratios or min(ratios.values()) < 0 or abs(sum(ratios.values()) - 1) > 1e-6:
+        raise ConfigError(f"ratios must be positive and sum to 1, found {dict(ratios)}")

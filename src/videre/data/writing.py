@@ -1,0 +1,52 @@
+"""What every writer of a format does first: refuse to lose anything unasked, and put the pictures in place."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Collection
+from pathlib import Path
+
+from videre.data.dataset import Dataset
+from videre.errors import DataError
+from videre.images.reading import SUFFIXES, write_picture
+
+# bookkeeping, not truth: a format that renumbers loses nothing that a model could learn
+_BOOKKEEPING = {"instances", "ids"}
+
+
+def losses(dataset: Dataset, holds: Collection[str], name: str, lossy: bool) -> list[str]:
+    """The fields of a data set that a format cannot hold. DataError naming them unless `lossy`."""
+    lost = sorted(dataset.fields - set(holds) - _BOOKKEEPING)
+    if lost and not lossy:
+        raise DataError(f"{name} cannot hold {', '.join(lost)} of {dataset.title}; write another format, or allow the "
+                        "loss (lossy)")  # fmt: skip
+    return lost
+
+
+def file_names(dataset: Dataset) -> list[str]:
+    """A file name for every picture of a data set in one folder: its name, with folders joined by "_".
+
+    Raises DataError when two pictures would differ in nothing but the suffix: annotations are found by the stem.
+    """
+    names: list[str] = []
+    seen: dict[str, int] = {}
+    for i in range(len(dataset)):
+        path, name = dataset.path(i), Path(dataset.name(i))
+        stem = "_".join((name.with_suffix("") if name.suffix.lower() in SUFFIXES else name).parts)
+        if stem in seen:
+            raise DataError(f"{dataset.title}: {dataset.name(seen[stem])} and {name} would both be written as {stem}")
+        seen[stem] = i
+        names.append(f"{stem}{path.suffix if path else '.png'}")
+    return names
+
+
+def place_picture(dataset: Dataset, i: int, target: Path) -> None:
+    """Copy picture i, byte for byte, to `target`; made pictures are written there."""
+    source = dataset.path(i)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if source is None:
+        write_picture(target, dataset.picture(i))
+    elif not source.exists():
+        raise DataError(f"{source}: the picture is missing, so that it cannot be copied to {target}")
+    elif not (target.exists() and target.samefile(source)):
+        shutil.copyfile(source, target)
