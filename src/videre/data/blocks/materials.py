@@ -47,6 +47,7 @@ def mix(a, b, t):
 
 @kernel
 def _lattice(x, y, z):
+    """Return a number in [0, 1] that looks random for each triple of integers."""
     n = (x * 374761393 + y * 668265263 + z * 1274126177) & 0xFFFFFFFF
     n = ((n ^ (n >> 13)) * 1103515245) & 0xFFFFFFFF
     n = ((n ^ (n >> 15)) * 668265263) & 0xFFFFFFFF
@@ -65,6 +66,17 @@ def noise(x, y, z):
     c = _lattice(i, j, k + 1) * (1 - u) + _lattice(i + 1, j, k + 1) * u
     d = _lattice(i, j + 1, k + 1) * (1 - u) + _lattice(i + 1, j + 1, k + 1) * u
     return (a * (1 - v) + b * v) * (1 - w) + (c * (1 - v) + d * v) * w
+
+
+@kernel
+def flat_noise(x, y, layer):
+    """Return smooth value noise in [0, 1] on a plane; each integer layer is another one."""
+    fx, fy = math.floor(x), math.floor(y)
+    i, j = int(fx), int(fy)
+    u, v = x - fx, y - fy
+    u, v = u * u * (3.0 - 2.0 * u), v * v * (3.0 - 2.0 * v)
+    a = _lattice(i, j, layer) * (1 - u) + _lattice(i + 1, j, layer) * u
+    return a * (1 - v) + (_lattice(i, j + 1, layer) * (1 - u) + _lattice(i + 1, j + 1, layer) * u) * v
 
 
 @kernel

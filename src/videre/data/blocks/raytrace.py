@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from videre.data.blocks.materials import PLASTIC, RUBBER, albedo, mix, noise, smooth
+from videre.data.blocks.materials import PLASTIC, RUBBER, albedo, flat_noise, mix, smooth
 from videre.data.blocks.solids import (
     TORUS,
     along,
@@ -60,7 +60,7 @@ class Studio(NamedTuple):
     floor: Vector
     floor_second: Vector
     floor_kind: int
-    floor_turn: float  # radians: direction of planks and tiles
+    floor_axis: tuple[float, float]  # unit vector along which planks and tiles lie
     polish: float  # 0..1: how much the floor mirrors
     wall_low: Vector
     wall_high: Vector
@@ -123,11 +123,16 @@ def shade(solids, view, studio, who, depth, image):
 
 @kernel
 def refine(solids, view, studio, who, rough, image):
-    """Where a pixel of `rough` differs from a neighbour, mix four more rays (a rotated grid) into `image`."""
+    """Mix four more rays (a rotated grid) into each pixel of `image` that differs from a neighbour in `rough`.
+
+    Along an outline alone, such a ray takes over the colour of the neighbour whose surface it meets; it is shaded anew
+    only where texture, shadow or reflection changes within one surface.
+    """
     height, width = who.shape
     for i in range(height):
         for j in range(width):
-            if not _differs(who, rough, i, j):
+            outline, inside = _differences(who, rough, i, j)
+            if not (outline or inside):
                 continue
             total = (rough[i, j, 0] * 1.0, rough[i, j, 1] * 1.0, rough[i, j, 2] * 1.0)
             for dx, dy in _FOUR:
@@ -136,22 +141,39 @@ def refine(solids, view, studio, who, rough, image):
                 far, backing = room(view.eye, ray)
                 if far < t:
                     t, index = far, backing
-                total = along(total, 1.0, expose(light(solids, studio, view.eye, ray, t, index), studio.exposure))
+                a, b = (-1, -1) if inside else _same(who, i, j, index)
+                if a >= 0:
+                    colour = (rough[a, b, 0] * 1.0, rough[a, b, 1] * 1.0, rough[a, b, 2] * 1.0)
+                else:
+                    colour = expose(light(solids, studio, view.eye, ray, t, index), studio.exposure)
+                total = along(total, 1.0, colour)
             image[i, j, 0], image[i, j, 1], image[i, j, 2] = total[0] / 5.0, total[1] / 5.0, total[2] / 5.0
 
 
 @kernel
-def _differs(who, image, i, j):
+def _differences(who, image, i, j):
+    """Return whether a pixel has a neighbour of another solid, and whether one of its own differs in colour."""
     height, width = who.shape
+    outline = inside = False
     for a, b in ((i, j - 1), (i, j + 1), (i - 1, j), (i + 1, j)):
         if 0 <= a < height and 0 <= b < width:
             if who[a, b] != who[i, j]:
-                return True
+                outline = True
+                continue
             here = image[i, j, 0] + image[i, j, 1] + image[i, j, 2]
             there = image[a, b, 0] + image[a, b, 1] + image[a, b, 2]
-            if abs(here - there) > 0.10 + 0.12 * min(here, there):
-                return True
-    return False
+            inside |= abs(here - there) > 0.12 + 0.25 * max(here, there)
+    return outline, inside
+
+
+@kernel
+def _same(who, i, j, index):
+    """Return the pixel at or beside (i, j) that shows `index`, (-1, -1) if none does."""
+    height, width = who.shape
+    for a, b in ((i, j), (i, j - 1), (i, j + 1), (i - 1, j), (i + 1, j)):
+        if 0 <= a < height and 0 <= b < width and who[a, b] == index:
+            return a, b
+    return -1, -1
 
 
 @kernel
@@ -188,7 +210,7 @@ def light(solids, studio, eye, ray, t, index):
     """Return the linear light that comes back along a ray which ends at distance t on `index`, mirroring once."""
     p = along(eye, t, ray)
     if index == BACKDROP:
-        return wall(studio, p[2], ray)
+        return wall(studio, p[2])
     if index == GROUND:
         colour = ground(solids, studio, p, True)
         if studio.polish > 0.0:
@@ -196,9 +218,9 @@ def light(solids, studio, eye, ray, t, index):
             hit_at, other = nearest(solids, p, mirror, -1)
             if other >= 0:
                 weight = studio.polish * _fresnel(-ray[2], 0.04) * math.exp(-1.5 * hit_at)
-                colour = mix(colour, _surface(solids, studio, along(p, hit_at, mirror), mirror, other, False), weight)
+                colour = mix(colour, _glimpse(solids, studio, along(p, hit_at, mirror), mirror, other), weight)
         return colour
-    return _surface(solids, studio, p, ray, index, True)
+    return _surface(solids, studio, p, ray, index)
 
 
 @kernel
@@ -209,37 +231,59 @@ def _fresnel(cosine, straight):
 
 
 @kernel
-def _surface(solids, studio, p, ray, index, first):
-    """Return the light from world point p of a solid; only a first hit casts shadow rays and mirrors the scene."""
+def _surface(solids, studio, p, ray, index):
+    """Return the light from world point p of a solid that a ray from the camera meets: all there is."""
     solid = solids[index]
     q = local_point(solid, p)
     n = to_world(solid, normal(solid, q))
     facing = -dot(n, ray)
     base = albedo(solid, q)
     lit = max(dot(n, studio.lamp), 0.0)
-    if lit > 0.0 and first:
+    if lit > 0.0:
         lit *= shadow(solids, studio, along(p, 2e-3, n), index)
-    open_sky, bounce = ambience(solids, p, n, index) if first else (0.7, (0.0, 0.0, 0.0))
-    up = 0.5 + 0.5 * n[2]
-    below = (1.0 - up) * 0.55 * min(1.0, 0.35 + 1.3 * p[2])  # light from the floor, less where the solid stands in it
-    diffuse = (
-        studio.lamp_colour[0] * lit + (studio.sky[0] * up + studio.floor[0] * below) * open_sky + bounce[0],
-        studio.lamp_colour[1] * lit + (studio.sky[1] * up + studio.floor[1] * below) * open_sky + bounce[1],
-        studio.lamp_colour[2] * lit + (studio.sky[2] * up + studio.floor[2] * below) * open_sky + bounce[2],
-    )
-    colour = (base[0] * diffuse[0], base[1] * diffuse[1], base[2] * diffuse[2])
+    open_sky, bounce = ambience(solids, p, n, index)
+    colour = _matt(studio, base, p, n, lit, open_sky, bounce)
     if solid.material == RUBBER:  # a wide faint sheen
         half = unit((studio.lamp[0] - ray[0], studio.lamp[1] - ray[1], studio.lamp[2] - ray[2]))
         sheen = 0.09 * max(dot(n, half), 0.0) ** 14 * min(lit * 2.0, 1.0) + 0.05 * _fresnel(facing, 0.0) * open_sky
         return along(colour, sheen, studio.lamp_colour)
-    mirror = unit(along(ray, 2.0 * facing, n))
-    if first:
-        seen = reflected(solids, studio, p, mirror, index)
-    else:
-        seen = wall(studio, 1.0 + 6.0 * mirror[2], mirror) if mirror[2] > 0.0 else studio.floor
-    if solid.material == PLASTIC:
+    seen = reflected(solids, studio, p, unit(along(ray, 2.0 * facing, n)), index)
+    return _coat(solid.material, base, colour, seen, facing, 0.45 + 0.55 * open_sky)
+
+
+@kernel
+def _glimpse(solids, studio, p, ray, index):
+    """Return the light from world point p of a solid as seen in a mirror: without shadows, mirroring only the sky."""
+    solid = solids[index]
+    q = local_point(solid, p)
+    n = to_world(solid, normal(solid, q))
+    base = albedo(solid, q)
+    colour = _matt(studio, base, p, n, max(dot(n, studio.lamp), 0.0), 0.7, (0.0, 0.0, 0.0))
+    if solid.material == RUBBER:
+        return colour
+    facing = -dot(n, ray)
+    mirror = along(ray, 2.0 * facing, n)
+    seen = wall(studio, 1.0 + 6.0 * mirror[2]) if mirror[2] > 0.0 else studio.floor
+    return _coat(solid.material, base, colour, seen, facing, 0.8)
+
+
+@kernel
+def _matt(studio, base, p, n, lit, open_sky, bounce):
+    """Return the light that a colour scatters: lamp, sky from above, floor from below, neighbours."""
+    up = 0.5 + 0.5 * n[2]
+    below = (1.0 - up) * 0.55 * min(1.0, 0.35 + 1.3 * p[2])  # the floor is dark where the solid stands on it
+    return (
+        base[0] * (studio.lamp_colour[0] * lit + (studio.sky[0] * up + studio.floor[0] * below) * open_sky + bounce[0]),
+        base[1] * (studio.lamp_colour[1] * lit + (studio.sky[1] * up + studio.floor[1] * below) * open_sky + bounce[1]),
+        base[2] * (studio.lamp_colour[2] * lit + (studio.sky[2] * up + studio.floor[2] * below) * open_sky + bounce[2]),
+    )
+
+
+@kernel
+def _coat(material, base, colour, seen, facing, dim):
+    """Lay what a glossy surface mirrors over what it scatters; metal tints it, plastic does not."""
+    if material == PLASTIC:
         return mix(colour, seen, _fresnel(facing, 0.045))
-    dim = 0.45 + 0.55 * open_sky
     return (
         0.12 * colour[0] + dim * seen[0] * _fresnel(facing, 0.88 * base[0] + 0.06),
         0.12 * colour[1] + dim * seen[1] * _fresnel(facing, 0.88 * base[1] + 0.06),
@@ -252,11 +296,11 @@ def reflected(solids, studio, p, mirror, index):
     """Return what a glossy point sees along its mirror direction: a solid, the floor, or the studio with its lamps."""
     t, other = nearest(solids, p, mirror, -1 if solids[index].shape == TORUS else index)
     if other >= 0:
-        return _surface(solids, studio, along(p, t, mirror), mirror, other, False)
+        return _glimpse(solids, studio, along(p, t, mirror), mirror, other)
     t, backing = room(p, mirror)
     if backing == GROUND:
         return ground(solids, studio, along(p, t, mirror), False)
-    seen = wall(studio, p[2] + t * mirror[2], mirror)
+    seen = wall(studio, p[2] + t * mirror[2])
     seen = along(seen, 9.0 * softbox(studio.lamp, mirror, 0.16, 0.16), studio.lamp_colour)
     return along(seen, 1.6 * softbox(studio.strip, mirror, 0.10, 0.6), (0.9, 0.95, 1.0))
 
@@ -276,7 +320,7 @@ def softbox(centre, ray, wide, high):
 
 
 @kernel
-def wall(studio, z, ray):
+def wall(studio, z):
     """Return the backdrop's light at height z: a gradient that starts in the floor's colour, so that no seam shows."""
     return mix(studio.wall_low, studio.wall_high, smooth(-0.5, 9.0, z))
 
@@ -297,16 +341,18 @@ def shadow(solids, studio, p, own):
         if middle < -reach:
             continue
         wide = reach + max(middle, 0.0) * size
-        if dot(to, to) - middle * middle > wide * wide:
+        miss = dot(to, to) - middle * middle
+        if miss > wide * wide:
             continue
-        t, end = max(middle - reach, 0.01), middle + reach
+        half = math.sqrt(wide * wide - miss)
+        t, end = max(middle - half, 0.01), middle + half
         clear = 1.0  # smallest distance over the cone's radius: 1 leaves the lamp whole, -1 hides it
-        for _ in range(24):
+        for _ in range(20):
             gap = distance(solid, along(p, t, lamp))
             clear = min(clear, gap / (size * t))
             if clear < -1.0 or t > end:
                 break
-            t += max(abs(gap) * 0.8, 0.02 * reach + 0.004)
+            t += max(abs(gap) * 0.9, 0.03 * reach + 0.004)
         clear = max(clear, -1.0)
         seen *= 0.25 * (1.0 + clear) * (1.0 + clear) * (2.0 - clear)
         if seen < 0.004:
@@ -357,17 +403,17 @@ def ground(solids, studio, p, fine):
 
 @kernel
 def _floor(studio, x, y):
-    s, c = math.sin(studio.floor_turn), math.cos(studio.floor_turn)
+    c, s = studio.floor_axis
     x, y = c * x - s * y, s * x + c * y
-    cloud = 0.6 * noise(x * 0.9, y * 0.9, 3.5) + 0.25 * noise(x * 3.1, y * 3.1, 7.5)
-    cloud += 0.15 * noise(x * 11.0, y * 11.0, 1.5)
+    cloud = 0.6 * flat_noise(x * 0.9, y * 0.9, 0) + 0.25 * flat_noise(x * 3.1, y * 3.1, 1)
+    cloud += 0.15 * flat_noise(x * 11.0, y * 11.0, 2)
     if studio.floor_kind == CONCRETE:
         return mix(studio.floor, studio.floor_second, 1.1 * cloud)
     if studio.floor_kind == TILES:
         u, v = x / 0.9, y / 0.9
         i, j = math.floor(u), math.floor(v)
         gap = min(min(u - i, 1.0 - u + i), min(v - j, 1.0 - v + j))
-        tone = 0.5 * cloud + 0.35 * noise(i * 7.3, j * 5.7, 0.5)
+        tone = 0.5 * cloud + 0.35 * flat_noise(i * 7.3, j * 5.7, 3)
         seam = 1.0 - 0.35 * (1.0 - smooth(0.006, 0.02, gap))
     else:
         u = x / 0.42
@@ -375,7 +421,7 @@ def _floor(studio, x, y):
         v = y / 2.6 + 0.37 * (i % 5.0)
         j = math.floor(v)
         gap = min(min(u - i, 1.0 - u + i) * 0.42, min(v - j, 1.0 - v + j) * 2.6)
-        tone = 0.55 * noise(i * 9.1, j * 3.3, 0.5) + 0.45 * noise(x * 26.0, y * 1.6, i * 1.7) + 0.2 * cloud - 0.1
+        tone = 0.55 * flat_noise(i * 9.1, j * 3.3, 3) + 0.45 * flat_noise(x * 26.0, y * 1.6, int(i)) + 0.2 * cloud - 0.1
         seam = 1.0 - 0.4 * (1.0 - smooth(0.002, 0.010, gap))
     colour = mix(studio.floor, studio.floor_second, tone)
     return (colour[0] * seam, colour[1] * seam, colour[2] * seam)

@@ -49,6 +49,7 @@ class Truth:
     right, y down, z forward, continuous pixels.
 
     Args:
+        tracks: int64 [N], which solid of the world it is: the same in all frames of a clip.
         labels: int64 [N] of `SHAPES`. attributes: bool [N,A] of `words.ATTRIBUTES`.
         boxes: float32 [N,4] xyxy. ids: int16 [H,W], index of the labelled solid, -1 elsewhere.
         shown: float32 [N], part of the silhouette inside the picture that is not hidden.
@@ -62,6 +63,7 @@ class Truth:
         world: what the picture was made from, only the labelled solids.
     """
 
+    tracks: npt.NDArray[np.int64]
     labels: npt.NDArray[np.int64]
     attributes: npt.NDArray[np.bool_]
     boxes: npt.NDArray[np.float32]
@@ -118,7 +120,7 @@ def observe(
     seen, boxes = _extents(who, len(world))
     keep = np.flatnonzero(seen >= min_pixels)
     ids, segmentation = _maps(who, keep, world.solids["shape"])
-    world = _labelled(world, keep)
+    world = world if len(keep) == len(world) else world.take(keep)
     view = world.view
     rotation = np.array([view.right, view.down, view.forward])
     translation = -rotation @ np.array(view.eye)
@@ -127,14 +129,11 @@ def observe(
     corners = centers[:, None] + (_PLACES * sizes[:, None] / 2) @ turns.transpose(0, 2, 1)  # (N, 10, 3) world
     keypoints, visibility = np.empty((len(world), 10, 2)), np.empty((len(world), 10), np.uint8)
     _look(everything, view, corners, who.shape, keypoints, visibility)
-    looks = tuple(
-        Looks(int(s["shape"]), int(c), int(s["material"]), int(s["texture"]), int(large), int(pose))
-        for s, c, large, pose in zip(world.solids, world.colour, world.large, world.pose)
-    )
-    camera_centers = centers @ rotation.T + translation
-    relations = _relations(world, camera_centers)
+    looks = looks_of(world)
+    relations = relations_of(world)
     asked, answered = questions(looks, rng) if len(looks) else ((), ())
     return Truth(
+        tracks=keep,
         labels=world.solids["shape"].astype(np.int64),
         attributes=np.array([one.attributes() for one in looks], bool).reshape(len(looks), -1),
         boxes=boxes[keep],
@@ -149,7 +148,7 @@ def observe(
         answers=answered,
         region_captions=region_captions(looks, relations),
         relations=relations,
-        centers3d=camera_centers,
+        centers3d=centers @ rotation.T + translation,
         sizes3d=sizes,
         rotations3d=rotation @ turns,
         yaw=yaw,
@@ -190,11 +189,6 @@ def _maps(
     pixel[keep] = shapes[keep]
     pixel[GROUND], pixel[BACKDROP] = PIXELS.index("ground"), PIXELS.index("backdrop")
     return index[who], pixel[who]
-
-
-def _labelled(world: World, keep: npt.NDArray[np.int64]) -> World:
-    """Keep some solids; one whose support is not among them is said to stand on the floor."""
-    return world if len(keep) == len(world) else world.take(keep)
 
 
 @kernel
@@ -253,12 +247,24 @@ def _front(solid: np.void, pose: int, eye: npt.NDArray[np.float64]) -> float:
     return own + period * round((towards - own) / period)
 
 
-def _relations(world: World, centers: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+def looks_of(world: World) -> tuple[Looks, ...]:
+    """Return the words that belong to each solid of a world."""
+    return tuple(
+        Looks(int(s["shape"]), int(c), int(s["material"]), int(s["texture"]), int(large), int(pose))
+        for s, c, large, pose in zip(world.solids, world.colour, world.large, world.pose)
+    )
+
+
+def relations_of(world: World) -> npt.NDArray[np.int64]:
+    """Return how the solids of a world stand to each other: rows (subject, predicate, object), see `words`."""
+    if len(world) == 0:
+        return np.zeros((0, 3), np.int64)
     view = world.view
     right, ahead = np.array(view.right[:2]), np.array(view.forward[:2])
-    ahead = ahead / np.linalg.norm(ahead)
-    floor = world.solids["centre"][:, :2]
-    spans = np.stack([intervals(s) for s in world.solids]) if len(world) else np.zeros((0, 24, 2))
-    apart = np.stack([gaps(one, spans) for one in spans]) if len(world) else np.zeros((0, 0))
-    columns = centers[:, 0] / centers[:, 2]
-    return relate(np.stack([floor @ right, floor @ ahead], 1), columns, apart, world.support)
+    middles = world.solids["centre"]
+    spans = np.stack([intervals(s) for s in world.solids])
+    apart = np.stack([gaps(one, spans) for one in spans])
+    to = middles - np.array(view.eye)
+    columns = (to @ np.array(view.right)) / (to @ np.array(view.forward))
+    places = np.stack([middles[:, :2] @ right, middles[:, :2] @ (ahead / np.linalg.norm(ahead))], 1)
+    return relate(places, columns, apart, world.support)

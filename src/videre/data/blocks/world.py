@@ -72,7 +72,7 @@ class World:
         return len(self.solids)
 
     def take(self, index: npt.ArrayLike) -> "World":
-        """Return the world with only the solids at `index`; supports must be among them."""
+        """Return the world with only the solids at `index`; where a support is not among them, it is the floor."""
         index = np.asarray(index, np.int64)
         place = np.full(len(self) + 1, -1)
         place[index] = np.arange(len(index))
@@ -121,6 +121,14 @@ def random_view(rng: np.random.Generator, size: tuple[int, int]) -> View:
     return View(eye, right, down, forward, focal, width / 2, height / 2)
 
 
+def seen_from(view: View, point: npt.NDArray[np.float64]) -> tuple[float, float, float]:
+    """Return where a world point falls in the picture (x, y) and its depth in metres."""
+    to = point - np.array(view.eye)
+    z = float(to @ np.array(view.forward))
+    scale = view.focal / (z if abs(z) > 1e-9 else 1e-9)
+    return float(to @ np.array(view.right)) * scale + view.cx, float(to @ np.array(view.down)) * scale + view.cy, z
+
+
 def random_studio(rng: np.random.Generator, view: View) -> Studio:
     """Return a room and its light: the lamp stands to one side or behind, never in the camera's back."""
     kind, floor, second, wall = _ROOMS[rng.integers(len(_ROOMS))]
@@ -134,6 +142,7 @@ def random_studio(rng: np.random.Generator, view: View) -> Studio:
     strength = rng.uniform(0.95, 1.15)
     colour = (strength * (1.0 + 0.06 * warm), strength, strength * (1.0 - 0.16 * warm))
     sky = (0.36 - 0.05 * warm, 0.39, 0.43 + 0.03 * warm)
+    laid = rng.uniform(0, math.pi)
     floor_linear, wall_linear = linear(floor), linear(wall)
     return Studio(
         lamp=lamp,
@@ -144,7 +153,7 @@ def random_studio(rng: np.random.Generator, view: View) -> Studio:
         floor=_triple(floor_linear),
         floor_second=_triple(linear(second)),
         floor_kind=int(kind),
-        floor_turn=rng.uniform(0, math.pi),
+        floor_axis=(math.cos(laid), math.sin(laid)),
         polish=float(rng.choice((0.0, 0.5, 1.0))),
         wall_low=_triple(0.45 * floor_linear + 0.35 * wall_linear),
         wall_high=_triple(0.45 * wall_linear),

@@ -1,0 +1,186 @@
+"""The blocks world in the library's nouns: its `Schema`, its truths as `Scene`, its endless pictures as a `Dataset`."""
+
+import math
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from videre.data.blocks.clips import VERBS, Clip
+from videre.data.blocks.pictures import render, truth_of
+from videre.data.blocks.solids import SHAPES
+from videre.data.blocks.truth import KEYPOINT_EDGES, KEYPOINT_FLIPS, KEYPOINTS, PIXELS, Truth
+from videre.data.blocks.words import ATTRIBUTES, PREDICATES
+from videre.data.dataset import Dataset
+from videre.structures import (
+    Box3D,
+    Camera,
+    Categories,
+    Event,
+    Instances,
+    Masks,
+    Mesh,
+    Relations,
+    Scene,
+    Schema,
+    Skeleton,
+)
+
+_SHAPE_COLOURS = ((222, 84, 72), (66, 133, 210), (82, 168, 96), (240, 176, 52), (150, 96, 190))
+_FIELDS = (
+    "instances", "boxes", "masks", "keypoints", "visibility", "attributes", "boxes3d", "ids", "labels", "segmentation",
+    "captions", "questions", "answers", "relations", "camera", "depth",
+)  # fmt: skip
+
+
+def blocks_schema() -> Schema:
+    """Return what the labels of the blocks world mean."""
+    things = Categories(SHAPES, colors=_SHAPE_COLOURS)
+    return Schema(
+        things=things,
+        pixels=Categories(PIXELS, colors=(*_SHAPE_COLOURS, (176, 170, 160), (96, 106, 120))),
+        pictures=things,
+        predicates=Categories.of(PREDICATES),
+        attributes=Categories.of(ATTRIBUTES),
+        verbs=Categories.of(VERBS),
+        skeleton=Skeleton(KEYPOINTS, KEYPOINT_EDGES, KEYPOINT_FLIPS),
+    )
+
+
+def to_scene(truth: Truth, name: str = "blocks", meshes: bool = False) -> Scene:
+    """Return a picture's truth as a `Scene`; `Scene.labels` are the shapes that are there.
+
+    Args:
+        name: the picture's id, for messages. meshes: whether to build a mesh for each solid (a millisecond for all).
+    """
+    size = truth.ids.shape
+    windows = truth.boxes.astype(np.int64)
+    crops = [(truth.ids[y1:y2, x1:x2] == n).astype(np.uint8) for n, (x1, y1, x2, y2) in enumerate(windows)]
+    pitch, yaw, roll = _angles(truth.rotations3d)
+    solids = Instances(
+        boxes=torch.from_numpy(truth.boxes),
+        labels=torch.from_numpy(truth.labels),
+        masks=Masks.from_windows(crops, list(windows), size),
+        keypoints=torch.from_numpy(truth.keypoints),
+        visibility=torch.from_numpy(truth.visibility),
+        attributes=torch.from_numpy(truth.attributes),
+        captions=truth.region_captions,
+        boxes3d=Box3D(*(_float(v) for v in (truth.centers3d, truth.sizes3d, yaw, pitch, roll))),
+        meshes=tuple(Mesh(torch.from_numpy(v), torch.from_numpy(f)) for v, f in truth.meshes) if meshes else None,
+        ids=torch.from_numpy(truth.tracks),
+    )
+    subjects, predicates, objects = torch.from_numpy(truth.relations).unbind(1)
+    return Scene(
+        size=size,
+        instances=solids,
+        labels=torch.from_numpy(np.unique(truth.labels)),
+        segmentation=torch.from_numpy(truth.segmentation),
+        captions=truth.captions,
+        questions=truth.questions,
+        answers=truth.answers,
+        relations=Relations(subjects, predicates, objects),
+        camera=Camera(*(_float(v) for v in (truth.intrinsics, truth.rotation, truth.translation))),
+        depth=torch.from_numpy(truth.depth),
+        meta={"id": name, "source": "blocks"},
+    )
+
+
+def to_clip_scene(clip: Clip, name: str = "blocks") -> tuple[Scene, list[Scene]]:
+    """Return the `Scene` of a whole clip (its solids, events and duration) and one per frame.
+
+    The clip's instances are all solids that ever appear; a frame's `ids` are indices of them.
+    """
+    frames = [to_scene(truth, f"{name}, frame {t}") for t, truth in enumerate(clip.truths)]
+    solids = Instances(
+        labels=torch.tensor([one.shape for one in clip.looks]),
+        attributes=torch.from_numpy(np.array([one.attributes() for one in clip.looks])),
+        ids=torch.arange(len(clip.looks)),
+    )
+    events = tuple(Event(e.start, e.end, e.caption, e.verb, e.tracks) for e in clip.events)
+    captions = ("; then ".join(e.caption for e in clip.events) or "nothing moves",)
+    whole = Scene(
+        size=frames[0].size,
+        instances=solids,
+        events=events,
+        duration=clip.duration,
+        captions=captions,
+        meta={"id": name, "source": "blocks", "fps": clip.fps},
+    )
+    return whole, frames
+
+
+def blocks_dataset(
+    count: int,
+    seed: int = 0,
+    size: tuple[int, int] = (128, 128),
+    solids: tuple[int, int] = (3, 8),
+    meshes: bool = False,
+    min_pixels: int = 12,
+) -> Dataset:
+    """Return `count` pictures that are rendered when they are asked for: the same ones every time.
+
+    Sets of different seeds share no picture, so one seed trains and another one tests. Arguments as in `render`.
+    """
+    return Dataset(BlocksSource(count, seed, size, solids, meshes, min_pixels), blocks_schema(), title=f"blocks {seed}")
+
+
+@dataclass
+class BlocksSource:
+    """Rendered pictures as a `Source`. Asking for a picture and then its truth, in one thread, renders once."""
+
+    count: int
+    seed: int = 0
+    picture_size: tuple[int, int] = (128, 128)
+    solids: tuple[int, int] = (3, 8)
+    meshes: bool = False
+    min_pixels: int = 12
+    fields: frozenset[str] = field(default=frozenset(_FIELDS), init=False)
+
+    def __post_init__(self) -> None:
+        self.fields = frozenset((*_FIELDS, "meshes") if self.meshes else _FIELDS)
+
+    def __len__(self) -> int:
+        return self.count
+
+    def name(self, i: int) -> str:
+        return f"blocks-{self.seed}-{i:06d}"
+
+    def path(self, i: int) -> Path | None:
+        return None
+
+    def size(self, i: int) -> tuple[int, int]:
+        return self.picture_size
+
+    def scene(self, i: int) -> Scene:
+        key, truth = getattr(_latest, "truth", (None, None))
+        if key != (self, i) or truth is None:
+            truth = truth_of(self.seed, i, self.picture_size, self.solids, self.min_pixels)
+        return to_scene(truth, self.name(i), self.meshes)
+
+    def picture(self, i: int) -> npt.NDArray[np.uint8]:
+        picture, truth = render(self.seed, i, self.picture_size, self.solids, self.min_pixels)
+        _latest.truth = (self, i), truth
+        return picture
+
+
+_latest = threading.local()  # per thread, so that loader threads do not take each other's
+
+
+def _float(values: npt.NDArray[np.float64]) -> torch.Tensor:
+    return torch.from_numpy(np.ascontiguousarray(values, np.float32))
+
+
+def _angles(rotations: npt.NDArray[np.float64]) -> tuple[npt.NDArray, npt.NDArray, npt.NDArray]:
+    """Return pitch, yaw and roll [N] of `Box3D`: rotation = yaw about y, after pitch about x, after roll about z."""
+    pitch = -np.arcsin(np.clip(rotations[:, 1, 2], -1, 1))
+    yaw = np.arctan2(rotations[:, 0, 2], rotations[:, 2, 2])
+    roll = np.arctan2(rotations[:, 1, 0], rotations[:, 1, 1])
+    turned = np.abs(roll) > math.pi / 2  # a level box has none, so take the other solution
+    return (
+        np.where(turned, math.pi - pitch, pitch),
+        np.where(turned, yaw + math.pi, yaw),
+        np.where(turned, roll + math.pi, roll),
+    )
