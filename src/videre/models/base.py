@@ -23,12 +23,44 @@ class Stage:
     parameters: tuple[str, ...]
 
 
+@dataclasses.dataclass(frozen=True)
+class Rows:
+    """The first axis of a head's tensor runs over named things, so that it can be carried over by name.
+
+    Args:
+        kind: "things" or "skeleton": where in the schema the names are.
+        each: rows a name takes, one after another.
+        axis: the axis, where it is not the first. Rows beyond the names (background) are carried over as they are.
+    """
+
+    kind: str
+    each: int = 1
+    axis: int = 0
+
+    def names(self, schema: Schema) -> tuple[str, ...]:
+        named = getattr(schema, self.kind)
+        return () if named is None else named.names
+
+    def copy(self, old: Tensor, new: Tensor, source: Schema, target: Schema) -> tuple[Tensor, list[str]]:
+        """`new` with the rows of the names that both know taken from `old`; and those names."""
+        new, old = new.clone().movedim(self.axis, 0), old.to(new.dtype).movedim(self.axis, 0)
+        there, here = self.names(source), self.names(target)
+        shared = [name for name in here if name in there] if old.shape[1:] == new.shape[1:] else []
+        for name in shared:
+            a, b = here.index(name) * self.each, there.index(name) * self.each
+            new[a : a + self.each] = old[b : b + self.each]
+        rest, rest_old = len(here) * self.each, len(there) * self.each
+        if shared and len(new) - rest == len(old) - rest_old:
+            new[rest:] = old[rest_old:]
+        return new.movedim(0, self.axis), shared
+
+
 class Model(nn.Module):
     """A system: from pictures to scenes.
 
     Attributes:
         takes: fields of `Scene` used as input beside the picture.
-        needs: fields of a true `Scene` that training uses.
+        needs: fields of a true `Scene` that training uses, as `Scene.has` names them; boxes come with their labels.
         gives: fields of a predicted `Scene` that it fills.
         schema, preprocess: what its labels mean, how its pictures are prepared; saved with the weights.
         config: the constructor's other keyword arguments, plain JSON; rebuilds the model.
@@ -60,6 +92,10 @@ class Model(nn.Module):
         """The parts of a training, in order; one that trains everything trainable, unless a system says otherwise."""
         yield Stage("all", tuple(name for name, p in self.named_parameters() if p.requires_grad))
 
+    def named_rows(self) -> dict[str, Rows]:
+        """Tensors (by name in the state dict) whose rows belong to classes or keypoints."""
+        return {}
+
     def require(self, fields: Iterable[str], source: str = "the data set") -> None:
         """Raise DataError when truth of `fields` cannot train this model."""
         missing = sorted(self.needs - set(fields))
@@ -74,6 +110,3 @@ def picture_generators(batch: ImageBatch) -> list[torch.Generator]:
     """One random generator per picture, from its seed: no choice depends on the batch or the process."""
     seeds = batch.seeds or tuple(range(len(batch)))
     return [torch.Generator().manual_seed(seed) for seed in seeds]
-
-
-__all__ = ["ImageBatch", "Model", "Outputs", "Scene", "Stage", "picture_generators"]

@@ -26,7 +26,7 @@ from videre.layers.fpn import FeaturePyramid
 from videre.layers.losses import mean_count, smooth_l1
 from videre.layers.matcher import NEGATIVE, ignore_covered, match, sample
 from videre.layers.roi_pooler import RoIPooler
-from videre.models.base import Model, Outputs, picture_generators
+from videre.models.base import Model, Outputs, Rows, picture_generators
 from videre.ops.boxes import box_iou, clip_boxes, decode_boxes, encode_boxes
 from videre.ops.nms import nms
 from videre.structures import ImageBatch, Instances, Preprocess, Scene, Schema
@@ -55,8 +55,8 @@ class FasterRCNN(Model):
         class_weights: weight of a class in the classification loss, by name ("background" too); 1 where absent.
     """
 
-    needs = frozenset({"boxes", "labels"})
-    gives = frozenset({"boxes", "labels", "scores"})
+    needs = frozenset({"boxes"})
+    gives = frozenset({"boxes", "scores"})
 
     def __init__(
         self,
@@ -140,6 +140,11 @@ class FasterRCNN(Model):
         samples = self.box_head.sample(proposals, targets, generators)
         losses |= self.box_head.losses(features, samples, targets)
         return losses, features, samples
+
+    def named_rows(self) -> dict[str, Rows]:
+        """Class rows of the box head; background is the row after them."""
+        scores, deltas = Rows("things"), Rows("things", each=4)
+        return {f"box_head.{n}.{t}": r for n, r in (("scores", scores), ("deltas", deltas)) for t in ("weight", "bias")}
 
     def postprocess(self, outputs: Outputs, batch: ImageBatch) -> list[Scene]:
         """Detections in the pixels of the original pictures, clipped to them."""

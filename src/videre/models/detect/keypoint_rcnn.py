@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from videre.errors import ConfigError
 from videre.layers.losses import mean_count
 from videre.layers.roi_pooler import RoIPooler
-from videre.models.base import Model, Outputs
+from videre.models.base import Model, Outputs, Rows
 from videre.models.detect.faster_rcnn import FasterRCNN, Samples, Target
 from videre.structures import ImageBatch, Instances, Preprocess, Scene, Schema
 
@@ -32,8 +32,8 @@ class KeypointRCNN(Model):
         detector: keyword arguments of `FasterRCNN`.
     """
 
-    needs = frozenset({"boxes", "labels", "keypoints", "visibility"})
-    gives = frozenset({"boxes", "labels", "scores", "keypoints", "keypoint_scores"})
+    needs = frozenset({"boxes", "keypoints", "visibility"})
+    gives = frozenset({"boxes", "scores", "keypoints", "keypoint_scores"})
 
     def __init__(
         self,
@@ -100,6 +100,12 @@ class KeypointRCNN(Model):
         cell = torch.where(point == high, side - 1, cell).to(torch.int64)  # a point on the far edge is in the last cell
         inside = ((cell >= 0) & (cell < side)).all(dim=2)
         return (cell[..., 1] * side + cell[..., 0]).clamp(min=0, max=side * side - 1), inside & (seen > 0)
+
+    def named_rows(self) -> dict[str, Rows]:
+        """Class rows of the box head, keypoint rows of the keypoint head."""
+        boxes = {f"detector.{name}": rows for name, rows in self.detector.named_rows().items()}
+        joints = {"weight": Rows("skeleton", axis=1), "bias": Rows("skeleton")}
+        return boxes | {f"keypoint_head.upsample.{t}": rows for t, rows in joints.items()}
 
     def postprocess(self, outputs: Outputs, batch: ImageBatch) -> list[Scene]:
         """Detections with keypoints in the pixels of the original pictures."""

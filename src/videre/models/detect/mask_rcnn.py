@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from videre.layers.losses import mean_count
 from videre.layers.roi_pooler import RoIPooler
-from videre.models.base import Model, Outputs
+from videre.models.base import Model, Outputs, Rows
 from videre.models.detect.faster_rcnn import FasterRCNN, Samples, Target
 from videre.ops.crop_masks import crop_masks
 from videre.ops.paste_masks import paste_masks_rle
@@ -33,8 +33,8 @@ class MaskRCNN(Model):
         detector: keyword arguments of `FasterRCNN`.
     """
 
-    needs = frozenset({"boxes", "labels", "masks"})
-    gives = frozenset({"boxes", "labels", "scores", "masks"})
+    needs = frozenset({"boxes", "masks"})
+    gives = frozenset({"boxes", "scores", "masks"})
 
     def __init__(
         self,
@@ -98,6 +98,11 @@ class MaskRCNN(Model):
             masks = scene.instances.masks
             goals.append(crop_masks(*masks.packed(), masks.size, rois[positive].cpu(), which, side))
         return torch.cat(goals)
+
+    def named_rows(self) -> dict[str, Rows]:
+        """Class rows of the box and mask heads."""
+        boxes = {f"detector.{name}": rows for name, rows in self.detector.named_rows().items()}
+        return boxes | {f"mask_head.logits.{t}": Rows("things") for t in ("weight", "bias")}
 
     def postprocess(self, outputs: Outputs, batch: ImageBatch) -> list[Scene]:
         """Detections with masks at the resolution of the original pictures, as run lengths."""

@@ -1,0 +1,21 @@
+"""Which device computes."""
+
+from __future__ import annotations
+
+import torch
+
+from videre.errors import ConfigError
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """The device called `name`; "auto" is a CUDA GPU where there is one, else Apple's, else the processor.
+
+    Raises ConfigError when it is not there.
+    """
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if name == "auto":
+        return torch.device(next(kind for kind, found in there.items() if found))
+    if not there.get(name.split(":")[0], False):
+        found = ", ".join(kind for kind, yes in there.items() if yes)
+        raise ConfigError(f"there is no device {name!r} here; there is: {found}")
+    return torch.device(name)

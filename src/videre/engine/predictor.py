@@ -1,0 +1,125 @@
+"""Predictor: a trained model and any pictures in, scenes in the pictures' own pixels out."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from videre.engine.device import choose_device
+from videre.errors import DataError, VidereError
+from videre.images.prepare import prepare
+from videre.images.reading import as_picture, pictures_in
+from videre.models.base import Model
+from videre.models.checkpoint import read_checkpoint
+from videre.structures import ImageBatch, Scene
+
+DEFAULT_THRESHOLD = 0.5
+"""Least score shown where a model has no thresholds of its own."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Prediction:
+    """What came of one picture: the picture and its scene, or the reason why there is none."""
+
+    name: str
+    picture: np.ndarray | None
+    scene: Scene | None
+    error: str | None = None
+
+
+class Predictor:
+    """Runs a model on pictures.
+
+    Args:
+        model: any model; set to eval mode and moved to the device.
+        device: "auto", "cpu", "cuda", "mps".
+        batch: pictures of equal padded size run together, at most this many; None: 1 on a CPU, 8 elsewhere.
+    """
+
+    def __init__(self, model: Model, device: str = "auto", batch: int | None = None) -> None:
+        self.device = choose_device(device)
+        self.model = model.eval().to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.batch = batch or (1 if self.device.type == "cpu" else 8)
+
+    def predict(self, source: Any, threshold: float | None = None) -> Scene | list[Scene]:
+        """The scene of one picture (path, array [H, W, C] RGB, tensor [C, H, W], Pillow image), or one per picture of
+        a folder, glob or list.
+
+        Args:
+            threshold: least score; None: the model's own per class, or 0.5; 0: everything.
+
+        Raises:
+            DataError: a picture cannot be read. To go on after a broken one, use `stream`.
+        """
+        scenes = []
+        for prediction in self.stream(pictures_in(source), threshold):
+            if prediction.scene is None:
+                raise DataError(prediction.error or prediction.name)
+            scenes.append(prediction.scene)
+        single = not isinstance(source, Iterable) or hasattr(source, "shape") or isinstance(source, str | Path)
+        is_one_picture = single and not (isinstance(source, str | Path) and not Path(source).is_file())
+        return scenes[0] if is_one_picture else scenes
+
+    def stream(self, pictures: Iterable[tuple[str, Any]], threshold: float | None = None) -> Iterator[Prediction]:
+        """A prediction for each (name, picture or function that reads it), in order, in constant memory.
+
+        A picture that cannot be read gives a `Prediction` with its error; the others go on.
+        """
+        waiting: list[tuple[str, np.ndarray, ImageBatch]] = []
+        for name, source in pictures:
+            try:
+                picture = source() if callable(source) else as_picture(source)
+                prepared = prepare(picture, self.model.preprocess)
+            except VidereError as error:
+                yield from self._run(waiting, threshold)
+                waiting = []
+                yield Prediction(name, None, None, str(error))
+                continue
+            if waiting and waiting[-1][2].image.shape != prepared.image.shape:
+                yield from self._run(waiting, threshold)
+                waiting = []
+            waiting.append((name, picture, prepared))
+            if len(waiting) == self.batch:
+                yield from self._run(waiting, threshold)
+                waiting = []
+        yield from self._run(waiting, threshold)
+
+    @torch.inference_mode()
+    def run(self, batch: ImageBatch) -> list[Scene]:
+        """The scenes of prepared pictures, everything above the model's own floor."""
+        return self.model.postprocess(self.model(batch.to(self.device)), batch)
+
+    def _run(self, waiting: list[tuple[str, np.ndarray, ImageBatch]], threshold: float | None) -> Iterator[Prediction]:
+        if not waiting:
+            return
+        for (name, picture, _), scene in zip(waiting, self.run(ImageBatch.cat([b for _, _, b in waiting]))):
+            scene = scene.replace(meta={"path": name})
+            yield Prediction(name, picture, self._decide(scene, threshold))
+
+    def _decide(self, scene: Scene, threshold: float | None) -> Scene:
+        """Only the instances whose score reaches the threshold of their class."""
+        things = scene.instances
+        if things is None or things.scores is None or things.labels is None or self.model.schema.things is None:
+            return scene
+        names = self.model.schema.things.names
+        own = [self.model.thresholds.get(name, DEFAULT_THRESHOLD) if threshold is None else threshold for name in names]
+        return scene.select(things.scores >= torch.tensor(own)[things.labels])
+
+
+def load(source: str | Path, device: str = "auto", batch: int | None = None) -> Predictor:
+    """A predictor from a checkpoint file, the name of one in the wheel (see `videre models`), or of an official one.
+
+    Raises WeightsError when there is no such thing, or the file is damaged.
+    """
+    from videre.models.official import fetch_official, is_official
+    from videre.zoo import zoo_path
+
+    path = Path(source)
+    if not path.exists() and is_official(str(source)):
+        return Predictor(fetch_official(str(source)), device, batch)
+    return Predictor(read_checkpoint(path if path.exists() else zoo_path(str(source))).build(), device, batch)

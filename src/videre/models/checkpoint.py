@@ -1,0 +1,158 @@
+"""Checkpoints: one safetensors file that rebuilds a model, and says where it came from.
+
+The header holds the model's name, config, schema, preprocess, thresholds and provenance; the tensors are named as in
+`state_dict`. Written under a temporary name, synced, renamed: an interrupted save leaves the old file.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from videre import __version__
+from videre.errors import WeightsError
+from videre.models import find_model, model_name
+from videre.models.base import Model
+from videre.structures import Preprocess, Schema
+
+KEY = "videre"
+"""The header entry that marks a checkpoint of ours."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Checkpoint:
+    """What a file holds, read without building the model."""
+
+    model: str
+    config: dict[str, Any]
+    schema: Schema
+    preprocess: Preprocess
+    thresholds: dict[str, float]
+    provenance: dict[str, Any]
+    tensors: dict[str, Tensor]
+
+    def build(self) -> Model:
+        """The model with its weights, in eval mode."""
+        model = find_model(self.model)(self.schema, self.preprocess, **self.config)  # type: ignore[arg-type, call-arg]
+        own = model.state_dict()
+        if set(own) != set(self.tensors):
+            odd = sorted(set(own) ^ set(self.tensors))
+            raise WeightsError(f"the checkpoint and {self.model} differ in {len(odd)} tensors, first {odd[0]}")
+        model.load_state_dict({name: self.tensors[name].to(own[name].dtype) for name in own})
+        model.thresholds = dict(self.thresholds)
+        return model.eval()
+
+
+def save_checkpoint(
+    model: Model, path: str | Path, provenance: Mapping[str, Any] | None = None, half: bool = False
+) -> None:
+    """Write a model; `half` stores float tensors in 16 bits, half the size."""
+    header = {
+        "version": __version__,
+        "model": model_name(model),
+        "config": model.config,
+        "schema": model.schema.to_json(),
+        "preprocess": model.preprocess.to_json(),
+        "thresholds": model.thresholds,
+        "provenance": dict(provenance or {}),
+    }
+    tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    if half:
+        tensors = {name: t.half() if t.dtype == torch.float32 else t for name, t in tensors.items()}
+    write_atomic(path, save(tensors, {KEY: json.dumps(header)}))
+
+
+def read_checkpoint(path: str | Path) -> Checkpoint:
+    """Read a file written by `save_checkpoint`.
+
+    Raises WeightsError when it is missing, damaged, or not a checkpoint of ours.
+    """
+    tensors, metadata = read_tensors(path)
+    if KEY not in metadata:
+        raise WeightsError(
+            f"{path}: holds tensors but no model; give it as --from to start a training with its weights"
+        )
+    header = json.loads(metadata[KEY])
+    return Checkpoint(
+        header["model"], header["config"], Schema.from_json(header["schema"]), Preprocess.from_json(header["preprocess"]),
+        header["thresholds"], header["provenance"], tensors,
+    )  # fmt: skip
+
+
+def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """All tensors and the header of a safetensors file; pickles are refused."""
+    path = Path(path)
+    if not path.is_file():
+        raise WeightsError(f"{path}: there is no such file")
+    if path.suffix in (".pth", ".pt", ".pkl", ".bin"):
+        raise WeightsError(
+            f"{path}: pickles can run code when they are read, so only safetensors files are; official checkpoints "
+            "load by their name (see `videre models`)"
+        )
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            return {name: file.get_tensor(name) for name in file.keys()}, metadata  # noqa: SIM118 - not a dict
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(f"{path}: damaged or no safetensors file ({error})") from error
+
+
+def write_atomic(path: str | Path, data: bytes) -> None:
+    """Write a file whole or not at all."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with partial.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+@dataclasses.dataclass(frozen=True)
+class Transfer:
+    """What a model took from a file: names of tensors loaded whole, loaded by class name, reset, and left over."""
+
+    loaded: list[str]
+    by_name: dict[str, list[str]]
+    reset: list[str]
+    unused: list[str]
+
+    def __str__(self) -> str:
+        lines = [f"loaded {len(self.loaded)} tensors"]
+        lines += [f"{name}: rows copied for {', '.join(kept) or 'no class'}" for name, kept in self.by_name.items()]
+        lines += [f"reset to random: {', '.join(self.reset)}"] if self.reset else []
+        lines += [f"in the file but not used: {', '.join(self.unused)}"] if self.unused else []
+        return "\n".join(lines)
+
+
+def transfer(model: Model, source: Checkpoint) -> Transfer:
+    """Fill a model from another's checkpoint: equal tensors whole, the heads' rows by class or keypoint name."""
+    own = model.state_dict()
+    axes = model.named_rows()
+    loaded, by_name, reset, new = [], {}, [], {}
+    for name, value in own.items():
+        old = source.tensors.get(name)
+        if old is None:
+            reset.append(name)
+        elif name in axes and axes[name].names(model.schema) != axes[name].names(source.schema):
+            new[name], by_name[name] = axes[name].copy(old, value, source.schema, model.schema)
+        elif old.shape == value.shape:
+            new[name] = old.to(value.dtype)
+            loaded.append(name)
+        else:
+            reset.append(name)
+    model.load_state_dict(new, strict=False)
+    return Transfer(loaded, by_name, reset, sorted(set(source.tensors) - set(own)))

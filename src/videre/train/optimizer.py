@@ -1,0 +1,94 @@
+"""What trains, how fast, and the average of the weights that is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+from videre.backbones import Backbone
+from videre.layers.norm import FrozenBatchNorm2d
+from videre.models.base import Model
+from videre.train.recipe import Recipe
+
+
+def choose_trained(model: Model, tune: str) -> list[str]:
+    """Set which parameters train, by `Recipe.tune`; returns a line a part for the user.
+
+    top: all but the backbone. few: and its last stage. many: all but its stem and first stage. all, scratch: all.
+    """
+    backbones = [m for m in model.modules() if isinstance(m, Backbone)]
+    for backbone in backbones:
+        count = len(backbone.stages)
+        frozen = {"top": count, "few": count - 1, "many": min(2, count), "all": 0, "scratch": 0}[tune]
+        backbone.requires_grad_(True)
+        backbone.freeze(frozen)
+    return [describe(model)]
+
+
+def describe(model: nn.Module) -> str:
+    """How many parameters train, of how many."""
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    total = sum(p.numel() for p in model.parameters())
+    return f"{trained / 1e6:.2f} of {total / 1e6:.2f} million parameters train"
+
+
+def make_optimizer(model: Model, recipe: Recipe) -> torch.optim.Optimizer:
+    """AdamW or SGD; no weight decay on norms and biases, the backbone at its own rate."""
+    in_backbone = {id(p) for m in model.modules() if isinstance(m, Backbone) for p in m.parameters()}
+    norms = (nn.BatchNorm2d, nn.GroupNorm, nn.SyncBatchNorm, FrozenBatchNorm2d)
+    no_decay = {
+        id(p)
+        for m in model.modules()
+        for n, p in m.named_parameters(recurse=False)
+        if isinstance(m, norms) or n == "bias"
+    }
+    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    for p in model.parameters():
+        if p.requires_grad:
+            groups.setdefault((id(p) in in_backbone, id(p) in no_decay), []).append(p)
+    settings = [
+        {
+            "params": parameters,
+            "peak": recipe.lr * (recipe.backbone_lr if slow else 1.0),
+            "weight_decay": 0.0 if plain else recipe.weight_decay,
+        }
+        for (slow, plain), parameters in groups.items()
+    ]
+    if recipe.optimizer == "sgd":
+        return torch.optim.SGD(settings, lr=recipe.lr, momentum=0.9)
+    return torch.optim.AdamW(settings, lr=recipe.lr)
+
+
+def set_rate(optimizer: torch.optim.Optimizer, factor: float) -> None:
+    """Every group at `factor` of its peak rate."""
+    for group in optimizer.param_groups:
+        group["lr"] = group["peak"] * factor
+
+
+class Average:
+    """Exponential moving average of everything a model's state dict holds; short memory at the start.
+
+    The decay grows as (1 + t) / (10 + t) up to `decay`, so that the random start is forgotten.
+    """
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self.decay = decay
+        self.values = {name: value.detach().clone() for name, value in model.state_dict().items()}
+
+    @torch.no_grad()
+    def update(self, model: nn.Module, step: int) -> None:
+        decay = min(self.decay, (1 + step) / (10 + step))
+        state = model.state_dict()
+        ours = [v for v in self.values.values() if v.is_floating_point()]
+        theirs = [state[name] for name, v in self.values.items() if v.is_floating_point()]
+        torch._foreach_lerp_(ours, theirs, 1 - decay)
+        for name, value in self.values.items():
+            if not value.is_floating_point():
+                value.copy_(state[name])
+
+
+def gradient_norm(parameters: Iterable[nn.Parameter], clip: float) -> Tensor:
+    """Clip the gradients to a norm (0: leave them) and return the norm before."""
+    return torch.nn.utils.clip_grad_norm_(list(parameters), clip or float("inf"))

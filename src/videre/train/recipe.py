@@ -1,0 +1,114 @@
+"""Recipe: every choice of a training that is not the model or the data. Plain JSON, stored with the run."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+from typing import Any
+
+from videre.errors import ConfigError
+
+TUNES = ("top", "few", "many", "all", "scratch")
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """How to train.
+
+    Args:
+        epochs: passes over the data. pictures: instead, an exact number of pictures seen (over all processes).
+        batch: pictures a step, over all processes. accumulate: steps whose gradients are summed before an update.
+        optimizer: "adamw" or "sgd" (momentum 0.9). lr: peak learning rate at `batch`; stated, never rescaled.
+        backbone_lr: factor on the rate of the backbone. weight_decay: on weights; norms and biases have none.
+        warmup: share of the updates with rising rate. schedule: "cosine" or "step" (a tenth at 2/3 and 8/9).
+        clip: largest gradient norm; 0: none.
+        ema: decay of the averaged weights that are evaluated and kept; 0: none.
+        tune: what trains: top (heads), few (and the last stage), many (all but stem and first stage), all, scratch.
+        flip, scale_min, scale_max, crop, brightness, contrast, saturation, hue: augmentation; 0 (or 1 for scales)
+            leaves it out.
+        short_sides: short sides drawn in training instead of the model's own; empty: the model's.
+        seed: of every random choice.
+        evaluate_every: epochs between evaluations on validation data. patience: evaluations without gain before an
+            early stop; 0: never.
+        save_minutes: longest time between two saves of the state.
+        workers: loading threads. precision: "fp32" or "bf16".
+    """
+
+    epochs: float = 12
+    pictures: int | None = None
+    batch: int = 4
+    accumulate: int = 1
+    optimizer: str = "adamw"
+    lr: float = 5e-4
+    backbone_lr: float = 1.0
+    weight_decay: float = 0.01
+    warmup: float = 0.05
+    schedule: str = "cosine"
+    clip: float = 10.0
+    ema: float = 0.998
+    tune: str = "many"
+    flip: float = 0.5
+    flip_vertical: float = 0.0
+    scale_min: float = 1.0
+    scale_max: float = 1.0
+    crop: float = 0.0
+    brightness: float = 0.0
+    contrast: float = 0.0
+    saturation: float = 0.0
+    hue: float = 0.0
+    short_sides: tuple[int, ...] = ()
+    seed: int = 0
+    evaluate_every: int = 1
+    patience: int = 0
+    save_minutes: float = 5.0
+    workers: int = 2
+    precision: str = "fp32"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "short_sides", tuple(int(s) for s in self.short_sides))
+        for name, known in (
+            ("optimizer", ("adamw", "sgd")),
+            ("schedule", ("cosine", "step")),
+            ("tune", TUNES),
+            ("precision", ("fp32", "bf16")),
+        ):
+            if getattr(self, name) not in known:
+                raise ConfigError(f"recipe: {name} must be one of {', '.join(known)}; found {getattr(self, name)!r}")
+        for name in ("batch", "accumulate", "evaluate_every"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"recipe: {name} must be at least 1, found {getattr(self, name)}")
+        if self.lr <= 0 or self.epochs <= 0 or (self.pictures is not None and self.pictures < 1):
+            raise ConfigError(
+                f"recipe: lr, epochs and pictures must be positive, found {self.lr}, {self.epochs}, {self.pictures}"
+            )
+
+    def steps(self, count: int) -> int:
+        """Steps of the whole training on a set of `count` pictures."""
+        return max(1, math.ceil((self.pictures or self.epochs * count) / self.batch))
+
+    def rate(self, step: int, steps: int) -> float:
+        """Factor on the learning rate at a step."""
+        rising = max(1, round(self.warmup * steps))
+        if step < rising:
+            return (step + 1) / rising
+        done = (step - rising) / max(1, steps - rising)
+        if self.schedule == "step":
+            return 0.1 ** ((done >= 2 / 3) + (done >= 8 / 9))
+        return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * done))
+
+    def replace(self, **changes: Any) -> Recipe:
+        """The recipe with other values; ConfigError with the nearest name for an unknown one."""
+        known = [f.name for f in dataclasses.fields(self)]
+        for name in changes:
+            if name not in known:
+                near = difflib.get_close_matches(name, known, 1)
+                raise ConfigError(f"the recipe has no {name!r}" + (f"; did you mean {near[0]}?" if near else ""))
+        return dataclasses.replace(self, **changes)
+
+    def to_json(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Recipe:
+        return cls().replace(**data)

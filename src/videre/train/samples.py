@@ -1,0 +1,95 @@
+"""Training samples: which picture comes when, augmented how. All of it follows from (seed, epoch, picture).
+
+The order never depends on the number of processes or loading threads, and any step can be asked for directly: that is
+what makes a resumed run equal to an uninterrupted one.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from videre.data.dataset import Dataset
+from videre.data.loading import load
+from videre.data.transforms import Transform, compose
+from videre.data.transforms.geometry import Crop, Flip, Scale
+from videre.data.transforms.photometric import Photometric
+from videre.errors import ConfigError
+from videre.images.prepare import prepare, prepare_truth
+from videre.structures import ImageBatch, Preprocess, Scene
+from videre.train.recipe import Recipe
+
+Sample = tuple[str, ImageBatch, Scene]
+"""Name, the prepared picture as a batch of one, its truth in the batch's frame."""
+
+
+def augmentation(recipe: Recipe) -> list[Transform]:
+    """The transforms that a recipe asks for, in the order they are applied."""
+    transforms: list[Transform] = []
+    if recipe.flip:
+        transforms.append(Flip(recipe.flip))
+    if recipe.flip_vertical:
+        transforms.append(Flip(recipe.flip_vertical, vertical=True))
+    if (recipe.scale_min, recipe.scale_max) != (1.0, 1.0):
+        transforms.append(Scale(recipe.scale_min, recipe.scale_max))
+    if recipe.crop:
+        transforms.append(Crop(1 - recipe.crop))
+    strengths = {name: getattr(recipe, name) for name in ("brightness", "contrast", "saturation", "hue")}
+    if any(strengths.values()):
+        transforms.append(Photometric(**strengths))
+    return transforms
+
+
+class TrainingSamples:
+    """The endless stream of samples of a training.
+
+    Args:
+        data: pictures with truth. preprocess: of the model. recipe: order and augmentation.
+    """
+
+    def __init__(self, data: Dataset, preprocess: Preprocess, recipe: Recipe) -> None:
+        if not len(data):
+            raise ConfigError(f"{data.title}: there is no picture to train on")
+        self.data, self.preprocess, self.recipe = data, preprocess, recipe
+        self.transform = compose(augmentation(recipe))
+
+    @functools.lru_cache(maxsize=4)  # noqa: B019 - as many permutations as are in flight
+    def _order(self, epoch: int) -> np.ndarray:
+        return np.random.default_rng((self.recipe.seed, epoch)).permutation(len(self.data))
+
+    def place(self, position: int) -> tuple[int, int]:
+        """Epoch and index in the data of the sample at a position of the stream."""
+        epoch = position // len(self.data)
+        return epoch, int(self._order(epoch)[position % len(self.data)])
+
+    def sample(self, position: int) -> Sample:
+        """The sample at a position of the stream."""
+        epoch, index = self.place(position)
+        picture, scene = self.data[index]
+        rng = np.random.default_rng((self.recipe.seed, epoch, index))
+        picture, scene = self.transform(picture, scene, rng, self.data.schema)
+        preprocess = self.preprocess
+        if self.recipe.short_sides:
+            preprocess = preprocess.replace(short_side=int(rng.choice(self.recipe.short_sides)))
+        batch = prepare(picture, preprocess, _seed(self.recipe.seed, epoch, index))
+        return self.data.name(index), batch, prepare_truth(scene, batch)
+
+    def batches(self, first: int, last: int, rank: int = 0, world: int = 1) -> Iterator[list[Sample]]:
+        """The part of one process of each step's pictures, from step `first` to before `last`, loaded ahead."""
+        size = self.recipe.batch
+        positions = [p for step in range(first, last) for p in range(step * size + rank, (step + 1) * size, world)]
+        loaded = load(self.data, positions, self.sample, self.recipe.workers)
+        for step in range(first, last):
+            yield [next(loaded) for _ in range(step * size + rank, (step + 1) * size, world)]
+
+
+def _seed(*parts: int) -> int:
+    return int.from_bytes(hashlib.blake2b(repr(parts).encode(), digest_size=7).digest(), "big")
+
+
+def names(samples: Sequence[Sample]) -> list[str]:
+    """The names of the pictures of a step."""
+    return [name for name, _, _ in samples]

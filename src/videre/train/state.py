@@ -1,0 +1,64 @@
+"""The state of a training, so complete that a resumed run equals one that never stopped.
+
+One safetensors file: weights, averaged weights, optimiser, random state; numbers in its header. No pickle.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save
+from torch import Tensor
+
+from videre.errors import WeightsError
+from videre.models.base import Model
+from videre.models.checkpoint import read_tensors, write_atomic
+from videre.train.optimizer import Average
+
+
+def save_state(
+    path: Path, model: Model, average: Average | None, optimizer: torch.optim.Optimizer, numbers: dict[str, Any]
+) -> None:
+    """Write everything that the next step depends on; `numbers` is JSON (step, best so far, …)."""
+    tensors = {f"model/{name}": value for name, value in model.state_dict().items()}
+    if average is not None:
+        tensors |= {f"average/{name}": value for name, value in average.values.items()}
+    for index, state in optimizer.state_dict()["state"].items():
+        tensors |= {
+            f"optimizer/{index}/{key}": torch.as_tensor(value) for key, value in state.items() if value is not None
+        }
+    tensors["random"] = torch.get_rng_state()
+    # shared memory is refused by safetensors, and a saved view must not follow later changes
+    copies = {name: value.detach().cpu().clone().contiguous() for name, value in tensors.items()}
+    write_atomic(path, save(copies, {"state": json.dumps(numbers)}))
+
+
+def restore_state(
+    path: Path, model: Model, average: Average | None, optimizer: torch.optim.Optimizer
+) -> dict[str, Any]:
+    """Put a saved state back; returns its numbers. Raises WeightsError when it does not belong to this training."""
+    tensors, metadata = read_tensors(path)
+    if "state" not in metadata:
+        raise WeightsError(f"{path}: not the state of a training")
+    try:
+        model.load_state_dict(_part(tensors, "model/"))
+    except RuntimeError as error:
+        raise WeightsError(f"{path}: the state belongs to another model ({str(error).splitlines()[0]})") from error
+    if average is not None:
+        for name, value in _part(tensors, "average/").items():
+            average.values[name].copy_(value)
+    saved: dict[int, dict[str, Tensor]] = {}
+    for name, value in _part(tensors, "optimizer/").items():
+        index, _, key = name.partition("/")
+        saved.setdefault(int(index), {})[key] = value
+    state = optimizer.state_dict()
+    optimizer.load_state_dict({"state": saved, "param_groups": state["param_groups"]})
+    torch.set_rng_state(tensors["random"])
+    return json.loads(metadata["state"])
+
+
+def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
