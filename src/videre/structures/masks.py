@@ -119,9 +119,9 @@ class Masks:
 
         Without `values`: every value but 0, ascending.
         """
-        found = np.unique(ids) if values is None else np.asarray(values)
+        found = np.unique(ids) if values is None else np.asarray(values, np.int64)  # an empty list too
         found = found[found != 0] if values is None else found
-        dense_rank = np.full(int(ids.max(initial=0)) + 2, -1, np.int64)
+        dense_rank = np.full(int(max(ids.max(initial=0), found.max(initial=0))) + 1, -1, np.int64)
         dense_rank[found] = np.arange(len(found))
         rank = dense_rank[ids]
         rows, columns = np.nonzero(rank >= 0)

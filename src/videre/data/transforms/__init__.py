@@ -1,0 +1,15 @@
+"""Transforms of a picture together with everything that its scene says.
+
+A transform is a frozen dataclass, called as `transform(picture, scene, rng, schema) -> (picture, scene)`. All its
+randomness comes from `rng`; it goes to JSON and back through `to_json` and `from_json`.
+"""
+
+from videre.data.transforms.compose import Compose, OneOf, Sometimes, Transform, from_json, generator, to_json
+from videre.data.transforms.geometry import CropTo, RandomCrop, Resize, ScaleJitter, crop, resize
+from videre.data.transforms.mirror import HorizontalFlip, mirror_scene
+from videre.data.transforms.photometric import Blur, ColorJitter, Grey, Noise
+
+__all__ = [
+    "Blur", "ColorJitter", "Compose", "CropTo", "Grey", "HorizontalFlip", "Noise", "OneOf", "RandomCrop", "Resize",
+    "ScaleJitter", "Sometimes", "Transform", "crop", "from_json", "generator", "mirror_scene", "resize", "to_json",
+]  # fmt: skip
