@@ -226,19 +226,19 @@ if HAS_NUMBA:
 
 
 @serial
-def axis_table(roi, axis, scale, bins, samples, aligned, length):
-    """The entries of `axis_weights` that are not zero, for one region: in each bin a run of neighbouring pixels.
+def axis_table(box, axis, scale, bins, samples, aligned, length):
+    """The entries of `axis_weights` that are not zero, for one box: in each bin a run of neighbouring pixels.
 
-    Coordinates are in the precision of `roi`, in torchvision's order of operations, unfused: a sample that falls on
+    Coordinates are in the precision of `box`, in torchvision's order of operations, unfused: a sample that falls on
     the other side of an edge would be another result.
 
-    Args: roi (5); axis 0 = x, 1 = y; length: pixels of that axis.
+    Args: box (4) xyxy; axis 0 = x, 1 = y; length: pixels of that axis.
     Returns: first pixel of each bin (bins), number of pixels (bins), weights (bins, widest run).
     """
-    T = roi.dtype.type
+    T = box.dtype.type
     shift = T(0.5) if aligned else T(0)
-    start = roi[1 + axis] * T(scale) - shift
-    extent = roi[3 + axis] * T(scale) - shift - start
+    start = box[axis] * T(scale) - shift
+    extent = box[2 + axis] * T(scale) - shift - start
     if not aligned:
         extent = max(extent, T(1))
     step = extent / T(bins)
@@ -246,7 +246,7 @@ def axis_table(roi, axis, scale, bins, samples, aligned, length):
     n = samples if samples > 0 else math.ceil(step) if finite else 0
     first = np.zeros(bins, np.int64)
     count = np.zeros(bins, np.int64)
-    weights = np.zeros((bins, int(min(abs(step), T(length))) + 3 if finite else 1), roi.dtype)
+    weights = np.zeros((bins, int(min(abs(step), T(length))) + 3 if finite else 1), box.dtype)
     if n <= 0 or not finite:
         return first, count, weights
     share = T(1) / T(n)
@@ -281,8 +281,8 @@ def _forward_kernel(maps, rois, scale, samples, aligned, threads, out):
     regions, height, width, _ = out.shape
     for t in prange(threads):
         for r in range(t, regions, threads):  # interleaved: neighbours in the list are often of one size
-            y, ny, wy = axis_table(rois[r], 1, scale, height, samples, aligned, map_height)
-            x, nx, wx = axis_table(rois[r], 0, scale, width, samples, aligned, map_width)
+            y, ny, wy = axis_table(rois[r, 1:], 1, scale, height, samples, aligned, map_height)
+            x, nx, wx = axis_table(rois[r, 1:], 0, scale, width, samples, aligned, map_width)
             picture = maps[int(rois[r, 0])]
             for p in range(height):
                 for q in range(width):
@@ -332,8 +332,8 @@ def _backward_kernel(grads, rois, scale, samples, aligned, threads, out):
             b = int(rois[r, 0])
             if b % groups != group:
                 continue
-            y, ny, wy = axis_table(rois[r], 1, scale, height, samples, aligned, map_height)
-            x, nx, wx = axis_table(rois[r], 0, scale, width, samples, aligned, map_width)
+            y, ny, wy = axis_table(rois[r, 1:], 1, scale, height, samples, aligned, map_height)
+            x, nx, wx = axis_table(rois[r, 1:], 0, scale, width, samples, aligned, map_width)
             for p in range(height):
                 for q in range(width):
                     _scatter(grads[r, p, q, begin:end], y[p], ny[p], wy[p], x[q], nx[q], wx[q], out[b, :, :, begin:end])
