@@ -105,4 +105,6 @@ def _warp_instances(
         changes["keypoints"] = flat(instances.keypoints)
     if instances.masks is not None:
         changes["masks"] = instances.masks.affine(matrix, size)
+    if instances.areas is not None:
+        changes["areas"] = instances.areas * abs(float(np.linalg.det(matrix[:, :2])))
     return instances.replace(**changes)

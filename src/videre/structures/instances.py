@@ -32,6 +32,7 @@ class Instances:
         boxes3d: `Box3D` of N. meshes: N meshes.
         ignore: bool [N]: neither right nor wrong to find (COCO crowd, VOC difficult, KITTI DontCare).
         ids: int64 [N], annotation ids of the file.
+        areas: float64 [N], square pixels, where the file says them (COCO's size bins and keypoint similarity use them).
 
     Raises:
         ShapeError: a field of another length or shape. DataError: not finite, boxes turned over, scores outside [0, 1].
@@ -51,6 +52,7 @@ class Instances:
     meshes: tuple[Mesh, ...] | None = None
     ignore: Tensor | None = None
     ids: Tensor | None = None
+    areas: Tensor | None = None
 
     def __post_init__(self) -> None:
         for name, dtype in _DTYPES.items():
@@ -112,7 +114,7 @@ class Instances:
         return dataclasses.replace(self, **{name: function(getattr(self, name)) for name in self.fields()})
 
     def _check_shapes(self) -> None:
-        for name, tail in (("boxes", (4,)), ("labels", ()), ("scores", ()), ("ignore", ()), ("ids", ())):
+        for name, tail in (("boxes", (4,)), ("labels", ()), ("scores", ()), ("ignore", ()), ("ids", ()), ("areas", ())):
             value = getattr(self, name)
             if value is not None and tuple(value.shape[1:]) != tail:
                 raise ShapeError(f"instances: {name} must be {['N', *tail]}, found shape {tuple(value.shape)}")
@@ -168,6 +170,7 @@ _DTYPES = {
     "attributes": torch.bool,
     "ignore": torch.bool,
     "ids": torch.int64,
+    "areas": torch.float64,
 }
 
 

@@ -25,8 +25,9 @@ class Recipe:
         clip: largest gradient norm; 0: none.
         ema: decay of the averaged weights that are evaluated and kept; 0: none.
         tune: what trains: top (heads), few (and the last stage), many (all but stem and first stage), all, scratch.
-        flip, scale_min, scale_max, crop, brightness, contrast, saturation, hue: augmentation; 0 (or 1 for scales)
-            leaves it out.
+        flip: probability of a mirror. turn: random quarter turns, for pictures without an up.
+        scale_min, scale_max: range of scale jitter. crop: smallest side of a random crop, as a share; 1: none.
+        brightness, contrast, saturation, hue: strengths of colour jitter; 0: none.
         short_sides: short sides drawn in training instead of the model's own; empty: the model's.
         seed: of every random choice.
         evaluate_every: epochs between evaluations on validation data. patience: evaluations without gain before an
@@ -49,10 +50,10 @@ class Recipe:
     ema: float = 0.998
     tune: str = "many"
     flip: float = 0.5
-    flip_vertical: float = 0.0
+    turn: bool = False
     scale_min: float = 1.0
     scale_max: float = 1.0
-    crop: float = 0.0
+    crop: float = 1.0
     brightness: float = 0.0
     contrast: float = 0.0
     saturation: float = 0.0

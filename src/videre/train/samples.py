@@ -14,9 +14,8 @@ import numpy as np
 
 from videre.data.dataset import Dataset
 from videre.data.loading import load
-from videre.data.transforms import Transform, compose
-from videre.data.transforms.geometry import Crop, Flip, Scale
-from videre.data.transforms.photometric import Photometric
+from videre.data.transforms import ColorJitter, Compose, HorizontalFlip, RandomCrop, ScaleJitter, Transform, generator
+from videre.data.transforms.turn import QuarterTurns
 from videre.errors import ConfigError
 from videre.images.prepare import prepare, prepare_truth
 from videre.structures import ImageBatch, Preprocess, Scene
@@ -30,16 +29,16 @@ def augmentation(recipe: Recipe) -> list[Transform]:
     """The transforms that a recipe asks for, in the order they are applied."""
     transforms: list[Transform] = []
     if recipe.flip:
-        transforms.append(Flip(recipe.flip))
-    if recipe.flip_vertical:
-        transforms.append(Flip(recipe.flip_vertical, vertical=True))
+        transforms.append(HorizontalFlip(recipe.flip))
+    if recipe.turn:
+        transforms.append(QuarterTurns())
     if (recipe.scale_min, recipe.scale_max) != (1.0, 1.0):
-        transforms.append(Scale(recipe.scale_min, recipe.scale_max))
-    if recipe.crop:
-        transforms.append(Crop(1 - recipe.crop))
-    strengths = {name: getattr(recipe, name) for name in ("brightness", "contrast", "saturation", "hue")}
-    if any(strengths.values()):
-        transforms.append(Photometric(**strengths))
+        transforms.append(ScaleJitter(recipe.scale_min, recipe.scale_max))
+    if recipe.crop < 1:
+        transforms.append(RandomCrop(recipe.crop))
+    colors = {name: getattr(recipe, name) for name in ("brightness", "contrast", "saturation", "hue")}
+    if any(colors.values()):
+        transforms.append(ColorJitter(**colors))
     return transforms
 
 
@@ -54,7 +53,7 @@ class TrainingSamples:
         if not len(data):
             raise ConfigError(f"{data.title}: there is no picture to train on")
         self.data, self.preprocess, self.recipe = data, preprocess, recipe
-        self.transform = compose(augmentation(recipe))
+        self.transform = Compose(tuple(augmentation(recipe)))
 
     @functools.lru_cache(maxsize=4)  # noqa: B019 - as many permutations as are in flight
     def _order(self, epoch: int) -> np.ndarray:
@@ -69,7 +68,7 @@ class TrainingSamples:
         """The sample at a position of the stream."""
         epoch, index = self.place(position)
         picture, scene = self.data[index]
-        rng = np.random.default_rng((self.recipe.seed, epoch, index))
+        rng = generator(self.recipe.seed, epoch, index)
         picture, scene = self.transform(picture, scene, rng, self.data.schema)
         preprocess = self.preprocess
         if self.recipe.short_sides:

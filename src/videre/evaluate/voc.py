@@ -1,0 +1,87 @@
+"""Pascal VOC average precision: 11 points (2007) and area under the curve (2010 on).
+
+Everingham et al., The Pascal Visual Object Classes Challenge, 2010; the rules of its development kit: boxes of
+inclusive pixels, overlap strictly above the threshold, each truth found once, difficult ones neither right nor wrong,
+a detection competes only for the truth that it overlaps most.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from videre.errors import DataError
+from videre.structures import Scene, Schema
+
+
+def voc_evaluate(
+    predictions: Sequence[Scene], truths: Sequence[Scene], schema: Schema, iou: float = 0.5
+) -> dict[str, dict[str, float]]:
+    """AP by class name, {"11 points": …, "area": …}; NaN where a class has no truth; "mean" over those that have."""
+    if schema.things is None:
+        raise DataError("VOC evaluation needs the names of the things (schema.things)")
+    table = {}
+    for label, name in enumerate(schema.things):
+        recall, precision, count = _curve(predictions, truths, label, iou)
+        nothing = {"11 points": float("nan"), "area": float("nan")}
+        table[name] = (
+            {"11 points": _eleven_points(recall, precision), "area": _area(recall, precision)} if count else nothing
+        )
+    mean = lambda way: float(np.nanmean([row[way] for row in table.values()])) if table else float("nan")
+    return {**table, "mean": {"11 points": mean("11 points"), "area": mean("area")}}
+
+
+def _curve(
+    predictions: Sequence[Scene], truths: Sequence[Scene], label: int, threshold: float
+) -> tuple[np.ndarray, np.ndarray, int]:
+    scores, owners, boxes, held, count = [], [], [], [], 0
+    for i, (prediction, truth) in enumerate(zip(predictions, truths)):
+        p, t = prediction.instances, truth.instances
+        if p is not None and p.boxes is not None and p.labels is not None and p.scores is not None:
+            mine = (p.labels == label).numpy()
+            scores.append(p.scores.numpy()[mine])
+            boxes.append(p.boxes.numpy().astype(float)[mine])
+            owners.append(np.full(int(mine.sum()), i))
+        if t is not None and t.boxes is not None and t.labels is not None:
+            mine = (t.labels == label).numpy()
+            difficult = t.ignore.numpy()[mine] if t.ignore is not None else np.zeros(int(mine.sum()), bool)
+            held.append((t.boxes.numpy().astype(float)[mine], difficult, np.zeros(int(mine.sum()), bool)))
+            count += int((~difficult).sum())
+        else:
+            held.append((np.zeros((0, 4)), np.zeros(0, bool), np.zeros(0, bool)))
+    score = np.concatenate(scores) if scores else np.zeros(0)
+    order = np.argsort(-score, kind="stable")
+    box, owner = (np.concatenate(x)[order] if x else np.zeros((0, 4)) for x in (boxes, owners))
+    right, wrong = np.zeros(len(order)), np.zeros(len(order))
+    for d in range(len(order)):
+        true, difficult, taken = held[int(owner[d])]
+        overlap = _inclusive_iou(box[d], true)
+        best = int(overlap.argmax()) if len(true) else -1
+        if best < 0 or overlap[best] <= threshold:
+            wrong[d] = 1
+        elif not difficult[best]:
+            (wrong if taken[best] else right)[d] = 1
+            taken[best] = True
+    hits = right.cumsum()
+    return hits / max(count, 1), hits / np.maximum(hits + wrong.cumsum(), np.finfo(float).eps), count
+
+
+def _inclusive_iou(box: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Overlap in the kit's convention: a box [x1, x2) here covers the pixels x1..x2 - 1 there, so sides agree."""
+    low, high = np.maximum(box[:2], others[:, :2]), np.minimum(box[2:], others[:, 2:])
+    inside = np.clip(high - low, 0, None).prod(1)
+    area = (box[2:] - box[:2]).prod() + (others[:, 2:] - others[:, :2]).prod(1) - inside
+    return inside / np.maximum(area, 1e-12)
+
+
+def _eleven_points(recall: np.ndarray, precision: np.ndarray) -> float:
+    # the kit's 0:.1:1 in floating point, .30000000000000004 included
+    return float(np.mean([precision[recall >= t].max(initial=0.0) for t in np.arange(0.0, 1.1, 0.1)]))
+
+
+def _area(recall: np.ndarray, precision: np.ndarray) -> float:
+    r = np.concatenate([[0.0], recall, [1.0]])
+    p = np.maximum.accumulate(np.concatenate([[0.0], precision, [0.0]])[::-1])[::-1]
+    steps = np.flatnonzero(r[1:] != r[:-1])
+    return float(((r[steps + 1] - r[steps]) * p[steps + 1]).sum())
