@@ -11,7 +11,7 @@ from videre.errors import DataError
 from videre.images.reading import SUFFIXES, write_picture
 
 # bookkeeping, not truth: a format that renumbers loses nothing that a model could learn
-_BOOKKEEPING = {"instances", "ids"}
+_BOOKKEEPING = {"instances", "ids", "areas"}
 
 
 def losses(dataset: Dataset, holds: Collection[str], name: str, lossy: bool) -> list[str]:

@@ -26,7 +26,7 @@ from videre.errors import DataError
 from videre.structures import COCO_PERSON, Categories, Instances, Masks, Polygons, Scene, Schema, Skeleton
 
 LOOKS_FOR = "COCO: *.json with images and annotations, in the folder, in annotations/, or one folder per split"
-HOLDS = {"boxes", "masks", "ignore", "keypoints", "visibility", "captions"}
+HOLDS = {"boxes", "masks", "ignore", "areas", "keypoints", "visibility", "captions"}
 _KINDS = re.compile(r"^(instances|person_keypoints|keypoints|captions|_?annotations(\.coco)?)[_-]?")
 
 
@@ -245,6 +245,8 @@ def _read_instances(
         "ignore": ignore,
         "ids": np.array([_integer(i, n) for n, i in enumerate(ids)], np.int64),
     }
+    if rows and all(a.get("area") is not None for a in rows):
+        columns["areas"] = np.array([a["area"] for a in rows], np.float64)
     schema = Schema(things=things)
     skeletons = {f: s for f, c in files.items() if (s := _skeleton(c["categories"], f)) is not None}
     if skeletons:
@@ -386,7 +388,9 @@ def _annotations(
     if instances.labels is None or (instances.boxes is None and masks is None):
         raise DataError(f"{scene.name}: COCO needs labels and boxes or masks, found {instances.fields()}")
     boxes = instances.boxes if instances.boxes is not None else masks.boxes()  # type: ignore[union-attr]
-    areas = masks.area().tolist() if masks is not None else ((boxes[:, 2:] - boxes[:, :2]).prod(1)).tolist()
+    areas = instances.areas
+    if areas is None:
+        areas = masks.area() if masks is not None else (boxes[:, 2:] - boxes[:, :2]).prod(1)
     drawn = masks.polygons() if masks is not None and masks.form == "polygons" else None
     rles = masks.rle() if masks is not None else None
     rows = []
@@ -398,7 +402,7 @@ def _annotations(
             "image_id": image_id,
             "category_id": things.source_ids[int(instances.labels[n])],
             "bbox": [x1, y1, x2 - x1, y2 - y1],
-            "area": areas[n],
+            "area": float(areas[n]),
             "iscrowd": crowd,
             "segmentation": [],
         }

@@ -168,17 +168,22 @@ def crop_scene(scene: Scene, window: Window, min_visible: float = MIN_VISIBLE) -
     if moved.instances is None:
         return moved.replace(**changes)
     # dropping first, and only then filling in: fields are validated on every making
-    keep, boxes, seen = _what_stays(moved, scene, limits, min_visible)
+    keep, part, boxes, seen = _what_stays(moved, scene, limits, min_visible)
+    areas = None if moved.instances.areas is None else moved.instances.areas * part
     moved = moved.replace(**changes).select(keep)
-    fields = {name: value[keep] for name, value in (("boxes", boxes), ("visibility", seen)) if value is not None}
+    fields = {
+        name: value[keep]
+        for name, value in (("boxes", boxes), ("visibility", seen), ("areas", areas))
+        if value is not None
+    }
     assert moved.instances is not None
     return moved.replace(instances=moved.instances.replace(**fields))
 
 
 def _what_stays(
     moved: Scene, before: Scene, limits: Tensor, min_visible: float
-) -> tuple[Tensor, Tensor | None, Tensor | None]:
-    """Which instances stay, bool [N]; all boxes, cut; all visibilities."""
+) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
+    """Which instances stay, bool [N]; the part of each that is inside; all boxes, cut; all visibilities."""
     instances, old = moved.instances, before.instances
     assert instances is not None and old is not None
     count = len(instances)
@@ -211,7 +216,7 @@ def _what_stays(
                 boxes = boxes.clone()
                 boxes[touched] = torch.where((left > 0)[:, None], rest.boxes(), _clip(boxes[touched], limits)[0])
     ignored = instances.ignore if instances.ignore is not None else torch.zeros(count, dtype=torch.bool)
-    return (part > 0) & (ignored | (part >= min_visible)), boxes, seen
+    return (part > 0) & (ignored | (part >= min_visible)), part, boxes, seen
 
 
 def _clip(boxes: Tensor, limits: Tensor) -> tuple[Tensor, Tensor]:

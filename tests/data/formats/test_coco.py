@@ -1,0 +1,190 @@
+"""COCO: what pycocotools sees in a file is what the scenes hold, and what is written is read by it."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from pycocotools.coco import COCO
+
+from videre import data
+from videre.data.formats.coco import mirror_pairs, read_results, write_results
+from videre.errors import DataError
+from videre.images.reading import write_picture
+from videre.structures import COCO_PERSON
+
+from ..shared import real
+
+
+def make(root, annotations, categories=None, name="instances_train.json", **image):
+    (root / "annotations").mkdir(exist_ok=True)
+    images = [{"id": 7, "file_name": "a.png", "height": 20, "width": 30} | image]
+    categories = categories or [{"id": 18, "name": "dog", "supercategory": "animal"}, {"id": 3, "name": "cat"}]
+    content = {"images": images, "annotations": annotations, "categories": categories}
+    (root / "annotations" / name).write_text(json.dumps(content))
+    write_picture(root / "train" / "a.png", np.zeros((20, 30, 3), np.uint8))
+
+
+def box(identity, category, xywh, **more):
+    return {"id": identity, "image_id": 7, "category_id": category, "bbox": xywh, "iscrowd": 0} | more
+
+
+def test_boxes_categories_and_ids(tmp_path):
+    make(tmp_path, [box(5, 3, [1.5, 2, 10, 4], area=33.5), box(9, 18, [0, 0, 30, 20], iscrowd=1, area=1)])
+    dataset = data.read(tmp_path, "train")
+    things, scene = dataset.schema.things, dataset.scene(0)
+    assert (things.names, things.source_ids, things.supercategories) == (("dog", "cat"), (18, 3), ("animal", ""))
+    assert scene.instances.boxes.tolist() == [[1.5, 2, 11.5, 6], [0, 0, 30, 20]]
+    assert scene.instances.labels.tolist() == [1, 0]
+    assert scene.instances.ids.tolist() == [5, 9]
+    assert scene.instances.ignore.tolist() == [False, True]
+    assert scene.instances.areas.tolist() == [33.5, 1]
+    assert scene.meta["id"] == 7
+    assert scene.instances.masks is None and not scene.has("masks")
+    assert dataset[0][0].shape == (20, 30, 3)
+
+
+def test_polygons_holes_of_runs_and_crowds_equal_pycocotools(tmp_path):
+    square = [2, 2, 9, 2, 9, 9, 2, 9]
+    run = {"size": [20, 30], "counts": [45, 5, 15, 5, 530]}
+    make(tmp_path, [box(1, 3, [2, 2, 7, 7], segmentation=[square, [12, 3, 20, 5, 14.3, 11.1]]),
+                    box(2, 3, [2, 5, 2, 5], segmentation=run, iscrowd=1), box(3, 18, [2, 2, 7, 7], segmentation=[square])])  # fmt: skip
+    judge = COCO(tmp_path / "annotations" / "instances_train.json")
+    masks = data.read(tmp_path).scene(0).instances.masks.bitmaps().numpy()
+    for mask, identity in zip(masks, (1, 2, 3)):
+        assert np.array_equal(mask, judge.annToMask(judge.anns[identity]))
+
+
+def test_keypoints_get_a_skeleton_that_can_be_mirrored(tmp_path):
+    category = {"id": 1, "name": "fish", "keypoints": ["nose", "left_fin", "right_fin"], "skeleton": [[1, 2], [1, 3]]}
+    make(tmp_path, [box(1, 1, [0, 0, 9, 9], keypoints=[3, 4, 2, 5, 6, 1, 0, 0, 0])], [category])
+    dataset = data.read(tmp_path)
+    skeleton, things = dataset.schema.skeleton, dataset.scene(0).instances
+    assert skeleton.edges == ((0, 1), (0, 2)) and skeleton.flip_pairs == ((1, 2),)
+    assert things.keypoints.tolist() == [[[3.5, 4.5], [5.5, 6.5], [0, 0]]]
+    assert things.visibility.tolist() == [[2, 1, 0]]
+
+
+@pytest.mark.parametrize(("names", "pairs"), [
+    (COCO_PERSON.names, COCO_PERSON.flip_pairs),
+    (("leftEye", "rightEye", "nose"), ((0, 1),)),
+    (("L ear", "R ear"), ((0, 1),)),
+    (("thumb", "index", "little"), None),
+    (("all", "older"), None),
+])  # fmt: skip
+def test_mirrored_keypoints_are_found_by_name(names, pairs):
+    assert mirror_pairs(names) == pairs
+
+
+def test_what_is_wrong_is_named_with_its_ids(tmp_path):
+    good = box(1, 3, [1, 1, 4, 4])
+    cases = [
+        ([good | {"category_id": 99}], r"annotations of categories \[99\] that are not listed"),
+        ([good | {"image_id": 8}], r"annotations of 1 images that are not listed under images: \[8\]"),
+        ([good | {"bbox": [1, 2, 3]}], r"annotation 1: bbox should be \[x, y, width, height\], found \[1, 2, 3\]"),
+        ([good | {"segmentation": {"size": [20, 30], "counts": [3, 4]}}], r"\(a\.png\), annotation 1: .*sum to 7"),
+        ([good | {"segmentation": [[1, 2, 3]]}], r"image 7 \(a\.png\), annotation 1"),
+    ]
+    for annotations, message in cases:
+        make(tmp_path, annotations)
+        with pytest.raises(DataError, match=message):
+            data.read(tmp_path)
+    make(tmp_path, [], [{"id": 1, "name": "a"}, {"id": 2, "name": "a"}])
+    with pytest.raises(DataError, match=r"instances_train\.json: category names must be unique"):
+        data.read(tmp_path)
+    (tmp_path / "annotations" / "instances_train.json").write_text('{"images": [], "annotations": [')
+    with pytest.raises(DataError, match=r"not a JSON file"):
+        data.read(tmp_path)
+
+
+def test_repairs_are_counted(tmp_path):
+    square = [[2, 2, 9, 2, 9, 9, 2, 9]]
+    make(tmp_path, [box(1, 3, [5, 5, 0, 3], segmentation=square), box(2, 3, [20, 5, 10.04, 3], segmentation=square),
+                    box(3, 3, [20, 5, 15, 3], segmentation=square), box(4, 3, [2, 2, 3, 3], segmentation=[])])  # fmt: skip
+    dataset = data.read(tmp_path)
+    assert dataset.repair_counts() == {
+        "box without area, dropped": 1, "box outside the picture, clipped": 1, "instance without mask, ignored": 1,
+    }  # fmt: skip
+    things = dataset.scene(0).instances
+    assert things.ids.tolist() == [2, 3, 4] and things.ignore.tolist() == [False, False, True]
+    assert things.masks.area().tolist() == [49, 49, 0]
+
+
+def test_written_sets_are_what_pycocotools_reads(tmp_path):
+    before = data.read(real("coco_mini"), "val2017").subset(range(12))
+    assert data.write(before, tmp_path, "coco", split="mine") == []
+    assert data.splits(tmp_path) == ["mine"]
+    after = data.read(tmp_path, "mine")
+    assert after.schema == before.schema and after.fields == before.fields and len(after) == 12
+    judge = COCO(tmp_path / "annotations" / "instances_mine.json")
+    for i in range(12):
+        a, b = after.scene(i), before.scene(i)
+        assert a.meta["id"] == b.meta["id"] and a.captions == b.captions
+        for field in ("labels", "ids", "ignore", "keypoints", "visibility", "areas"):
+            assert torch.equal(getattr(a.instances, field), getattr(b.instances, field)), field
+        assert torch.allclose(a.instances.boxes, b.instances.boxes, atol=1e-4)
+        assert torch.equal(a.instances.masks.bitmaps(), b.instances.masks.bitmaps())
+        for n, identity in enumerate(b.instances.ids.tolist()):
+            assert np.array_equal(judge.annToMask(judge.anns[identity]), b.instances.masks.bitmaps()[n])
+    assert np.array_equal(after.picture(0), before.picture(0))
+
+
+def test_results_are_what_pycocotools_takes_and_come_back(tmp_path):
+    dataset = data.read(real("coco_mini"), "val2017").subset(range(10))
+    scenes = []
+    for i in range(10):
+        scene = dataset.scene(i)
+        things = scene.instances.replace(scores=torch.linspace(0.9, 0.1, len(scene)), visibility=None,
+                                         keypoint_scores=torch.full((len(scene), 17), 0.5))  # fmt: skip
+        scenes.append(scene.replace(instances=things))
+    write_results(scenes, dataset.schema, tmp_path / "r.json")
+    judge = COCO(real("coco_mini") / "annotations" / "instances_val2017.json")
+    assert len(judge.loadRes(str(tmp_path / "r.json")).anns) == sum(map(len, scenes))
+    for a, b in zip(read_results(tmp_path / "r.json", dataset), scenes):
+        assert torch.equal(a.instances.labels, b.instances.labels)
+        assert torch.allclose(a.instances.boxes, b.instances.boxes, atol=1e-4)
+        assert torch.allclose(a.instances.scores, b.instances.scores)
+        if len(b):
+            assert torch.equal(a.instances.masks.bitmaps(), b.instances.masks.bitmaps())
+            assert torch.allclose(a.instances.keypoints, b.instances.keypoints, atol=1e-4)
+    with pytest.raises(DataError, match=r"results for \d+ images that are not in"):
+        read_results(tmp_path / "r.json", dataset.subset([0]))
+    with pytest.raises(DataError, match="need boxes, labels and scores"):
+        write_results([dataset.scene(0)], dataset.schema, tmp_path / "x.json")
+
+
+def test_coco_mini_reads_whole_in_all_three_kinds():
+    counts = {}
+    for split in data.splits(real("coco_mini")):
+        dataset = data.read(real("coco_mini"), split)
+        scenes = [dataset.scene(i) for i in range(len(dataset))]
+        counts[split] = (
+            len(scenes),
+            sum(map(len, scenes)),
+            sum(int(s.instances.ignore.sum()) for s in scenes),
+            sum(int((s.instances.visibility > 0).any(1).sum()) for s in scenes),
+            sum(len(s.captions) for s in scenes),
+        )
+    assert counts == {"train2017": (80, 739, 8, 86, 400), "val2017": (79, 624, 5, 68, 395)}
+    everything = data.read(real("coco_mini"))
+    assert len(everything) == 159 and everything.schema.skeleton.flip_pairs == COCO_PERSON.flip_pairs
+    for i in range(159):
+        assert everything.picture(i).shape[:2] == everything.scene(i).size
+
+
+def test_one_file_is_read_alone():
+    persons = data.read(real("coco_mini") / "annotations" / "person_keypoints_train2017.json")
+    assert persons.schema.things.names == ("person",) and "captions" not in persons.fields
+    assert sum(len(persons.scene(i)) for i in range(len(persons))) == 172
+    captions = data.read(real("coco_mini") / "annotations" / "captions_train2017.json")
+    assert captions.fields == {"captions"}
+    assert persons.picture(3).shape[:2] == persons.scene(3).size
+
+
+def test_every_mask_of_coco_mini_equals_pycocotools():
+    judge = COCO(real("coco_mini") / "annotations" / "instances_val2017.json")
+    dataset = data.read(real("coco_mini") / "annotations" / "instances_val2017.json")
+    for i in range(0, len(dataset), 3):
+        things = dataset.scene(i).instances
+        expected = [judge.annToMask(judge.anns[n]) for n in things.ids.tolist()]
+        assert not expected or np.array_equal(things.masks.bitmaps(), np.stack(expected))
