@@ -73,6 +73,16 @@ def test_exact_threshold_stays_and_ties_go_to_the_lower_index():
     assert nms(boxes, torch.ones(3), 0.49).tolist() == [0]
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_iou_is_rounded_to_the_precision_of_the_boxes(dtype):
+    """7 / 10 in float32 is below 0.7, and 3 / 10 above 0.3: the comparison must see what float32 arithmetic gives."""
+    for whole in range(1, 20):
+        for part in range(1, whole):
+            boxes = torch.tensor([[0, 0, whole, 1], [0, 0, part, 1]], dtype=dtype)
+            over = float(np.array(part, boxes.numpy().dtype) / np.array(whole, boxes.numpy().dtype)) > part / whole
+            assert len(nms(boxes, torch.tensor([1.0, 0.5]), part / whole)) == 2 - over
+
+
 def test_points_never_drop_each_other():
     boxes = torch.tensor([[3.0, 3, 3, 3], [3, 3, 3, 3]])
     assert nms(boxes, torch.tensor([0.1, 0.9]), 0.5).tolist() == [1, 0]

@@ -145,7 +145,7 @@ def _resample(crop, left, top, y, ny, wy, x, nx, wx, out):
         for i in range(begin, end):
             w, line = wy[p, i - y[p]], crop[i - top]
             for j in range(first, last):
-                row[j] += w * line[j]
+                row[j] += w * out.dtype.type(line[j])
         for q in range(out.shape[1]):
             total = out.dtype.type(0)
             for j in range(max(x[q], left), min(x[q] + nx[q], left + width)):

@@ -96,7 +96,7 @@ if HAS_NUMBA:
 def _nms_kernel(boxes, order, classes, threshold):
     n = boxes.shape[0]
     by_class = classes.shape[0] > 0
-    zero = threshold * 0
+    zero = boxes.dtype.type(0)  # a plain 0 would widen float32 to float64
 
     # Extent of the finite top-left corners, and the largest sides.
     left, top, right, bottom = math.inf, math.inf, -math.inf, -math.inf

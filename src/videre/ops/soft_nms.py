@@ -123,7 +123,7 @@ if HAS_NUMBA:
 @serial
 def _soft_nms_kernel(boxes, scores, classes, gaussian, iou_threshold, sigma, min_score):
     n = scores.shape[0]
-    one = boxes.dtype.type(1)
+    zero, one = boxes.dtype.type(0), boxes.dtype.type(1)
     threshold, spread, floor = boxes.dtype.type(iou_threshold), boxes.dtype.type(sigma), boxes.dtype.type(min_score)
     x1, y1, x2, y2 = boxes[:, 0].copy(), boxes[:, 1].copy(), boxes[:, 2].copy(), boxes[:, 3].copy()
     area = (x2 - x1) * (y2 - y1)
@@ -151,7 +151,8 @@ def _soft_nms_kernel(boxes, scores, classes, gaussian, iou_threshold, sigma, min
         bx1, by1, bx2, by2, barea, own = x1[best], y1[best], x2[best], y2[best], area[best], label[best]
         left[best] = -np.inf
         for j in range(n):
-            intersection = max(min(bx2, x2[j]) - max(bx1, x1[j]), 0 * one) * max(min(by2, y2[j]) - max(by1, y1[j]), 0 * one)
+            width, height = min(bx2, x2[j]) - max(bx1, x1[j]), min(by2, y2[j]) - max(by1, y1[j])
+            intersection = max(width, zero) * max(height, zero)
             if intersection > 0 and label[j] == own and j != best:
                 iou = intersection / (barea + area[j] - intersection)
                 if gaussian:
