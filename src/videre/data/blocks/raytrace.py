@@ -13,8 +13,9 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from videre.data.blocks.materials import PLASTIC, RUBBER, albedo, flat_noise, mix, smooth
+from videre.data.blocks.materials import METAL, PLASTIC, RUBBER, albedo, flat_noise, mix, noise, smooth
 from videre.data.blocks.solids import (
+    CUBE,
     TORUS,
     along,
     distance,
@@ -31,7 +32,7 @@ from videre.data.blocks.solids import (
 Vector = tuple[float, float, float]
 
 WALL = 14.0  # metres
-CONCRETE, PLANKS, TILES = range(3)
+CONCRETE, PLANKS, TILES, PAPER = range(4)
 GROUND, BACKDROP = -1, -2  # what `trace` writes where no solid is
 
 _FOUR = ((0.125, 0.625), (0.375, 0.125), (0.625, 0.875), (0.875, 0.375))  # a rotated grid in the pixel
@@ -236,6 +237,8 @@ def _surface(solids, studio, p, ray, index):
     solid = solids[index]
     q = local_point(solid, p)
     n = to_world(solid, normal(solid, q))
+    if solid.material == METAL and solid.shape == CUBE:
+        n = _hammered(solid, q, n)
     facing = -dot(n, ray)
     base = albedo(solid, q)
     lit = max(dot(n, studio.lamp), 0.0)
@@ -249,6 +252,14 @@ def _surface(solids, studio, p, ray, index):
         return along(colour, sheen, studio.lamp_colour)
     seen = reflected(solids, studio, p, unit(along(ray, 2.0 * facing, n)), index)
     return _coat(solid.material, base, colour, seen, facing, 0.45 + 0.55 * open_sky)
+
+
+@kernel
+def _hammered(solid, q, n):
+    """Bend a normal a little, so that flat metal does not mirror like a window."""
+    a = noise(q[0] * 5.0, q[1] * 5.0 + solid.phase, q[2] * 5.0) - 0.5
+    b = noise(q[0] * 5.0 + solid.phase, q[1] * 5.0, q[2] * 5.0) - 0.5
+    return unit((n[0] + 0.09 * a, n[1] + 0.09 * b, n[2] - 0.06 * (a + b)))
 
 
 @kernel
@@ -375,10 +386,13 @@ def ambience(solids, p, n, own):
         if dot(to, to) > far * far:
             continue
         cover = 0.0
-        for k in range(3):
-            step = 0.06 * 3.0**k
+        for step, weight in ((0.54, 0.22), (0.18, 0.28), (0.06, 0.34)):
             gap = distance(solid, along(p, step, n))
-            cover += (0.34 - 0.06 * k) * max(1.0 - gap / step, 0.0)
+            if gap >= step:  # then the nearer steps are free too
+                break
+            cover += weight * (1.0 - max(gap, 0.0) / step)
+        if cover == 0.0:
+            continue
         cover = min(cover, 1.0) * 0.85
         seen *= 1.0 - cover
         red, green, blue = along((red, green, blue), 0.22 * cover, (solid.colour[0], solid.colour[1], solid.colour[2]))
@@ -405,6 +419,12 @@ def ground(solids, studio, p, fine):
 def _floor(studio, x, y):
     c, s = studio.floor_axis
     x, y = c * x - s * y, s * x + c * y
+    if studio.floor_kind == PAPER:
+        return mix(
+            studio.floor,
+            studio.floor_second,
+            0.7 * flat_noise(x * 0.5, y * 0.5, 0) + 0.3 * flat_noise(x * 40.0, y * 40.0, 1),
+        )
     cloud = 0.6 * flat_noise(x * 0.9, y * 0.9, 0) + 0.25 * flat_noise(x * 3.1, y * 3.1, 1)
     cloud += 0.15 * flat_noise(x * 11.0, y * 11.0, 2)
     if studio.floor_kind == CONCRETE:
@@ -440,5 +460,5 @@ def photograph(
     refine(solids, view, studio, who, rough, image)
     grain = rng.standard_normal((*size, 3), np.float32)
     picture = np.empty((*size, 3), np.uint8)
-    develop(image, grain, 0.28, 0.18, picture)
+    develop(image, grain, 0.22, 0.13, picture)
     return picture, who, depth, whole

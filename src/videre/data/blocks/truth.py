@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from videre.data.blocks.raytrace import BACKDROP, GROUND
 from videre.data.blocks.solids import CONE, CUBE, CYLINDER, SHAPES, TORUS, kernel, mesh, nearest, span
-from videre.data.blocks.words import Looks, picture_captions, questions, region_captions, relate
+from videre.data.blocks.words import ATTRIBUTES, Looks, picture_captions, questions, region_captions, relate
 from videre.data.blocks.world import LYING, UPRIGHT, World, gaps, intervals
 
 PIXELS = (*SHAPES, "ground", "backdrop")
@@ -135,7 +135,7 @@ def observe(
     return Truth(
         tracks=keep,
         labels=world.solids["shape"].astype(np.int64),
-        attributes=np.array([one.attributes() for one in looks], bool).reshape(len(looks), -1),
+        attributes=np.array([one.attributes() for one in looks], bool).reshape(len(looks), len(ATTRIBUTES)),
         boxes=boxes[keep],
         ids=ids,
         shown=(seen[keep] / np.maximum(whole[keep], 1)).astype(np.float32),

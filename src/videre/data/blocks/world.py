@@ -21,7 +21,7 @@ from videre.data.blocks.materials import (
     TEXTURES,
     linear,
 )
-from videre.data.blocks.raytrace import CONCRETE, PLANKS, TILES, Studio, View, trace
+from videre.data.blocks.raytrace import CONCRETE, PAPER, PLANKS, TILES, Studio, View, trace
 from videre.data.blocks.solids import CONE, CUBE, CYLINDER, SHAPES, SOLID, SPHERE, TORUS, reach, span
 
 SIZES = ("small", "large")
@@ -41,17 +41,23 @@ _TURNS = np.arange(24) * (np.pi / 24)
 _AROUND = np.stack([np.cos(_TURNS), np.sin(_TURNS), np.zeros(24)], 1)
 _UP = np.array([[0.0, 0.0, 1.0]])
 
-# floor and its second tone, backdrop: sRGB pairs that flatter the palette
+# floor and its second tone, backdrop: sRGB, chosen to flatter the palette
 _ROOMS = (
-    (CONCRETE, (190, 186, 180), (150, 147, 143), (122, 134, 150)),
-    (CONCRETE, (120, 128, 138), (92, 100, 112), (70, 84, 104)),
-    (CONCRETE, (214, 200, 180), (186, 168, 146), (196, 170, 148)),
-    (CONCRETE, (176, 190, 182), (146, 162, 154), (120, 148, 144)),
-    (PLANKS, (198, 160, 118), (160, 120, 82), (168, 158, 146)),
-    (PLANKS, (152, 116, 86), (112, 82, 58), (120, 118, 118)),
-    (PLANKS, (206, 198, 186), (172, 162, 148), (148, 158, 168)),
-    (TILES, (206, 208, 206), (176, 180, 180), (140, 158, 172)),
-    (TILES, (186, 142, 120), (160, 116, 96), (170, 150, 136)),
+    (PAPER, (188, 208, 226), (174, 196, 218), (138, 174, 212)),
+    (PAPER, (234, 204, 170), (226, 192, 156), (232, 172, 128)),
+    (PAPER, (180, 214, 196), (166, 204, 184), (118, 186, 168)),
+    (PAPER, (210, 190, 218), (198, 176, 208), (164, 136, 192)),
+    (PAPER, (226, 222, 214), (216, 211, 202), (190, 190, 194)),
+    (PAPER, (92, 108, 132), (80, 96, 120), (58, 74, 104)),
+    (CONCRETE, (196, 192, 186), (158, 155, 150), (140, 150, 164)),
+    (CONCRETE, (150, 158, 168), (118, 127, 139), (96, 112, 134)),
+    (CONCRETE, (220, 206, 186), (192, 174, 152), (206, 180, 156)),
+    (PLANKS, (204, 166, 124), (166, 126, 88), (186, 172, 154)),
+    (PLANKS, (158, 120, 88), (116, 84, 60), (140, 126, 116)),
+    (PLANKS, (214, 206, 194), (182, 172, 158), (164, 174, 184)),
+    (TILES, (214, 216, 214), (186, 190, 190), (152, 172, 188)),
+    (TILES, (196, 150, 128), (170, 124, 104), (190, 166, 148)),
+    (TILES, (150, 182, 184), (126, 162, 166), (120, 150, 164)),
 )
 
 
@@ -108,10 +114,10 @@ def random_world(rng: np.random.Generator, size: tuple[int, int], solids: tuple[
 
 
 def random_view(rng: np.random.Generator, size: tuple[int, int]) -> View:
-    """Return a camera that looks down at the origin from 16 to 42 degrees, 4.6 to 7 metres away."""
+    """Return a camera that looks down at the origin from 16 to 42 degrees, 4.3 to 6.4 metres away."""
     height, width = size
     pitch, azimuth = math.radians(rng.uniform(16, 42)), rng.uniform(0, 2 * math.pi)
-    away = rng.uniform(4.6, 7.0)
+    away = rng.uniform(4.3, 6.4)
     focal = 0.5 * max(size) / math.tan(math.radians(rng.uniform(40, 58)) / 2)
     flat, rise = math.cos(pitch), math.sin(pitch)
     forward = (math.cos(azimuth) * flat, math.sin(azimuth) * flat, -rise)
@@ -139,9 +145,9 @@ def random_studio(rng: np.random.Generator, view: View) -> Studio:
     other, low = ahead - side * math.radians(rng.uniform(60, 150)), math.radians(rng.uniform(20, 35))
     strip = (math.cos(other) * math.cos(low), math.sin(other) * math.cos(low), math.sin(low))
     warm = rng.uniform(0.0, 1.0)
-    strength = rng.uniform(0.95, 1.15)
+    strength = rng.uniform(1.1, 1.35)
     colour = (strength * (1.0 + 0.06 * warm), strength, strength * (1.0 - 0.16 * warm))
-    sky = (0.36 - 0.05 * warm, 0.39, 0.43 + 0.03 * warm)
+    sky = (0.33 - 0.04 * warm, 0.37, 0.43 + 0.03 * warm)
     laid = rng.uniform(0, math.pi)
     floor_linear, wall_linear = linear(floor), linear(wall)
     return Studio(
@@ -155,9 +161,9 @@ def random_studio(rng: np.random.Generator, view: View) -> Studio:
         floor_kind=int(kind),
         floor_axis=(math.cos(laid), math.sin(laid)),
         polish=float(rng.choice((0.0, 0.5, 1.0))),
-        wall_low=_triple(0.45 * floor_linear + 0.35 * wall_linear),
-        wall_high=_triple(0.45 * wall_linear),
-        exposure=rng.uniform(0.88, 1.05),
+        wall_low=_triple(0.62 * floor_linear + 0.38 * wall_linear),
+        wall_high=_triple(0.62 * wall_linear),
+        exposure=rng.uniform(0.95, 1.08),
     )
 
 
@@ -269,7 +275,7 @@ def rest(solid: np.void, x: float, y: float, floor: float = 0.0) -> None:
 
 def _drop(rng: np.random.Generator, size: tuple[int, int], view: View, solids: npt.NDArray[np.void]) -> bool:
     """Rest a solid on the floor under a random place of the picture; False if that is too near or too far."""
-    u, v = rng.uniform(0.1, 0.9) * size[1], rng.uniform(0.22, 0.9) * size[0]
+    u, v = (0.5 + 0.42 * _middling(rng)) * size[1], (0.54 + 0.36 * _middling(rng)) * size[0]
     a, b = (u - view.cx) / view.focal, (v - view.cy) / view.focal
     eye, right, down, forward = (np.array(p) for p in (view.eye, view.right, view.down, view.forward))
     ray = forward + a * right + b * down
@@ -281,6 +287,11 @@ def _drop(rng: np.random.Generator, size: tuple[int, int], view: View, solids: n
         return False
     rest(solids[0], at[0], at[1])
     return True
+
+
+def _middling(rng: np.random.Generator) -> float:
+    """Return a number in (-1, 1), more often near 0: pictures are composed towards their middle."""
+    return 0.6 * rng.uniform(-1, 1) + 0.4 * rng.uniform(-1, 1)
 
 
 def _flat_top(rng: np.random.Generator, world: World, solids: npt.NDArray[np.void], pose: int) -> int:
