@@ -33,7 +33,7 @@ def evaluate_model(
     for found in predictor.stream(pictures, threshold=0.0):
         if found.scene is None:
             raise DataError(found.error or found.name)
-        predictions.append(found.scene)
+        predictions.append(found.scene.replace(meta=truths[len(predictions)].meta))
         if tick is not None:
             tick(len(predictions))
     report = evaluate(predictions, truths, predictor.model.schema, max_detections=max_detections, bootstrap=bootstrap)

@@ -1,0 +1,32 @@
+"""The commands and their order in `videre --help`. Importing this imports neither torch nor numba."""
+
+from __future__ import annotations
+
+import typer
+
+from videre.cli import data, doctor, evaluate, models, predict, train
+
+app = typer.Typer(
+    name="videre",
+    help="Structured prediction in vision: train, evaluate and use detectors on your own pictures.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Any command takes --debug for a traceback.",
+)
+app.command("predict")(predict.predict)
+app.command("train")(train.train)
+app.command("evaluate")(evaluate.evaluate)
+app.add_typer(data.app, name="data")
+app.command("models")(models.models)
+app.command("doctor")(doctor.doctor)
+
+
+@app.callback(invoke_without_command=True)
+def _version(version: bool = typer.Option(False, "--version", help="Print the version.")) -> None:
+    if version:
+        from videre import __version__
+
+        print(__version__)
+        raise typer.Exit()

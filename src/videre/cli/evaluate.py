@@ -1,0 +1,53 @@
+"""videre evaluate MODEL DATA: the numbers, with their protocol and intervals."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from videre.cli.options import Device, Format, Quiet, Split
+
+
+def evaluate(
+    model: Annotated[str, typer.Argument(help="A checkpoint file or a name of the zoo.")],
+    data: Annotated[Path, typer.Argument(help="The data set: a folder or an annotation file.")],
+    split: Split = None,
+    max_detections: Annotated[int, typer.Option(min=1, help="Detections counted a picture (COCO: 100).")] = 100,
+    out: Annotated[
+        Path | None, typer.Option(help="Write report.html, metrics.json and predictions.json there.")
+    ] = None,
+    format: Format = None,
+    device: Device = "auto",
+    quiet: Quiet = False,
+) -> None:
+    """Evaluate a model on a data set.
+
+    Nothing is thresholded: average precision wants every detection. Each AP has a 95% interval.
+    """
+    from rich.progress import Progress
+
+    from videre.data import read
+    from videre.data.formats.coco import write_results
+    from videre.engine import load
+    from videre.evaluate import evaluate_model
+    from videre.evaluate.page import write_evaluation_page
+    from videre.models.checkpoint import write_atomic
+
+    predictor = load(model, device)
+    dataset = read(data, split, format)
+    with Progress(transient=True, disable=quiet) as bar:
+        task = bar.add_task("predict", total=len(dataset))
+        report, predictions, truths = evaluate_model(
+            predictor, dataset, max_detections=max_detections, tick=lambda n: bar.update(task, completed=n)
+        )
+    if not quiet:
+        print("\n".join([dataset.title, *report.lines()]))
+    if out is not None:
+        write_atomic(out / "metrics.json", (json.dumps(report.to_json(), indent=2) + "\n").encode())
+        write_results(predictions, predictor.model.schema, out / "predictions.json")
+        write_evaluation_page(out, report, dataset, predictions, truths)
+        if not quiet:
+            print(f"report: {out / 'report.html'}")

@@ -1,0 +1,32 @@
+"""Options that several commands share, and KEY=VALUE settings."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+import typer
+
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
+Split = Annotated[str | None, typer.Option(help="Part of the data set: train, val, test, …")]
+Format = Annotated[str | None, typer.Option("--data-format", help="Format of the data, where looking is not enough.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
+
+
+def parse_settings(settings: list[str] | None) -> dict[str, Any]:
+    """["lr=1e-3", "anchor_sizes=[16,32]"] as a dict; values are JSON, or else words.
+
+    Raises ConfigError for a setting without "=".
+    """
+    from videre.errors import ConfigError
+
+    parsed = {}
+    for setting in settings or []:
+        name, equals, value = setting.partition("=")
+        if not equals:
+            raise ConfigError(f"-o {setting}: settings are KEY=VALUE, as in -o lr=0.001")
+        try:
+            parsed[name.strip()] = json.loads(value)
+        except json.JSONDecodeError:
+            parsed[name.strip()] = value
+    return parsed

@@ -1,0 +1,77 @@
+"""videre predict PICTURES --model NAME: what is in them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from videre.cli.options import Device, Quiet
+
+
+def predict(
+    pictures: Annotated[list[str], typer.Argument(help="Pictures, folders, globs, or a clip.")],
+    model: Annotated[str, typer.Option("--model", "-m", help="A checkpoint file or a name of the zoo.")],
+    out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("predictions"),
+    format: Annotated[str, typer.Option(help="json (a line a picture), csv, coco, voc or png (id maps).")] = "json",
+    draw: Annotated[bool, typer.Option("--draw/--no-draw", help="Also draw each picture.")] = True,
+    threshold: Annotated[float | None, typer.Option(help="Least score.  [default: the model's own]")] = None,
+    device: Device = "auto",
+    quiet: Quiet = False,
+) -> None:
+    """Predict pictures with a trained model.
+
+    A picture that cannot be read is reported and the rest goes on; the exit code is then 1.
+    """
+    from videre.data.results import open_results, result_name
+    from videre.draw import draw_scene
+    from videre.engine import load
+    from videre.images.reading import write_picture
+
+    predictor = load(model, device)
+    schema = predictor.model.schema
+    source = _sources(pictures)
+    done = failed = found = 0
+    taken: set[str] = set()
+    with open_results(format, out, schema) as write:
+        for prediction in predictor.stream(source, threshold):
+            if prediction.scene is None or prediction.picture is None:
+                failed += 1
+                print(f"videre: {prediction.error}", file=sys.stderr)
+                continue
+            write(prediction.name, prediction.scene)
+            done, found = done + 1, found + len(prediction.scene)
+            if draw:
+                drawn = draw_scene(prediction.picture, prediction.scene, schema)
+                write_picture(out / f"{result_name(prediction.name, taken)}.drawn.jpg", drawn)
+            if not quiet:
+                print(f"{prediction.name}: {_count(prediction.scene, schema)}")
+    if not quiet:
+        print(
+            f"{done} pictures, {found} things; results in {out}" + (f"; {failed} could not be read" if failed else "")
+        )
+    if failed:
+        raise typer.Exit(1)
+
+
+def _sources(pictures: list[str]) -> Iterator[tuple[str, Callable[[], Any]]]:
+    """Every picture, and every frame of every clip."""
+    from videre.images.clips import frames, is_clip
+    from videre.images.reading import pictures_in
+
+    for source in pictures:
+        if is_clip(source):
+            for number, (seconds, frame) in enumerate(frames(source)):
+                yield f"{Path(source).stem}-{number:06d} ({seconds:.2f} s)", lambda frame=frame: frame  # type: ignore[misc]
+        else:
+            yield from pictures_in(source)
+
+
+def _count(scene: Any, schema: Any) -> str:
+    """ "3 RBC, 1 WBC"."""
+    labels = scene.instances.labels.tolist() if scene.instances is not None else []
+    counts = {schema.things[label]: labels.count(label) for label in sorted(set(labels))}
+    return ", ".join(f"{n} {name}" for name, n in counts.items()) or "nothing"

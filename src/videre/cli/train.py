@@ -1,0 +1,121 @@
+"""videre train MODEL DATA: from a data set to a trained model."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from videre.cli.options import Device, Format, Quiet, Split, parse_settings
+
+
+def train(
+    model: Annotated[str, typer.Argument(help="A system (see `videre models`): faster-rcnn, mask-rcnn, …")],
+    data: Annotated[Path, typer.Argument(help="The data set: a folder or an annotation file.")],
+    out: Annotated[Path | None, typer.Option(help="The run's folder.  [default: runs/MODEL-DATA]")] = None,
+    backbone: Annotated[str | None, typer.Option(help="resnet18 … resnet152, mobilenet_v2.")] = None,
+    source: Annotated[str | None, typer.Option("--from", help="Start from a checkpoint or backbone weights.")] = None,
+    tune: Annotated[str | None, typer.Option(help="What trains: top, few, many, all, scratch.")] = None,
+    split: Split = None,
+    val: Annotated[
+        str | None, typer.Option(help="Split to evaluate on while training; 'none' for none.  [default: val]")
+    ] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("-o", metavar="KEY=VALUE", help="A setting of recipe, model or preprocessing.")
+    ] = None,
+    format: Format = None,
+    device: Device = "auto",
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where the run in --out stopped.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be trained, and stop.")] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train a system on your data.
+
+    The run's folder holds run.json, log.jsonl, last.safetensors, best.safetensors, report.html and the state to resume.
+    With a val split and no --split, the split called train is trained on.
+
+    Example: videre train faster-rcnn DATA --from mobilenet_v2.safetensors -o epochs=20 -o short_side=480
+    """
+    from videre.data import read, splits
+    from videre.train import train as fit
+    from videre.train.build import prepare_training
+
+    there = splits(data, format)
+    split = split or ("train" if "train" in there else None)
+    val = val or ("val" if "val" in there and split != "val" else "none")
+    training = read(data, split, format)
+    validation = read(data, val, format) if val != "none" else None
+    start = prepare_training(model, training.schema, backbone, source, tune, parse_settings(settings))
+    start.model.require(training.fields, training.title)
+    out = out or Path("runs") / f"{model}-{data.resolve().stem}"
+    if not quiet:
+        _describe(training, validation, start, out)
+    if dry_run:
+        return
+    run = fit(
+        start.model, training, start.recipe, out, evaluate=_evaluator(validation, device), resume=resume, device=device,
+        progress="none" if quiet else "auto",
+        provenance={**start.provenance, "command": " ".join(["videre", *sys.argv[1:]])},
+    )  # fmt: skip
+    if not run.finished:
+        raise typer.Exit(130)
+    _finish(run.folder, start.model, validation, device, quiet)
+
+
+def _describe(training: Any, validation: Any, start: Any, out: Path) -> None:
+    from rich.console import Console
+
+    console = Console(stderr=True, highlight=False)
+    console.print(
+        f"[bold]{training.title}[/]: {len(training)} pictures, classes {', '.join(training.schema.things or training.schema.pictures or [])}"
+    )
+    for kind, count in training.repair_counts().items():
+        console.print(f"  {count} × {kind} (see `videre data check`)")
+    if validation is not None:
+        console.print(f"[bold]{validation.title}[/]: {len(validation)} pictures to evaluate on")
+    for line in start.lines:
+        console.print(line, markup=False)
+    recipe = start.recipe
+    steps = recipe.steps(len(training))
+    console.print(f"{steps} steps of {recipe.batch} pictures, {recipe.optimizer} at {recipe.lr:g}, into {out}")
+
+
+def _evaluator(validation: Any, device: str) -> Any:
+    """What the loop calls to see how good the model is now."""
+    if validation is None:
+        return None
+    from videre.engine import Predictor
+    from videre.evaluate import evaluate_model
+
+    def measure(model: Any) -> dict[str, float]:
+        report, _, _ = evaluate_model(Predictor(model, device), validation, bootstrap=0)
+        return {name: value for name, value in report.metrics.items() if name.split()[1] in ("AP", "AP50", "AP75")}
+
+    return measure
+
+
+def _finish(folder: Path, model: Any, validation: Any, device: str, quiet: bool) -> None:
+    """Choose thresholds on the validation data, store them with the weights, and write the report."""
+    from videre.engine import Predictor
+    from videre.evaluate import choose_thresholds, evaluate_model
+    from videre.evaluate.page import write_run_page
+    from videre.models.checkpoint import read_checkpoint, save_checkpoint
+
+    report = scenes = truths = None
+    if validation is not None:
+        report, scenes, truths = evaluate_model(Predictor(model, device), validation)
+        thresholds = choose_thresholds(scenes, truths, model.schema)
+        for name in ("last", "best"):
+            path = folder / f"{name}.safetensors"
+            if path.exists():
+                checkpoint = read_checkpoint(path)
+                kept = checkpoint.build()
+                kept.thresholds = thresholds
+                save_checkpoint(kept, path, checkpoint.provenance)
+        if not quiet:
+            print("\n".join(report.lines()))
+    write_run_page(folder, report, validation, scenes, truths)
+    if not quiet:
+        print(f"report: {folder / 'report.html'}")

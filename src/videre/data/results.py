@@ -1,0 +1,203 @@
+"""Predictions written as they come, in constant memory: JSON lines, CSV, COCO results, VOC XML, id maps.
+
+Nothing is half written: files grow under a temporary name and get their own when all is done.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+from xml.etree import ElementTree
+
+import cv2
+import numpy as np
+
+from videre.errors import ConfigError, DataError
+from videre.structures import Scene, Schema
+
+FORMATS = ("json", "csv", "coco", "voc", "png")
+
+
+class Writer(Protocol):
+    """Takes one predicted scene after the other."""
+
+    def __call__(self, name: str, scene: Scene) -> None: ...
+
+
+@contextmanager
+def open_results(format: str, folder: Path, schema: Schema) -> Iterator[Writer]:
+    """A writer of predictions into `folder`.
+
+    json: predictions.jsonl, a line a picture with everything (boxes xyxy, masks as COCO run lengths, keypoints).
+    csv: predictions.csv, a row an instance. coco: predictions.json (COCO's result list) and pictures.json, which says
+    which image_id is which picture. voc: an XML a picture. png: a 16-bit map of instance ids a picture, the best on top.
+    """
+    if format not in FORMATS:
+        raise ConfigError(f"no result format {format!r}; there are: {', '.join(FORMATS)}")
+    folder.mkdir(parents=True, exist_ok=True)
+    make = {"json": _json_lines, "csv": _csv, "coco": _coco, "voc": _voc, "png": _png}[format]
+    with make(folder, schema) as write:
+        yield write
+
+
+def describe(scene: Scene, schema: Schema) -> list[dict[str, Any]]:
+    """The instances of a scene as plain values."""
+    things = scene.instances
+    if things is None:
+        return []
+    masks = things.masks.rle() if things.masks is not None else None
+    rows: list[dict[str, Any]] = []
+    for n in range(len(things)):
+        row: dict[str, Any] = {}
+        if things.labels is not None and schema.things is not None:
+            row["class"] = schema.things[int(things.labels[n])]
+        if things.scores is not None:
+            row["score"] = round(float(things.scores[n]), 4)
+        if things.boxes is not None:
+            row["box"] = [round(v, 2) for v in things.boxes[n].tolist()]
+        if masks is not None:
+            row["mask"] = masks[n]
+        if things.keypoints is not None and schema.skeleton is not None:
+            points = things.keypoints[n].tolist()
+            scores = things.keypoint_scores[n].tolist() if things.keypoint_scores is not None else [None] * len(points)
+            row["keypoints"] = {
+                name: [round(x, 2), round(y, 2), None if s is None else round(s, 4)]
+                for name, (x, y), s in zip(schema.skeleton.names, points, scores)
+            }
+        rows.append(row)
+    return rows
+
+
+@contextmanager
+def _growing(path: Path) -> Iterator[Any]:
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        with partial.open("w", newline="") as file:
+            yield file
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def _json_lines(folder: Path, schema: Schema) -> Iterator[Writer]:
+    with _growing(folder / "predictions.jsonl") as file:
+
+        def write(name: str, scene: Scene) -> None:
+            line = {
+                "picture": name,
+                "height": scene.size[0],
+                "width": scene.size[1],
+                "instances": describe(scene, schema),
+            }
+            file.write(json.dumps(line) + "\n")
+
+        yield write
+
+
+@contextmanager
+def _csv(folder: Path, schema: Schema) -> Iterator[Writer]:
+    with _growing(folder / "predictions.csv") as file:
+        table = csv.writer(file)
+        table.writerow(["picture", "class", "score", "x1", "y1", "x2", "y2"])
+
+        def write(name: str, scene: Scene) -> None:
+            for row in describe(scene, schema):
+                table.writerow([name, row.get("class"), row.get("score"), *row.get("box", [])])
+
+        yield write
+
+
+@contextmanager
+def _coco(folder: Path, schema: Schema) -> Iterator[Writer]:
+    if schema.things is None:
+        raise DataError("COCO results are of instances; this model names no things")
+    categories = schema.things.source_ids
+    pictures: list[dict[str, Any]] = []
+    with _growing(folder / "predictions.json") as file:
+        file.write("[")
+        first = True
+
+        def write(name: str, scene: Scene) -> None:
+            nonlocal first
+            pictures.append(
+                {"id": len(pictures) + 1, "file_name": name, "height": scene.size[0], "width": scene.size[1]}
+            )
+            things = scene.instances
+            if things is None or things.labels is None:
+                return
+            for label, row in zip(things.labels.tolist(), describe(scene, schema)):
+                x1, y1, x2, y2 = row["box"]
+                result = {"image_id": len(pictures), "category_id": categories[label], "score": row["score"]}
+                result["bbox"] = [x1, y1, round(x2 - x1, 2), round(y2 - y1, 2)]
+                if "mask" in row:
+                    result["segmentation"] = row["mask"]
+                if "keypoints" in row:  # COCO counts from the middle of the first pixel
+                    result["keypoints"] = [v for x, y, s in row["keypoints"].values() for v in (x - 0.5, y - 0.5, s)]
+                file.write(("" if first else ",") + "\n" + json.dumps(result))
+                first = False
+
+        yield write
+        file.write("\n]\n")
+    (folder / "pictures.json").write_text(json.dumps(pictures, indent=1))
+
+
+@contextmanager
+def _voc(folder: Path, schema: Schema) -> Iterator[Writer]:
+    taken: set[str] = set()
+
+    def write(name: str, scene: Scene) -> None:
+        root = ElementTree.Element("annotation")
+        ElementTree.SubElement(root, "filename").text = Path(name).name
+        size = ElementTree.SubElement(root, "size")
+        for tag, value in zip(("width", "height"), scene.size[::-1]):
+            ElementTree.SubElement(size, tag).text = str(value)
+        for row in describe(scene, schema):
+            item = ElementTree.SubElement(root, "object")
+            ElementTree.SubElement(item, "name").text = row.get("class", "object")
+            ElementTree.SubElement(item, "score").text = str(row.get("score", ""))
+            box = ElementTree.SubElement(item, "bndbox")
+            x1, y1, x2, y2 = row["box"]  # VOC's pixels are inclusive and count from 1
+            for tag, value in zip(("xmin", "ymin", "xmax", "ymax"), (x1 + 1, y1 + 1, x2, y2)):
+                ElementTree.SubElement(box, tag).text = f"{value:.2f}"
+        ElementTree.indent(root)
+        ElementTree.ElementTree(root).write(folder / f"{result_name(name, taken)}.xml")
+
+    yield write
+
+
+@contextmanager
+def _png(folder: Path, schema: Schema) -> Iterator[Writer]:
+    taken: set[str] = set()
+
+    def write(name: str, scene: Scene) -> None:
+        things = scene.instances
+        if things is None or things.masks is None:
+            raise DataError("id maps need masks; this model gives none (use json, csv, coco or voc)")
+        ids = np.zeros(scene.size, np.uint16)
+        for n in range(len(things) - 1, -1, -1):
+            ids[things.masks.select(_index(n)).bitmaps()[0].numpy() > 0] = n + 1
+        _, data = cv2.imencode(".png", ids)
+        (folder / f"{result_name(name, taken)}.png").write_bytes(data.tobytes())
+
+    yield write
+
+
+def result_name(name: str, taken: set[str]) -> str:
+    """A file name for a picture's result: its stem, numbered where two pictures share it."""
+    stem = Path(name).stem or "picture"
+    unique, number = stem, 2
+    while unique in taken:
+        unique, number = f"{stem}-{number}", number + 1
+    taken.add(unique)
+    return unique
+
+
+def _index(n: int) -> Any:
+    import torch
+
+    return torch.tensor([n])

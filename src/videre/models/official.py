@@ -1,0 +1,213 @@
+"""Official checkpoints: torchvision's detectors, loaded by a map of names, every tensor used and every shape checked.
+
+Downloaded only when asked for by name; the hash is verified before anything is read, the pickle is then read with
+`weights_only`, and a safetensors copy is kept in the cache.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import io
+import os
+import re
+import urllib.request
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from videre.errors import WeightsError
+from videre.models import find_model
+from videre.models.base import Model
+from videre.models.checkpoint import read_checkpoint, save_checkpoint
+from videre.structures import COCO_PERSON, Categories, Preprocess, Schema
+
+_COCO = {
+    "person": "1 person",
+    "vehicle": "2 bicycle, 3 car, 4 motorcycle, 5 airplane, 6 bus, 7 train, 8 truck, 9 boat",
+    "outdoor": "10 traffic light, 11 fire hydrant, 13 stop sign, 14 parking meter, 15 bench",
+    "animal": "16 bird, 17 cat, 18 dog, 19 horse, 20 sheep, 21 cow, 22 elephant, 23 bear, 24 zebra, 25 giraffe",
+    "accessory": "27 backpack, 28 umbrella, 31 handbag, 32 tie, 33 suitcase",
+    "sports": "34 frisbee, 35 skis, 36 snowboard, 37 sports ball, 38 kite, 39 baseball bat, 40 baseball glove, "
+    "41 skateboard, 42 surfboard, 43 tennis racket",
+    "kitchen": "44 bottle, 46 wine glass, 47 cup, 48 fork, 49 knife, 50 spoon, 51 bowl",
+    "food": "52 banana, 53 apple, 54 sandwich, 55 orange, 56 broccoli, 57 carrot, 58 hot dog, 59 pizza, 60 donut, 61 cake",
+    "furniture": "62 chair, 63 couch, 64 potted plant, 65 bed, 67 dining table, 70 toilet",
+    "electronic": "72 tv, 73 laptop, 74 mouse, 75 remote, 76 keyboard, 77 cell phone",
+    "appliance": "78 microwave, 79 oven, 80 toaster, 81 sink, 82 refrigerator",
+    "indoor": "84 book, 85 clock, 86 vase, 87 scissors, 88 teddy bear, 89 hair drier, 90 toothbrush",
+}
+_ROWS = [(*entry.split(" ", 1), group) for group, entries in _COCO.items() for entry in entries.split(", ")]
+COCO_THINGS = Categories(
+    names=tuple(name for _, name, _ in _ROWS),
+    source_ids=tuple(int(i) for i, _, _ in _ROWS),
+    supercategories=tuple(group for _, _, group in _ROWS),
+)
+"""The 80 classes of COCO with their ids 1..90 (ten are never used)."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Official:
+    """One official checkpoint.
+
+    Args:
+        name: how it is asked for. model: name of the system. url: where it is. sha256: first digits of the file's hash.
+        metric: as published. licence: of the weights. data, data_licence: what they were trained on.
+        config: arguments of the model. preprocess: its pictures. person: one class and COCO's person keypoints.
+    """
+
+    name: str
+    model: str
+    url: str
+    sha256: str
+    metric: str
+    licence: str = "BSD-3-Clause"
+    data: str = "COCO train2017 (backbone: ImageNet-1k)"
+    data_licence: str = "annotations CC BY 4.0; pictures: Flickr, each its own"
+    config: tuple[tuple[str, Any], ...] = (("backbone", "resnet50"), ("norm", "frozen"))
+    preprocess: Preprocess = dataclasses.field(default_factory=lambda: Preprocess(antialias=False))
+    person: bool = False
+
+    @property
+    def schema(self) -> Schema:
+        """What the labels of this checkpoint mean."""
+        if not self.person:
+            return Schema(things=COCO_THINGS)
+        return Schema(things=Categories(("person",), source_ids=(1,)), skeleton=COCO_PERSON)
+
+    @property
+    def rows(self) -> list[int]:
+        """For each class of ours its row in the file's heads, where row 0 is background."""
+        return list(self.schema.things.source_ids if self.schema.things else ())
+
+
+_URL = "https://download.pytorch.org/models/"
+# torchvision sets the epsilon of these files' norms to 0 on loading, because they were exported that way
+_EXPORTED = (("backbone", "resnet50"), ("norm", "frozen"), ("norm_eps", 0.0))
+OFFICIAL = (
+    Official(
+        "torchvision/fasterrcnn_resnet50_fpn", "faster-rcnn", _URL + "fasterrcnn_resnet50_fpn_coco-258fb6c6.pth",
+        "258fb6c6", "box AP 37.0", config=_EXPORTED,
+    ),
+    Official(
+        "torchvision/maskrcnn_resnet50_fpn", "mask-rcnn", _URL + "maskrcnn_resnet50_fpn_coco-bf2d0c1e.pth", "bf2d0c1e",
+        "box AP 37.9, mask AP 34.6", config=_EXPORTED,
+    ),
+    Official(
+        "torchvision/keypointrcnn_resnet50_fpn", "keypoint-rcnn", _URL + "keypointrcnn_resnet50_fpn_coco-fc266e95.pth",
+        "fc266e95", "box AP 54.6, keypoint AP 65.0", config=_EXPORTED, person=True,
+    ),
+    Official(
+        "torchvision/keypointrcnn_resnet50_fpn_legacy", "keypoint-rcnn",
+        _URL + "keypointrcnn_resnet50_fpn_coco-9f466800.pth", "9f466800", "box AP 50.6, keypoint AP 61.1", person=True,
+    ),
+)  # fmt: skip
+"""Source: torchvision's weight enums (files, hashes, accuracies)."""
+
+_NAMES = (
+    (r"backbone\.body\.(.+)", r"backbone.\1"),
+    (r"backbone\.fpn\.inner_blocks\.(\d)(?:\.0)?\.(weight|bias)", r"neck.lateral.\1.0.\2"),
+    (r"backbone\.fpn\.layer_blocks\.(\d)(?:\.0)?\.(weight|bias)", r"neck.output.\1.0.\2"),
+    (r"rpn\.head\.conv(?:\.0\.0)?\.(weight|bias)", r"rpn.conv.\1"),
+    (r"rpn\.head\.cls_logits\.(.+)", r"rpn.objectness.\1"),
+    (r"rpn\.head\.bbox_pred\.(.+)", r"rpn.deltas.\1"),
+    (r"roi_heads\.box_head\.fc6\.(.+)", r"box_head.body.fc1.\1"),
+    (r"roi_heads\.box_head\.fc7\.(.+)", r"box_head.body.fc2.\1"),
+    (r"roi_heads\.box_predictor\.cls_score\.(.+)", r"box_head.scores.\1"),
+    (r"roi_heads\.box_predictor\.bbox_pred\.(.+)", r"box_head.deltas.\1"),
+)
+"""torchvision's names to ours, in the detector; the second form of some is that of the published files."""
+
+
+def from_torchvision(tensors: dict[str, Tensor], rows: Sequence[int], model: Model) -> dict[str, Tensor]:
+    """torchvision's tensors under our names, background moved from the first row to the last.
+
+    Args:
+        tensors: a state dict of fasterrcnn, maskrcnn or keypointrcnn_resnet50_fpn.
+        rows: for each class of ours its row in torchvision's heads. model: to be filled.
+
+    Raises:
+        WeightsError: a tensor that has no place, is missing, or has another shape.
+    """
+    own = model.state_dict()
+    prefix = "detector." if hasattr(model, "detector") else ""
+    index = torch.tensor(list(rows))
+    found: dict[str, Tensor] = {}
+    for name, value in tensors.items():
+        if name.endswith("num_batches_tracked"):
+            continue
+        ours = _rename(name, prefix)
+        if ours is None:
+            raise WeightsError(f"the file's tensor {name} {tuple(value.shape)} has no place in {type(model).__name__}")
+        if "box_head.scores" in ours:
+            value = torch.cat([value[index], value[:1]])
+        elif "box_head.deltas" in ours:
+            value = value.view(-1, 4, *value.shape[1:])[index].flatten(0, 1)
+        elif "mask_head.logits" in ours:
+            value = value[index]
+        found[ours] = value
+    missing, odd = sorted(set(own) - set(found)), sorted(set(found) - set(own))
+    if missing or odd:
+        raise WeightsError(f"the file does not fill the model: missing {missing[:3]}, without a place {odd[:3]}")
+    for name, value in found.items():
+        if value.shape != own[name].shape:
+            raise WeightsError(f"{name} is {tuple(value.shape)} in the file, {tuple(own[name].shape)} in the model")
+    return found
+
+
+def _rename(name: str, prefix: str) -> str | None:
+    for pattern, replacement in _NAMES:
+        if re.fullmatch(pattern, name):
+            return prefix + re.sub(pattern, replacement, name)
+    if m := re.fullmatch(r"roi_heads\.mask_head\.(?:(\d)\.0|mask_fcn(\d))\.(weight|bias)", name):
+        return f"mask_head.convs.{m[1] or int(m[2]) - 1}.{m[3]}"
+    if m := re.fullmatch(r"roi_heads\.keypoint_head\.(\d+)\.(weight|bias)", name):
+        return f"keypoint_head.convs.{int(m[1]) // 2}.{m[2]}"
+    fixed = {
+        "roi_heads.mask_predictor.conv5_mask": "mask_head.upsample",
+        "roi_heads.mask_predictor.mask_fcn_logits": "mask_head.logits",
+        "roi_heads.keypoint_predictor.kps_score_lowres": "keypoint_head.upsample",
+    }
+    stem, _, kind = name.rpartition(".")
+    return f"{fixed[stem]}.{kind}" if stem in fixed else None
+
+
+def is_official(name: str) -> bool:
+    """Whether a checkpoint of this name is in the table."""
+    return any(o.name == name for o in OFFICIAL)
+
+
+def fetch_official(name: str, cache: Path | None = None) -> Model:
+    """The model of an official checkpoint, downloaded once.
+
+    Raises WeightsError when it cannot be downloaded or its hash is wrong.
+    """
+    official = next(o for o in OFFICIAL if o.name == name)
+    folder = cache or Path(os.environ.get("VIDERE_CACHE", Path.home() / ".cache" / "videre"))
+    copy = folder / f"{official.name.replace('/', '-')}-{official.sha256}.safetensors"
+    if copy.exists():
+        return read_checkpoint(copy).build()
+    try:
+        with urllib.request.urlopen(official.url, timeout=60) as response:
+            data = response.read()
+    except OSError as error:
+        raise WeightsError(f"{official.url}: could not be downloaded ({error})") from error
+    model = convert_official(official, data)
+    save_checkpoint(model, copy, {"source": official.url, "licence": official.licence, "data": official.data})
+    return model
+
+
+def convert_official(official: Official, data: bytes) -> Model:
+    """The model from the bytes of an official file, whose hash is checked first."""
+    digest = hashlib.sha256(data).hexdigest()
+    if not digest.startswith(official.sha256):
+        raise WeightsError(
+            f"{official.url}: the file's sha256 is {digest[:12]}…, it should begin with {official.sha256}"
+        )
+    tensors = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    model = find_model(official.model)(official.schema, official.preprocess, **dict(official.config))  # type: ignore[call-arg, arg-type]
+    model.load_state_dict(from_torchvision(tensors, official.rows, model))
+    return model.eval()
