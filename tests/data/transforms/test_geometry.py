@@ -17,6 +17,7 @@ from videre.data.transforms import (
     HorizontalFlip,
     Noise,
     OneOf,
+    QuarterTurns,
     RandomCrop,
     Resize,
     ScaleJitter,
@@ -26,6 +27,7 @@ from videre.data.transforms import (
     generator,
     mirror_scene,
     to_json,
+    turn_scene,
 )
 from videre.data.transforms.geometry import resize
 from videre.errors import ConfigError, DataError
@@ -129,6 +131,22 @@ def test_a_mirror_of_the_truth_is_the_truth_of_the_mirror_and_twice_is_nothing(c
     assert torch.allclose(back.instances.keypoints, scene.instances.keypoints, atol=1e-5)
     assert torch.equal(back.instances.masks.bitmaps(), scene.instances.masks.bitmaps())
     assert torch.equal(back.relations.predicates, scene.relations.predicates)
+
+
+@settings(max_examples=40, deadline=None)
+@given(scenes(), st.integers(0, 3))
+def test_a_turn_of_the_truth_is_the_truth_of_the_turn(case, turns):
+    picture, scene = case
+    scene = scene.replace(relations=None)
+    turned = turn_scene(scene, turns)
+    check_against_pixels(np.rot90(picture, turns), turned)
+    assert np.array_equal(turned.segmentation, np.rot90(scene.segmentation, turns))
+    whole = turn_scene(turned, 4 - turns)
+    assert torch.equal(whole.instances.boxes, scene.instances.boxes) and whole.size == scene.size
+    pixels, same = QuarterTurns()(picture, scene, np.random.default_rng(turns), SCHEMA)
+    check_against_pixels(pixels, same)
+    with pytest.raises(DataError, match="captions cannot be turned"):
+        turn_scene(scene.replace(captions=("up",)), 1)
 
 
 @settings(max_examples=40, deadline=None)
