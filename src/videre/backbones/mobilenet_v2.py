@@ -5,7 +5,9 @@ Sandler et al., MobileNetV2: Inverted Residuals and Linear Bottlenecks, 2018, ta
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
+from functools import partial
 
 from torch import Tensor, nn
 
@@ -31,7 +33,7 @@ class MobileNetV2(Backbone):
 
     def __init__(self, norm: str = "frozen", padding: str = "half", channels: int = 3, eps: float = 1e-5) -> None:
         super().__init__()
-        block = lambda *a, **k: conv_block(*a, **k, norm=norm, activation=nn.ReLU6, padding=padding, eps=eps)
+        block = partial(conv_block, norm=norm, activation=nn.ReLU6, padding=padding, eps=eps)
         features: list[nn.Module] = [block(channels, 32, 3, 2)]
         width = 32
         for expansion, out, count, stride in PLAN:
@@ -46,7 +48,7 @@ class MobileNetV2(Backbone):
     @property
     def stages(self) -> Sequence[nn.Module]:
         starts = [0, 2, 4, 7, 14, 19]  # the stem with the first block, then where the stride grows
-        return [self.features[a:b] for a, b in zip(starts[:-1], starts[1:])]
+        return [self.features[a:b] for a, b in itertools.pairwise(starts)]
 
     def forward(self, x: Tensor) -> dict[int, Tensor]:
         maps = {}
@@ -66,7 +68,7 @@ class InvertedResidual(nn.Module):
     ) -> None:
         super().__init__()
         width = channels * expansion
-        block = lambda *a, **k: conv_block(*a, **k, norm=norm, activation=nn.ReLU6, padding=padding, eps=eps)
+        block = partial(conv_block, norm=norm, activation=nn.ReLU6, padding=padding, eps=eps)
         layers: list[nn.Module] = [] if expansion == 1 else [block(channels, width, 1)]
         layers.append(block(width, width, 3, stride, groups=width))
         layers += [make_conv(width, out, 1, bias=norm == "none", padding=padding), make_norm(norm, out, eps)]

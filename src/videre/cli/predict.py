@@ -59,12 +59,12 @@ def predict(
 
 def _sources(pictures: list[str]) -> Iterator[tuple[str, Callable[[], Any]]]:
     """Every picture, and every frame of every clip."""
-    from videre.images.clips import frames, is_clip
+    from videre.images.clips import CLIP_SUFFIXES, read_clip
     from videre.images.reading import pictures_in
 
     for source in pictures:
-        if is_clip(source):
-            for number, (seconds, frame) in enumerate(frames(source)):
+        if Path(source).suffix.lower() in CLIP_SUFFIXES and Path(source).suffix.lower() != ".gif":
+            for number, (seconds, frame) in enumerate(read_clip(source)):
                 yield f"{Path(source).stem}-{number:06d} ({seconds:.2f} s)", lambda frame=frame: frame  # type: ignore[misc]
         else:
             yield from pictures_in(source)

@@ -76,7 +76,7 @@ def coco_evaluate(
             evaluator.params.max_dets = [1, 10, max_detections]
         evaluator.evaluate()
         evaluator.accumulate()
-    precision = np.asarray(evaluator.eval["precision"])[:, :, :, 0, -1]  # (T, 101, K) of all sizes
+    precision = np.asarray(_curves(evaluator)["precision"])[:, :, :, 0, -1]  # (T, 101, K) of all sizes
     metrics = _summary(evaluator, kind)
     per_class = {name: _mean(precision[:, :, k]) for k, name in enumerate(things)}
     bound = sum(1 for scene in predictions if len(scene) > cap)
@@ -165,7 +165,7 @@ def _points(found: Instances, truth: bool) -> list[list[float]]:
 
 def _summary(evaluator: Any, kind: Kind) -> dict[str, float]:
     """COCO's numbers from the accumulated curves, for any limit on detections."""
-    precision, recall = np.asarray(evaluator.eval["precision"]), np.asarray(evaluator.eval["recall"])
+    precision, recall = (np.asarray(_curves(evaluator)[name]) for name in ("precision", "recall"))
     areas = ("", "m", "l") if kind == "keypoints" else ("", "s", "m", "l")
     metrics = {"AP": _mean(precision[:, :, :, 0, -1])}
     metrics |= {"AP50": _mean(precision[0, :, :, 0, -1]), "AP75": _mean(precision[5, :, :, 0, -1])}
@@ -173,6 +173,11 @@ def _summary(evaluator: Any, kind: Kind) -> dict[str, float]:
     limits = evaluator.params.max_dets
     metrics |= {f"AR{limit}": _mean(recall[:, :, 0, i]) for i, limit in enumerate(limits)}
     return metrics | {f"AR{a}": _mean(recall[:, :, i, -1]) for i, a in enumerate(areas) if a}
+
+
+def _curves(evaluator: Any) -> dict[str, Any]:
+    assert evaluator.eval is not None  # accumulated
+    return evaluator.eval
 
 
 def _mean(values: np.ndarray) -> float:

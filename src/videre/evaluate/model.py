@@ -29,7 +29,7 @@ def evaluate_model(
     """
     truths = [align(data.scene(i), data, predictor) for i in range(len(data))]
     pictures = ((data.name(i), lambda i=i: data.picture(i)) for i in range(len(data)))
-    predictions = []
+    predictions: list[Scene] = []
     for found in predictor.stream(pictures, threshold=0.0):
         if found.scene is None:
             raise DataError(found.error or found.name)

@@ -26,17 +26,15 @@ def prepare(picture: np.ndarray, preprocess: Preprocess, seed: int = 0) -> Image
         raise DataError(f"pictures are uint8, uint16 or float32 in [0, 1], found {picture.dtype}")
     size = (picture.shape[0], picture.shape[1])
     resized, padded = preprocess.resized(size), preprocess.padded(size)
-    pixels = _channels(picture, preprocess).astype(np.float32)
+    pixels: np.ndarray = _channels(picture, preprocess).astype(np.float32)
     if resized != size:
         shrinks = preprocess.antialias and resized[0] * resized[1] < size[0] * size[1]
         pixels = cv2.resize(pixels, resized[::-1], interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
         pixels = pixels.reshape(*resized, -1)  # cv2 drops a single channel's axis
-    std = np.asarray(preprocess.std, np.float32)
-    pixels = (pixels * (1 / (_RANGE[picture.dtype] * std)) - np.asarray(preprocess.mean, np.float32) / std).astype(
-        np.float32
-    )
-    image = torch.zeros((1, *padded, pixels.shape[2])).permute(0, 3, 1, 2)  # channels-last in memory
-    image[0, :, : resized[0], : resized[1]] = torch.from_numpy(pixels).permute(2, 0, 1)
+    std, mean = np.asarray(preprocess.std, np.float32), np.asarray(preprocess.mean, np.float32)
+    normalised = (pixels * (1 / (_RANGE[picture.dtype] * std)) - mean / std).astype(np.float32)
+    image = torch.zeros((1, *padded, normalised.shape[2])).permute(0, 3, 1, 2)  # channels-last in memory
+    image[0, :, : resized[0], : resized[1]] = torch.from_numpy(normalised).permute(2, 0, 1)
     matrix = np.array([[resized[1] / size[1], 0, 0], [0, resized[0] / size[0], 0]])
     return ImageBatch(image, (resized,), (size,), matrix[None], (seed,))
 

@@ -76,7 +76,8 @@ class Categories:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Categories:
-        return cls(**{k: tuple(tuple(x) if isinstance(x, list) else x for x in v) for k, v in data.items()})
+        fields: dict[str, Any] = {k: tuple(tuple(x) if isinstance(x, list) else x for x in v) for k, v in data.items()}
+        return cls(**fields)
 
     @classmethod
     def of(cls, names: Sequence[str]) -> Categories:

@@ -133,7 +133,7 @@ class Masks:
             np.maximum.at(windows[:, 2:], owner, np.stack([columns, rows], 1) + 1)
             windows[:, :2] = np.where(windows[:, 2:] > 0, x1y1, 0)
         crops = [(rank[y1:y2, x1:x2] == n).astype(np.uint8) for n, (x1, y1, x2, y2) in enumerate(windows)]
-        return cls.from_windows(crops, windows, ids.shape)
+        return cls.from_windows(crops, windows.tolist(), ids.shape)
 
     # reading ----------------------------------------------------------------------------------------------------------
 
@@ -262,7 +262,8 @@ class Masks:
 
         if self.form == "polygons":
             return Masks(size, "polygons", [p.map(matrix) for p in self._data])
-        crops, windows = [], []
+        crops: list[np.ndarray] = []
+        windows: list[tuple[int, ...]] = []
         for crop, (x1, y1, x2, y2) in self.as_bitmaps()._crops():
             corners = np.array([(x1, y1), (x2, y1), (x1, y2), (x2, y2)], float) @ matrix[:, :2].T + matrix[:, 2]
             low = np.clip(np.floor(corners.min(0)), 0, size[::-1]).astype(int)

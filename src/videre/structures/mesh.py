@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -45,7 +46,7 @@ class Mesh:
         import trimesh
 
         try:
-            mesh = trimesh.load(str(path), force="mesh", process=False)
+            mesh: Any = trimesh.load(str(path), force="mesh", process=False)
             return cls(torch.as_tensor(mesh.vertices), torch.as_tensor(mesh.faces))
         except Exception as error:
             raise DataError(f"{path}: no mesh could be read ({error})") from error

@@ -184,7 +184,7 @@ class RPN(nn.Module):
         self.deltas = nn.Conv2d(width, per_cell * 4, 1)
         for layer in (self.conv, self.objectness, self.deltas):
             nn.init.normal_(layer.weight, std=0.01)
-            nn.init.zeros_(layer.bias)
+            nn.init.constant_(layer.bias, 0.0)  # type: ignore[arg-type]
 
     def forward(self, features: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
         """Per level the objectness logits [B, H * W * A] and box deltas [B, H * W * A, 4]."""

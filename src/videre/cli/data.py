@@ -1,0 +1,159 @@
+"""videre data …: check, convert, show, stats, split, blocks."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from videre.cli.options import Format, Quiet, Split
+
+app = typer.Typer(help="Look at data sets, check and convert them, or make one.", no_args_is_help=True)
+Data = Annotated[Path, typer.Argument(help="The data set: a folder or an annotation file.")]
+
+
+@app.command()
+def check(
+    data: Data,
+    split: Split = None,
+    out: Annotated[Path, typer.Option(help="The page with the offenders drawn.")] = Path("check.html"),
+    format: Format = None,
+    quiet: Quiet = False,
+) -> None:
+    """Find what is wrong with a data set before training on it. Exit code 1 when there are errors."""
+    from videre.data import read, splits
+    from videre.data.audit import check as audit
+    from videre.data.audit import write_page
+
+    names = [split] if split else splits(data, format)
+    # parts that overlap (trainval holds train) would look like leaks
+    names = [n for n in names if n not in ("trainval", "all")] or [None]  # type: ignore[list-item]
+    findings = audit({name or data.name: read(data, name, format) for name in names})
+    write_page(findings, out)
+    if not quiet:
+        print(findings)
+        print(f"page: {out}")
+    if findings.errors:
+        raise typer.Exit(1)
+
+
+@app.command()
+def convert(
+    data: Data,
+    to: Annotated[str, typer.Argument(help="Format: coco, voc, instances, folders.")],
+    out: Annotated[Path, typer.Argument(help="Folder to write.")],
+    split: Split = None,
+    lossy: Annotated[bool, typer.Option("--lossy", help="Go on where the format cannot hold everything.")] = False,
+    format: Format = None,
+    quiet: Quiet = False,
+) -> None:
+    """Write a data set in another format. Refuses to lose anything unless --lossy, and then says what."""
+    from videre.data import read, splits, write
+
+    names: list[str | None] = [split] if split else list(splits(data, format)) or [None]
+    for name in names:
+        dataset = read(data, name, format)
+        lost = write(dataset, out, to, split=name or "train", lossy=lossy)
+        if not quiet:
+            print(f"{dataset.title}: {len(dataset)} pictures" + (f"; lost: {', '.join(lost)}" if lost else ""))
+
+
+@app.command()
+def show(
+    data: Data,
+    split: Split = None,
+    count: Annotated[int, typer.Option(min=1, help="Pictures.")] = 16,
+    out: Annotated[Path, typer.Option(help="The sheet.")] = Path("data.jpg"),
+    seed: Annotated[int, typer.Option(help="Which ones.")] = 0,
+    format: Format = None,
+) -> None:
+    """Draw some pictures with their truth on one sheet."""
+    import numpy as np
+
+    from videre.data import read
+    from videre.draw import contact_sheet, draw_scene
+    from videre.images.reading import write_picture
+
+    dataset = read(data, split, format)
+    chosen = np.random.default_rng(seed).permutation(len(dataset))[:count]
+    drawn = [draw_scene(*dataset[int(i)], dataset.schema) for i in sorted(chosen)]
+    write_picture(out, contact_sheet(drawn))
+    print(out)
+
+
+@app.command()
+def stats(
+    data: Data,
+    split: Split = None,
+    short_side: Annotated[
+        int | None, typer.Option(help="Object sizes after the short side is resized to this.")
+    ] = None,
+    format: Format = None,
+) -> None:
+    """Count classes, picture sizes, objects a picture and their sizes."""
+    from videre.data import read
+    from videre.data.stats import stats as count
+
+    dataset = read(data, split, format)
+    print(count(dataset, short_side))
+    for kind, number in dataset.repair_counts().items():
+        print(f"{number} × {kind}", file=sys.stderr)
+
+
+@app.command()
+def split(
+    data: Data,
+    parts: Annotated[str, typer.Option(help="Shares, as in train=0.8,val=0.2.")] = "train=0.8,val=0.2",
+    by: Annotated[
+        str, typer.Option(help="ratio (shuffled) or hash (of each picture: stays when pictures are added).")
+    ] = "ratio",
+    seed: Annotated[int, typer.Option(help="Of the shuffle.")] = 0,
+    format: Format = None,
+) -> None:
+    """Write lists PART.txt beside the data; --split PART then reads them."""
+    from videre.data import read
+    from videre.data.splits import by_hash, by_ratio
+    from videre.errors import ConfigError
+    from videre.models.checkpoint import write_atomic
+
+    try:
+        shares = {name: float(share) for name, _, share in (part.partition("=") for part in parts.split(","))}
+    except ValueError as error:
+        raise ConfigError(f"--parts {parts}: shares are written as train=0.8,val=0.2 ({error})") from None
+    if by not in ("ratio", "hash"):
+        raise ConfigError(f"--by {by}: ratio or hash")
+    existing = [name for name in shares if (data / f"{name}.txt").exists()]
+    if existing:
+        raise ConfigError(f"{data}: {existing[0]}.txt exists already; remove it first")
+    dataset = read(data, None, format)
+    made = by_ratio(dataset, shares, seed) if by == "ratio" else by_hash(dataset, shares)
+    for name, part in made.items():
+        write_atomic(data / f"{name}.txt", "".join(part.name(i) + "\n" for i in range(len(part))).encode())
+        print(f"{data / f'{name}.txt'}: {len(part)} pictures")
+
+
+@app.command()
+def blocks(
+    out: Annotated[Path, typer.Argument(help="Folder to write, as COCO.")],
+    count: Annotated[int, typer.Option(min=1, help="Pictures.")] = 500,
+    val: Annotated[int, typer.Option(min=0, help="Pictures more, for validation.")] = 100,
+    size: Annotated[int, typer.Option(min=32, help="Side of the pictures.")] = 128,
+    solids: Annotated[str, typer.Option(help="Fewest-most solids a picture.")] = "3-8",
+    seed: Annotated[int, typer.Option(help="Same seed, same pixels.")] = 0,
+) -> None:
+    """Render a blocks world: pictures of solids with boxes, masks, keypoints and captions."""
+    from videre.data import write
+    from videre.data.blocks import blocks_dataset
+    from videre.errors import ConfigError
+
+    fewest, dash, most = solids.partition("-")
+    if not (fewest.isdigit() and (most.isdigit() or not dash)):
+        raise ConfigError(f"--solids {solids}: as in 3-8")
+    numbers = (int(fewest), int(most or fewest))
+    for name, first, number in (("train", 0, count), ("val", count, val)):
+        if number:
+            whole = blocks_dataset(first + number, seed=seed, size=(size, size), solids=numbers)
+            lost = write(whole.subset(range(first, first + number)), out, "coco", split=name, lossy=True)
+            print(f"{out}: {name}, {number} pictures (COCO holds no {', '.join(lost)})")
