@@ -2,7 +2,9 @@
 
 `serial` kernels may be called from any thread and from forked loader workers. `parallel` kernels split over threads.
 Both keep IEEE arithmetic (no fastmath) unless a kernel asks for fused multiply-add in its accumulation, divide by
-zero as NumPy does (a Python exception in the loop would forbid vector instructions), and are cached on disk.
+zero as NumPy does (a Python exception in the loop would forbid vector instructions), and are cached on disk. The cache
+looks at the time stamp of a kernel's own file only: after changing a kernel that another file calls, touch that file.
+Literals widen: float32 times a literal 0 or 0.5 is float64 to Numba, so kernels convert them (`T(0.5)`).
 
 Torch is imported before the first parallel kernel runs, on purpose: Numba's OpenMP layer then binds to the OpenMP
 library that torch has already loaded, and the two share one pool of threads. With two pools, the idle threads of the

@@ -1,0 +1,133 @@
+"""Time the operators, beside torchvision's where it can be imported.
+
+    python benchmarks/ops.py [--threads 2] [--seconds 2]
+
+Each line: milliseconds, median of interleaved samples, on tensors a detector meets (800 x 1088 picture, stride 4).
+"""
+
+import argparse
+import functools
+import itertools
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from videre.ops.crop_masks import crop_masks
+from videre.ops.nms import nms
+from videre.ops.paste_masks import paste_masks, paste_masks_rle
+from videre.ops.rle import rle_boxes, rle_crop, rle_decode, rle_encode
+from videre.ops.roi_align import roi_align
+from videre.ops.roi_pool import roi_pool
+
+try:
+    import torchvision
+    from torchvision.models.detection import roi_heads
+except ImportError:
+    torchvision = None
+
+generator = torch.Generator().manual_seed(0)
+
+
+def processor() -> str:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def random_boxes(n: int, height: int, width: int, side: float) -> torch.Tensor:
+    """Boxes of log-normal sides around `side`, clipped to the picture."""
+    centre = torch.rand(n, 2, generator=generator) * torch.tensor([width, height])
+    half = torch.exp(torch.randn(n, 2, generator=generator) * 0.6) * side / 2
+    limit = torch.tensor([width, height, width, height])
+    return torch.cat([centre - half, centre + half], 1).clamp(min=0).minimum(limit)
+
+
+def compare(name: str, candidates: dict[str, Callable[[], object]], seconds: float) -> None:
+    """Interleave the candidates, so that a busy moment hits all of them alike."""
+    times: dict[str, list[float]] = {key: [] for key in candidates}
+    for call in candidates.values():
+        call()  # compiles
+    stop = time.perf_counter() + seconds
+    for key in itertools.cycle(candidates):
+        if time.perf_counter() > stop and min(map(len, times.values())) >= 3:
+            break
+        begin = time.perf_counter()
+        candidates[key]()
+        times[key].append(1e3 * (time.perf_counter() - begin))
+    medians = {key: statistics.median(t) for key, t in times.items()}
+    text = ", ".join(f"{key} {m:.2f}" for key, m in medians.items())
+    if "torchvision" in medians:
+        text += f"  (x{medians['torchvision'] / medians['videre']:.1f})"
+    print(f"{name:44s} {text}", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--seconds", type=float, default=2.0, help="per line")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    print(f"{processor()}, {options.threads} threads, torch {torch.__version__}", "" if torchvision else "(no torchvision)")
+
+    def line(name: str, ours: Callable[[], object], peer: Callable[[], object] | None = None) -> None:
+        compare(name, {"videre": ours} | ({"torchvision": peer} if torchvision and peer else {}), options.seconds)
+
+    for name, n, side in (("sparse", 20000, 30), ("dense", 20000, 120), ("proposals", 4741, 60)):
+        given = random_boxes(n, 800, 1088, side), torch.rand(n, generator=generator), 0.7
+        peer = functools.partial(torchvision.ops.nms, *given) if torchvision else None
+        line(f"nms, {n} {name}", functools.partial(nms, *given), peer)
+
+    features = torch.randn(1, 256, 200, 272, generator=generator).contiguous(memory_format=torch.channels_last)
+    rois = torch.cat([torch.zeros(1000, 1), random_boxes(1000, 800, 1088, 60)], 1)
+    line(
+        "roi_align, 1000 x 256 x 7 x 7, forward",
+        lambda: roi_align(features, rois, 7, 0.25, 2),
+        lambda: torchvision.ops.roi_align(features, rois, 7, 0.25, 2),
+    )
+    line(
+        "roi_pool, 1000 x 256 x 7 x 7, forward",
+        lambda: roi_pool(features, rois, 7, 0.25),
+        lambda: torchvision.ops.roi_pool(features, rois, 7, 0.25),
+    )
+    leaf = features.clone().requires_grad_()
+
+    def trained(operator: Callable[..., torch.Tensor]) -> Callable[[], object]:
+        return lambda: torch.autograd.grad(operator(leaf, rois, 7, 0.25, 2).sum(), leaf)
+
+    line(
+        "roi_align, 1000 x 256 x 7 x 7, both ways",
+        trained(roi_align),
+        trained(torchvision.ops.roi_align) if torchvision else None,
+    )
+
+    blobs = torch.randn(100, 1, 5, 5, generator=generator)
+    masks = torch.nn.functional.interpolate(blobs, (28, 28), mode="bicubic")[:, 0].mul(4).sigmoid()
+    boxes = random_boxes(100, 480, 640, 120)
+    line(
+        "paste_masks, 100 on 480 x 640",
+        lambda: paste_masks(masks, boxes, (480, 640)),
+        lambda: roi_heads.paste_masks_in_image(masks[:, None], boxes, (480, 640)) >= 0.5,
+    )
+    line("paste_masks_rle, 100 on 480 x 640", lambda: paste_masks_rle(masks, boxes, (480, 640)))
+
+    truth = paste_masks(torch.ones(20, 28, 28), random_boxes(20, 480, 640, 120), (480, 640))
+    runs = rle_encode(truth)
+    windows = rle_boxes(*runs, (480, 640)).long()
+    pixels, offsets = rle_crop(*runs, (480, 640), windows)
+    proposals, index = random_boxes(128, 480, 640, 120), torch.randint(20, (128,), generator=generator)
+    line(
+        "mask targets, 128 x 28 x 28",
+        lambda: crop_masks(pixels, offsets, windows, (480, 640), proposals, index, 28),
+        lambda: roi_heads.project_masks_on_boxes(truth, proposals, index, 28),
+    )
+    line("rle_encode, 20 of 480 x 640", lambda: rle_encode(truth))
+    line("rle_decode, 20 of 480 x 640", lambda: rle_decode(*runs, (480, 640)))
+
+
+if __name__ == "__main__":
+    main()
