@@ -15,7 +15,7 @@ def packed(bitmaps):
     return (*rle_crop(*runs, tuple(bitmaps.shape[1:]), windows), windows)
 
 
-@settings(max_examples=150)
+@settings(max_examples=60)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 25), st.integers(1, 25), st.integers(0, 3), st.booleans())
 def test_equals_roi_align_of_whole_bitmaps(seed, height, width, samples, aligned):
     rng = np.random.default_rng(seed)
