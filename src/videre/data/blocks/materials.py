@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from videre.data.blocks.solids import CONE, CUBE, CYLINDER, SPHERE, TORUS, kernel
+from videre.data.blocks.solids import CONE, CUBE, CYLINDER, SPHERE, TORUS, hypot, kernel
 
 COLOURS = {  # sRGB, chosen to stay apart in every material and light
     "red": (200, 38, 34),
@@ -96,7 +96,7 @@ def _unroll(solid, q):
         return (v + 1.0) * 0.5 * n, (u + 1.0) * 0.5 * n, 1.0
     turn = math.atan2(q[1], q[0]) / _TURN + 0.5
     if solid.shape == TORUS:
-        tube = math.atan2(q[2], math.hypot(q[0], q[1]) - e[0]) / _TURN + 0.5
+        tube = math.atan2(q[2], hypot(q[0], q[1]) - e[0]) / _TURN + 0.5
         columns = 2.0 * math.ceil(n * 1.5)
         height = _TURN * e[1] / 4.0
         return tube * 4.0, turn * columns, _TURN * e[0] / columns / height
@@ -106,13 +106,15 @@ def _unroll(solid, q):
         around = math.cos((math.floor(row) + 0.5) / n * math.pi - 0.5 * math.pi) * e[0]
         height = math.pi * e[0] / n
     else:
-        rho, height = math.hypot(q[0], q[1]), 2.0 * e[2] / n
-        flat = e[2] - abs(q[2]) < 1e-6 if solid.shape == CYLINDER else q[2] + e[2] < 1e-6
+        rho, height = hypot(q[0], q[1]), 2.0 * e[2] / n
+        flat = e[2] - abs(q[2]) < 1e-4 if solid.shape == CYLINDER else q[2] + e[2] < 1e-4
         row = (e[0] - rho) / height if flat else (q[2] + e[2]) / height
         middle = (math.floor(row) + 0.5) * height
         around = max(e[0] - middle, 0.0) if flat else e[0]
         if solid.shape == CONE and not flat:
             around = e[0] * (1.0 - middle / (2.0 * e[2]))
+    if solid.texture == CHECKED:  # equal columns in every row keep the checks in line
+        around = e[0]
     columns = max(2.0, 2.0 * math.floor(0.5 * _TURN * around / height + 0.5))
     return row, turn * columns, _TURN * around / columns / height
 
@@ -129,7 +131,7 @@ def _vein(q, phase):
 def _ring(q, phase):
     """Wood: rings about a tilted axis, wavering, and fibres along it."""
     bend = noise(q[0] * 1.7 + phase, q[1] * 1.7, q[2] * 0.7)
-    radius = math.hypot(q[0] + 0.35 + 0.1 * q[2], q[1] + 0.22) + 0.10 * bend
+    radius = hypot(q[0] + 0.35 + 0.1 * q[2], q[1] + 0.22) + 0.10 * bend
     wave = radius * 17.0
     wave -= math.floor(wave)
     fibre = noise(q[0] * 60.0, q[1] * 60.0 + phase, q[2] * 5.0)

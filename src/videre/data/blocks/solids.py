@@ -35,10 +35,11 @@ SOLID = np.dtype(
     align=True,
 )
 
-# afn and the like are off-limits to no one here; NaN and infinity keep their meaning because misses are infinite.
+# NaN and infinity keep their meaning, because a ray that misses goes infinitely far. Kernels must not call each other in
+# circles: Numba loads such ones from its cache broken.
 kernel = numba.njit(cache=True, nogil=True, error_model="numpy", fastmath={"nsz", "arcp", "contract", "afn"})
 
-_BEVEL = 0.07  # width of the shaded bevel, as a part of the smallest half extent
+_BEVEL = 0.09  # width of the shaded bevel, as a part of the smallest half extent
 _NEAR = 1e-4  # metres; rays start this far from the surface they leave
 
 
@@ -52,6 +53,12 @@ def dot(a, b):
 def along(a, t, b):
     """a + t b."""
     return (a[0] + t * b[0], a[1] + t * b[1], a[2] + t * b[2])
+
+
+@kernel
+def hypot(x, y):
+    """The hypotenuse; metres cannot overflow, so the careful one of `math` is not worth its time."""
+    return math.sqrt(x * x + y * y)
 
 
 @kernel
@@ -194,7 +201,7 @@ def _hit_torus(o, d, ring, tube, enter, leave):
         if t > leave:
             return math.inf
         p = along(o, t, d)
-        gap = math.hypot(math.hypot(p[0], p[1]) - ring, p[2]) - tube
+        gap = hypot(hypot(p[0], p[1]) - ring, p[2]) - tube
         if gap < 1e-6:
             return t
         t += gap
@@ -213,20 +220,20 @@ def distance(solid, p):
         x, y, z = abs(q[0]) - e[0], abs(q[1]) - e[1], abs(q[2]) - e[2]
         out = math.sqrt(max(x, 0.0) ** 2 + max(y, 0.0) ** 2 + max(z, 0.0) ** 2)
         return out + min(max(x, y, z), 0.0)
-    rho = math.hypot(q[0], q[1])
+    rho = hypot(q[0], q[1])
     if solid.shape == TORUS:
-        return math.hypot(rho - e[0], q[2]) - e[1]
+        return hypot(rho - e[0], q[2]) - e[1]
     if solid.shape == CYLINDER:
         x, z = rho - e[0], abs(q[2]) - e[2]
-        return math.hypot(max(x, 0.0), max(z, 0.0)) + min(max(x, z), 0.0)
+        return hypot(max(x, 0.0), max(z, 0.0)) + min(max(x, z), 0.0)
     return _distance_cone(rho, q[2], e[0], e[2])
 
 
 @kernel
 def _distance_cone(rho, z, r, h):
-    base = math.hypot(max(rho - r, 0.0), z + h)  # to the disc
+    base = hypot(max(rho - r, 0.0), z + h)  # to the disc
     s = min(max((2.0 * h * (h - z) + r * rho) / (4.0 * h * h + r * r), 0.0), 1.0)  # along the side, from the apex
-    side = math.hypot(rho - s * r, z - h + 2.0 * h * s)
+    side = hypot(rho - s * r, z - h + 2.0 * h * s)
     inside = z > -h and rho * 2.0 * h < r * (h - z)
     gap = min(base, side)
     return -gap if inside else gap
@@ -238,7 +245,7 @@ def normal(solid, q):
     e = solid.extent
     if solid.shape == SPHERE:
         return unit(q)
-    rho = max(math.hypot(q[0], q[1]), 1e-9)
+    rho = max(hypot(q[0], q[1]), 1e-9)
     if solid.shape == TORUS:
         k = 1.0 - e[0] / rho
         return unit((q[0] * k, q[1] * k, q[2]))
@@ -252,7 +259,7 @@ def normal(solid, q):
         side = max(1.0 - (e[0] - rho) * width, 0.0) ** 2
         cap = max(1.0 - (e[2] - abs(q[2])) * width, 0.0) ** 2
         return unit((side * q[0] / rho, side * q[1] / rho, math.copysign(cap, q[2])))
-    slope = 2.0 * e[2] / math.hypot(2.0 * e[2], e[0])  # cone: cosine of the side's tilt
+    slope = 2.0 * e[2] / hypot(2.0 * e[2], e[0])  # cone: cosine of the side's tilt
     inward = (e[0] * (e[2] - q[2]) / (2.0 * e[2]) - rho) * slope
     side = max(1.0 - inward * width, 0.0) ** 2
     cap = max(1.0 - (q[2] + e[2]) * width, 0.0) ** 2
