@@ -1,4 +1,4 @@
-"""Short clips of the blocks world: solids slide, roll, turn, fall, enter, leave and hit each other, one after the other.
+"""Short clips of the blocks world: solids slide, roll, turn, fall, enter, leave and hit each other, one by one.
 
 The camera stands still. Each event moves one solid (a hit moves two) along a straight way that is free of the others,
 starting and ending at rest; a pause separates events. Whatever moves is followed by shadows and mirrors, of course.
@@ -322,7 +322,7 @@ def _whereto(world: World, move: _Move, side: str, short: list[str]) -> str:
     return "away from the camera" if away > 0 else "towards the camera"
 
 
-# --------------------------------------------------------------------------------------------- paces: part of time to way
+# ------------------------------------------------------------------------------------------ paces: part of time to way
 def _eased(x: float) -> float:
     return x * x * (3 - 2 * x)
 

@@ -43,7 +43,7 @@ _FOUR = ((0.125, 0.625), (0.375, 0.125), (0.625, 0.875), (0.875, 0.375))  # a ro
 
 
 class View(NamedTuple):
-    """A pinhole camera in the world: where it is, its axes (right, down, forward), focal length and centre in pixels."""
+    """A pinhole camera in the world: place, axes (right, down, forward), focal length and centre in pixels."""
 
     eye: Vector
     right: Vector

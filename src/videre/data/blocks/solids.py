@@ -1,7 +1,8 @@
 """The solids of the blocks world: cube, sphere, cylinder, cone, torus, as ray targets, distance fields and meshes.
 
-Every solid has a local frame: origin at the middle of its extent, z along its axis of symmetry. `SOLID` is the record of
-one solid placed in the world (x, y on the ground, z up, metres); scenes are arrays of it, so the kernels need no objects.
+Every solid has a local frame: origin at the middle of its extent, z along its axis of symmetry. `SOLID` is the record
+of one solid placed in the world (x, y on the ground, z up, metres); worlds are arrays of it, so the kernels need no
+objects.
 `extent` per shape: cube (half x, half y, half z), sphere (r, r, r), cylinder and cone (radius, radius, half height),
 torus (ring radius, tube radius, tube radius).
 
@@ -35,8 +36,8 @@ SOLID = np.dtype(
     align=True,
 )
 
-# NaN and infinity keep their meaning, because a ray that misses goes infinitely far. Kernels must not call each other in
-# circles: Numba loads such ones from its cache broken.
+# NaN and infinity keep their meaning, because a ray that misses goes infinitely far. Kernels must not call each other
+# in circles: Numba loads such ones from its cache broken.
 kernel = numba.njit(cache=True, nogil=True, error_model="numpy", fastmath={"nsz", "arcp", "contract", "afn"})
 
 _BEVEL = 0.09  # width of the shaded bevel, as a part of the smallest half extent
@@ -109,7 +110,7 @@ def nearest(solids, origin, ray, skip):
 
 @kernel
 def hit(solid, origin, ray):
-    """Return the distance in metres along a unit ray to its first contact with the solid's outside; inf if it misses."""
+    """Return how far along a unit ray, in metres, it first meets the solid from outside; inf if it misses."""
     c = solid.centre
     to = (c[0] - origin[0], c[1] - origin[1], c[2] - origin[2])
     middle = dot(to, ray)
@@ -241,7 +242,7 @@ def _distance_cone(rho, z, r, h):
 
 @kernel
 def normal(solid, q):
-    """Return the local unit normal at local surface point q, edges rounded by a bevel that exists in the shading only."""
+    """Return the local unit normal at local surface point q; edges get a bevel, in the shading only."""
     e = solid.extent
     if solid.shape == SPHERE:
         return unit(q)
@@ -275,7 +276,7 @@ def reach(shape: int, extent: npt.ArrayLike) -> float:
 
 
 def span(solid: np.void, axes: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Return the exact (low, high) of a solid along each unit world axis in `axes` [A,3], from its centre: [A,2], metres."""
+    """Return a solid's exact (low, high) along unit world axes [A,3], from its centre: [A,2], metres."""
     d = axes @ solid["rotation"]  # (A, 3) the axes in the local frame
     a, b, c = solid["extent"]
     around = np.hypot(d[:, 0], d[:, 1])

@@ -2,7 +2,7 @@
 
 What is measured where:
 
-- Boxes, masks, segmentation and depth are exact at pixel centres; a box is the tight half-open extent of the visible mask.
+- Masks, segmentation and depth are exact at pixel centres; a box is the tight half-open extent of the visible mask.
 - A solid with fewer than `min_pixels` visible pixels is not labelled; its pixels are void (255) in the segmentation.
 - Pixel classes are the five shapes, then ground and backdrop (the studio's wall, which is a real surface with a depth).
 - 3D boxes stand upright in the world and fit tightly. Their x axis is the front, y is down, z completes them: the front
@@ -57,8 +57,8 @@ class Truth:
         keypoints: float32 [N,10,2]. visibility: uint8 [N,10].
         captions, questions, answers: about the picture. region_captions: one per solid.
         relations: int64 [R,3] subject, index of `words.PREDICATES`, object.
-        centers3d, sizes3d: float64 [N,3]. rotations3d: float64 [N,3,3] box to camera. yaw: float64 [N], the angle of the
-            box's front about the vertical, 0 to the camera's right, pi/2 towards it.
+        centers3d, sizes3d: float64 [N,3]. rotations3d: float64 [N,3,3] box to camera. yaw: float64 [N], the angle of
+            the box's front about the vertical, 0 to the camera's right, pi/2 towards it.
         intrinsics [3,3], rotation [3,3], translation [3]: K, and world (z up) to camera.
         world: what the picture was made from, only the labelled solids.
     """
@@ -182,7 +182,7 @@ def _extents(who, count):
 def _maps(
     who: npt.NDArray[np.int16], keep: npt.NDArray[np.int64], shapes: npt.NDArray[np.int64]
 ) -> tuple[npt.NDArray[np.int16], npt.NDArray[np.uint8]]:
-    """Return the map of labelled solids and the segmentation; tables are indexed by who, whose -1, -2 count from the end."""
+    """Return the map of labelled solids and the segmentation; the tables' last two entries are for BACKDROP, GROUND."""
     index = np.full(len(shapes) + 2, -1, np.int16)
     index[keep] = np.arange(len(keep))
     pixel = np.full(len(shapes) + 2, VOID, np.uint8)

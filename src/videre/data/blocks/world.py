@@ -63,8 +63,8 @@ _ROOMS = (
 
 @dataclass(frozen=True)
 class World:
-    """Everything that a picture is made from. `colour`, `large`, `pose` are int64 [N]; `support` [N] is the index of the
-    solid underneath, -1 for the floor."""
+    """Everything that a picture is made from. `colour`, `large`, `pose` are int64 [N]; `support` [N] is the index of
+    the solid underneath, -1 for the floor."""
 
     solids: npt.NDArray[np.void]
     colour: npt.NDArray[np.int64]
