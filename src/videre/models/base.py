@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
@@ -73,7 +74,8 @@ class Model(nn.Module):
 
     def __init__(self, schema: Schema, preprocess: Preprocess, config: dict[str, Any]) -> None:
         super().__init__()
-        self.schema, self.preprocess, self.config = schema, preprocess, config
+        self.schema, self.preprocess = schema, preprocess
+        self.config: dict[str, Any] = json.loads(json.dumps(config))  # as a checkpoint gives it back
         self.thresholds: dict[str, float] = {}
 
     def forward(self, batch: ImageBatch, given: Sequence[Scene] | None = None) -> Outputs:

@@ -1,0 +1,54 @@
+"""Small true scenes for tests of models: what each field of a contract needs."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from videre.images.prepare import prepare, prepare_truth
+from videre.models.base import Model
+from videre.structures import COCO_PERSON, Categories, ImageBatch, Instances, Masks, Preprocess, Scene, Schema
+
+SCHEMA = Schema(things=Categories.of(["square", "disc"]), skeleton=COCO_PERSON)
+TINY = {"width": 16, "hidden": 32, "backbone": "mobilenet_v2", "norm": "group", "fpn_norm": "group"}
+"""Settings that make a detector small enough for a test."""
+PREPROCESS = Preprocess(short_side=64, long_side=96)
+CONFIGS = {
+    "faster-rcnn": TINY,
+    "faster-rcnn-c4": {"backbone": "resnet18", "norm": "group"},
+    "mask-rcnn": {**TINY, "mask_layers": 1},
+    "keypoint-rcnn": {**TINY, "keypoint_layers": 1},
+}
+
+
+def picture_and_truth(size: tuple[int, int], seed: int, things: int = 2) -> tuple[np.ndarray, Scene]:
+    """Noise with bright squares and dark discs, and all that is true of them."""
+    rng = np.random.default_rng(seed)
+    picture = rng.integers(90, 130, (*size, 3), dtype=np.uint8)
+    bitmaps, labels, boxes = np.zeros((things, *size), bool), [], []
+    y, x = np.mgrid[: size[0], : size[1]]
+    for n in range(things):
+        side = int(rng.integers(size[0] // 4, size[0] // 2))
+        top, left = (int(rng.integers(0, s - side)) for s in size)
+        label = int(rng.integers(2))
+        inside = (y >= top) & (y < top + side) & (x >= left) & (x < left + side)
+        if label == 1:
+            inside &= (y + 0.5 - top - side / 2) ** 2 + (x + 0.5 - left - side / 2) ** 2 <= side**2 / 4
+        picture[inside] = 250 if label == 0 else 5
+        bitmaps[n] = inside
+        labels.append(label)
+        boxes.append([left, top, left + side, top + side])
+    box = torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4)
+    grid = torch.linspace(0.1, 0.9, 17)[:, None].expand(17, 2)
+    points = box[:, None, :2] + grid * (box[:, None, 2:] - box[:, None, :2])
+    instances = Instances(
+        boxes=box, labels=torch.tensor(labels, dtype=torch.int64), masks=Masks.from_bitmaps(bitmaps), keypoints=points,
+        visibility=torch.full((things, 17), 2, dtype=torch.uint8),
+    )  # fmt: skip
+    return picture, Scene(size, instances)
+
+
+def batch_of(model: Model, cases: list[tuple[np.ndarray, Scene]]) -> tuple[ImageBatch, list[Scene]]:
+    """Prepared pictures and truths in their frame."""
+    parts = [prepare(picture, model.preprocess, seed=i) for i, (picture, _) in enumerate(cases)]
+    return ImageBatch.cat(parts), [prepare_truth(scene, part) for (_, scene), part in zip(cases, parts)]
