@@ -27,7 +27,12 @@ def small(tmp_path):
 
 
 def test_the_format_is_found_by_looking():
-    for name, format in {"bccd": "voc", "coco_mini": "coco", "dsb2018": "instances", "hymenoptera_data": "folders"}.items():
+    for name, format in {
+        "bccd": "voc",
+        "coco_mini": "coco",
+        "dsb2018": "instances",
+        "hymenoptera_data": "folders",
+    }.items():
         assert data.find_format(real(name)) == format
 
 
@@ -77,7 +82,9 @@ def test_sums_need_one_schema(small, tmp_path):
     assert len(both) == 3 and both.name(2) == small.name(5) and both.scene(2).meta["id"] == small.name(5)
     write_picture(tmp_path / "o" / "cow" / "1.png", np.zeros((3, 3, 3), np.uint8))
     write_picture(tmp_path / "o" / "ant" / "1.png", np.zeros((3, 3, 3), np.uint8))
-    with pytest.raises(DataError, match=r"do not mean the same by their labels: pictures are \['ant', 'bee'\] and \['ant', 'cow'\]"):
+    with pytest.raises(
+        DataError, match=r"do not mean the same by their labels: pictures are \['ant', 'bee'\] and \['ant', 'cow'\]"
+    ):
         data.Dataset.cat([small, data.read(tmp_path / "o")])
     twice = data.Dataset.cat([small, small])
     assert len({twice.name(i) for i in range(12)}) == 12

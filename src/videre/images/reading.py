@@ -86,6 +86,15 @@ def picture_size(path: str | Path) -> tuple[int, int]:
     return (width, height) if turned else (height, width)
 
 
+def exif_orientation(path: str | Path) -> int:
+    """How the pixels lie in the file, EXIF's 1..8; 1 is upright. `read_picture` has turned them already."""
+    try:
+        with Image.open(path) as header:
+            return _orientation(header, path)
+    except OSError:
+        return 1
+
+
 def as_picture(value: Any, order: Order = "rgb") -> np.ndarray:
     """A picture from what people hold in their hands.
 

@@ -119,21 +119,19 @@ class Masks:
 
         Without `values`: every value but 0, ascending.
         """
+        from scipy.ndimage import find_objects
+
         found = np.unique(ids) if values is None else np.asarray(values, np.int64)  # an empty list too
         found = found[found != 0] if values is None else found
-        dense_rank = np.full(int(max(ids.max(initial=0), found.max(initial=0))) + 1, -1, np.int64)
-        dense_rank[found] = np.arange(len(found))
-        rank = dense_rank[ids]
-        rows, columns = np.nonzero(rank >= 0)
-        owner = rank[rows, columns]
-        windows = np.zeros((len(found), 4), np.int64)
-        if len(owner):
-            x1y1 = np.full((len(found), 2), np.iinfo(np.int64).max)
-            np.minimum.at(x1y1, owner, np.stack([columns, rows], 1))
-            np.maximum.at(windows[:, 2:], owner, np.stack([columns, rows], 1) + 1)
-            windows[:, :2] = np.where(windows[:, 2:] > 0, x1y1, 0)
-        crops = [(rank[y1:y2, x1:x2] == n).astype(np.uint8) for n, (x1, y1, x2, y2) in enumerate(windows)]
-        return cls.from_windows(crops, windows.tolist(), ids.shape)
+        place = np.zeros(int(max(ids.max(initial=0), found.max(initial=0))) + 1, np.int32)
+        place[found] = np.arange(1, len(found) + 1)
+        place = place[ids]  # [H, W], 0 where no wanted instance is
+        crops, windows = [], []
+        for n, where in enumerate(find_objects(place, len(found)), start=1):
+            rows, columns = where or (slice(0, 0), slice(0, 0))
+            crops.append((place[rows, columns] == n).astype(np.uint8))
+            windows.append((columns.start, rows.start, columns.stop, rows.stop))
+        return cls.from_windows(crops, windows, ids.shape)
 
     # reading ----------------------------------------------------------------------------------------------------------
 

@@ -99,8 +99,8 @@ class _IdMaps(FileSource):
         if ids.shape != size:
             raise DataError(f"{self.maps[i]}: the id map is {ids.shape[1]}x{ids.shape[0]} (width x height), the picture "
                             f"{self.paths[i]} is {size[1]}x{size[0]}")  # fmt: skip
-        values = np.unique(ids)
-        values = values[values != 0].astype(np.int64)
+        values = np.flatnonzero(np.bincount(ids.ravel()))  # an order of magnitude faster than np.unique
+        values = values[values != 0]
         masks = Masks.from_label_map(ids, values.tolist())
         instances = Instances(
             masks.boxes(), torch.zeros(len(masks), dtype=torch.int64), masks=masks, ids=torch.from_numpy(values)
