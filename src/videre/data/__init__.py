@@ -46,7 +46,8 @@ def write(
 ) -> list[str]:
     """Write a data set with its pictures; returns the fields that the format could not hold.
 
-    Raises DataError, before anything is written, when something would be lost and `lossy` is not set.
+    Raises DataError when something would be lost and `lossy` is not set: fields before anything is written, overlapping
+    masks (id maps) at the first picture that has them.
     """
     if format not in FORMATS:
         raise ConfigError(f"no format {format!r}; there are: {', '.join(FORMATS)}")

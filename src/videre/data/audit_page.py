@@ -70,7 +70,7 @@ def _card(findings: Findings, finding: Finding) -> dict[str, Any]:
     card = _row(finding) | {"views": []}
     try:
         assert finding.index is not None
-        picture = dataset.source.picture(dataset._place(finding.index))  # unchecked: a wrong size is shown, too
+        picture = dataset.picture_as_is(finding.index)
     except (VidereError, ValueError):
         return card
     others: list[tuple[float, ...]] = []
