@@ -92,7 +92,7 @@ class Canvas:
     def line(self, points: np.ndarray, color: Color, lines: float, closed: bool = False, dash: float = 0) -> None:
         """A line through points [P, 2]; `dash` is the length of a dash, 0 for a whole line."""
         canvas = np.asarray(points, np.float64) * self.scale
-        pieces = _dashes(canvas, closed, dash * self.unit) if dash else [canvas]
+        pieces = _dashes(canvas, closed, dash * self.unit, self.width(lines)) if dash else [canvas]
         cv2.polylines(self.pixels, [_fixed(p) for p in pieces], closed and not dash, color, self.width(lines), cv2.LINE_AA, SHIFT)  # fmt: skip
 
     def box(self, box: Sequence[float], color: Color, lines: float, opacity: float = 1.0, dash: float = 0) -> None:
@@ -172,17 +172,17 @@ def _fixed(points: np.ndarray) -> np.ndarray:
     return np.round((points - 0.5) * (1 << SHIFT)).astype(np.int32)
 
 
-def _dashes(points: np.ndarray, closed: bool, length: float) -> list[np.ndarray]:
-    """A line cut into dashes with gaps of .7 of their length, fitted so that they come out even."""
+def _dashes(points: np.ndarray, closed: bool, length: float, wide: int) -> list[np.ndarray]:
+    """A line `wide` pixels wide, which has round ends, cut into dashes that come out even."""
     if closed:
         points = np.concatenate([points, points[:1]])
     steps = np.hypot(*np.diff(points, axis=0).T)
     along = np.concatenate([[0.0], steps.cumsum()])
-    count = max(1, round(along[-1] / (1.7 * length)))
+    count = max(1, round(along[-1] / (1.7 * length + wide)))
     pitch = along[-1] / count
     pieces = []
     for start in np.arange(count) * pitch:
-        stop = start + pitch / 1.7
+        stop = start + pitch * length / (1.7 * length + wide)
         inner = along[(along > start) & (along < stop)]
         at = np.concatenate([[start], inner, [stop]])
         pieces.append(np.stack([np.interp(at, along, points[:, axis]) for axis in (0, 1)], axis=1))

@@ -31,12 +31,14 @@ def class_color(categories: Categories | None, label: int) -> Color:
     return categories.colors[label] if categories is not None and label < len(categories) else _UNKNOWN
 
 
-def instance_colors(categories: Categories | None, labels: Sequence[int], apart: bool) -> list[Color]:
+def instance_colors(
+    categories: Categories | None, labels: Sequence[int], apart: bool, cool: bool = False
+) -> list[Color]:
     """A colour per instance.
 
     Args:
         apart: neighbours of one class must differ (masks): shades of the class colour where there are several classes,
-            hues all round where there is one, as for nuclei.
+            hues all round where there is one, as for nuclei. cool: green to violet only; warm hues mark errors.
     """
     if not apart:
         return [class_color(categories, label) for label in labels]
@@ -46,7 +48,7 @@ def instance_colors(categories: Categories | None, labels: Sequence[int], apart:
     for label in labels:
         n = seen[label] = seen.get(label, -1) + 1
         base = class_color(categories, label)
-        colors.append(_hue(n) if single and len(labels) > 1 else _shade(base, n))
+        colors.append(_hue(n, cool) if single and len(labels) > 1 else _shade(base, n))
     return colors
 
 
@@ -56,8 +58,9 @@ def text_on(ground: Color) -> Color:
     return (12, 14, 18) if 0.299 * r + 0.587 * g + 0.114 * b > 140 else (255, 255, 255)
 
 
-def _hue(n: int) -> Color:
-    r, g, b = colorsys.hls_to_rgb((0.08 + n * 0.61803398875) % 1.0, (0.58, 0.68, 0.5)[n % 3], 0.92)
+def _hue(n: int, cool: bool) -> Color:
+    turn = (0.08 + n * 0.61803398875) % 1.0
+    r, g, b = colorsys.hls_to_rgb(0.24 + 0.5 * turn if cool else turn, (0.58, 0.68, 0.5)[n % 3], 0.92)
     return round(r * 255), round(g * 255), round(b * 255)
 
 

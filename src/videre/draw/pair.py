@@ -15,7 +15,7 @@ from videre.draw.strip import Entry, strip
 from videre.images.reading import as_picture
 from videre.structures import Scene, Schema
 
-DASHED, DOTTED = 7.0, 2.5
+DASHED, DOTTED = 7.0, 1.0
 """Lengths of the strokes round what was missed and round what is not there."""
 
 
@@ -53,10 +53,12 @@ def draw_pair(
     apart = "masks" in wanted
     labels = [s.instances.labels.tolist() if s.instances is not None and s.instances.labels is not None else [0] * len(s)
               for s in (truth, prediction)]  # fmt: skip
-    true_colors = instance_colors(schema.things, labels[0], apart)
+    true_colors = instance_colors(schema.things, labels[0], apart, cool=True)
     found_colors = [
         true_colors[t] if t >= 0 else FALSE if bad else own
-        for t, bad, own in zip(matches.truth_of, matches.false, instance_colors(schema.things, labels[1], apart))
+        for t, bad, own in zip(
+            matches.truth_of, matches.false, instance_colors(schema.things, labels[1], apart, cool=True)
+        )
     ]
     true_colors = [MISSED if bad else own for bad, own in zip(matches.missed, true_colors)]
     sides = []
