@@ -20,8 +20,10 @@ def prepare(picture: np.ndarray, preprocess: Preprocess, seed: int = 0) -> Image
         picture: [H, W, C] RGB (or grey, or many channels), uint8, uint16, or float32 in [0, 1].
 
     Raises:
-        DataError: a dtype that is not a picture's, or a number of channels that the net does not take.
+        DataError: a shape or dtype that is not a picture's, or a number of channels that the net does not take.
     """
+    if picture.ndim != 3 or 0 in picture.shape:
+        raise DataError(f"a picture is [height, width, channels] and has pixels, found shape {picture.shape}")
     if picture.dtype not in _RANGE:
         raise DataError(f"pictures are uint8, uint16 or float32 in [0, 1], found {picture.dtype}")
     size = (picture.shape[0], picture.shape[1])
@@ -53,5 +55,5 @@ def _channels(picture: np.ndarray, preprocess: Preprocess) -> np.ndarray:
     if found == 1 and wanted == 3:
         return np.repeat(picture, 3, axis=2)
     if found == 3 and preprocess.channels == "grey":
-        return (picture.astype(np.float32) @ _LUMA)[:, :, None].astype(picture.dtype)
+        return (picture.astype(np.float32) @ _LUMA)[:, :, None]
     raise DataError(f"the net takes {wanted} channels ({preprocess.channels}), the picture has {found}")

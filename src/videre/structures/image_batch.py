@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from videre.errors import ConfigError
 from videre.structures.instances import Instances
 from videre.structures.scene import VOID, Scene
 
@@ -71,9 +72,16 @@ def warp_scene(scene: Scene, matrix: np.ndarray, size: tuple[int, int]) -> Scene
 
     Boxes, masks, keypoints, maps, proposals and the camera follow; nothing is clipped or dropped. Segment and depth
     maps are resampled nearest pixel.
+
+    Raises ConfigError for a mirror, a turn or a shear.
     """
     import cv2
 
+    if matrix[0, 1] or matrix[1, 0] or matrix[0, 0] <= 0 or matrix[1, 1] <= 0:
+        raise ConfigError(
+            f"{scene.name}: only scales and shifts keep boxes and cameras as they are, found the matrix "
+            f"{np.asarray(matrix).tolist()}; mirrors and turns are transforms of their own"
+        )
     scale, shift = np.diag(matrix[:, :2]), matrix[:, 2]
     flat = lambda points: points * torch.tensor(scale).to(points) + torch.tensor(shift).to(points)
     corners = lambda boxes: flat(boxes.reshape(-1, 2, 2)).reshape(-1, 4)

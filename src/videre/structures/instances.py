@@ -11,7 +11,7 @@ from torch import Tensor
 
 from videre.errors import DataError, ShapeError
 from videre.structures.box3d import Box3D
-from videre.structures.masks import Masks
+from videre.structures.masks import Masks, positions
 from videre.structures.mesh import Mesh
 
 
@@ -58,7 +58,7 @@ class Instances:
         for name, dtype in _DTYPES.items():
             value = getattr(self, name)
             if value is not None:
-                object.__setattr__(self, name, torch.as_tensor(value).to(dtype))
+                object.__setattr__(self, name, _as(name, torch.as_tensor(value), dtype))
         for name in ("captions", "meshes"):
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, tuple(getattr(self, name)))
@@ -83,7 +83,8 @@ class Instances:
         return self._map(lambda value: value.to(device) if isinstance(value, Tensor) else value)
 
     def select(self, index: Tensor) -> Instances:
-        """The instances at `index` (int64), in that order. `Scene.select` also keeps relations and events right."""
+        """The instances at `index` (int64, or bool [N]), in that order. `Scene.select` also keeps relations right."""
+        index = positions(index, len(self))
         order = index.tolist()
 
         def take(value: Any) -> Any:
@@ -117,7 +118,9 @@ class Instances:
         for name, tail in (("boxes", (4,)), ("labels", ()), ("scores", ()), ("ignore", ()), ("ids", ()), ("areas", ())):
             value = getattr(self, name)
             if value is not None and tuple(value.shape[1:]) != tail:
-                raise ShapeError(f"instances: {name} must be {['N', *tail]}, found shape {tuple(value.shape)}")
+                raise ShapeError(
+                    f"instances: {name} must be [{', '.join(['N', *map(str, tail)])}], found shape {tuple(value.shape)}"
+                )
         for name, dims in (
             ("class_scores", 2),
             ("attributes", 2),
@@ -134,7 +137,7 @@ class Instances:
                 raise ShapeError(f"instances: {name} {tuple(value.shape)} for keypoints {tuple(self.keypoints.shape)}")
 
     def _check_values(self) -> None:
-        for name in ("boxes", "scores", "class_scores", "keypoints", "keypoint_scores"):
+        for name in ("boxes", "scores", "class_scores", "keypoints", "keypoint_scores", "areas"):
             value = getattr(self, name)
             if value is not None and not bool(value.isfinite().all()):
                 raise DataError(
@@ -172,6 +175,19 @@ _DTYPES = {
     "ids": torch.int64,
     "areas": torch.float64,
 }
+
+
+def _as(name: str, value: Tensor, dtype: torch.dtype) -> Tensor:
+    """A field in its dtype; whole numbers and flags must not change by that."""
+    if value.ndim == 0:
+        raise ShapeError(f"instances: {name} must have one entry per instance, found the single number {value.item()}")
+    result = value.to(dtype)
+    if not dtype.is_floating_point and value.dtype != dtype:
+        changed = result.to(value.dtype) != value
+        if bool(changed.any()):
+            at = _first(changed)
+            raise DataError(f"instances: {name} must be {str(dtype)[6:]}, found {value[tuple(at)].item()} at {at}")
+    return result
 
 
 def _first(bad: Tensor) -> list[int]:

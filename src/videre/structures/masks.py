@@ -21,10 +21,20 @@ Size = tuple[int, int]
 
 @dataclasses.dataclass(frozen=True)
 class Polygons:
-    """The outline of one instance: parts are united, holes are cut out. Each is a float array [P, 2] of x, y."""
+    """The outline of one instance: parts are united, holes are cut out. Each is a float64 array [P, 2] of x, y.
+
+    The rings are copied on making and cannot be written to: `Masks` remembers what it computed from them.
+    """
 
     parts: tuple[np.ndarray, ...]
     holes: tuple[np.ndarray, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("parts", "holes"):
+            rings = tuple(np.array(ring, dtype=np.float64) for ring in getattr(self, name))
+            for ring in rings:
+                ring.setflags(write=False)
+            object.__setattr__(self, name, rings)
 
     def map(self, matrix: np.ndarray) -> Polygons:
         """Every point through a 2x3 affine matrix."""
@@ -36,13 +46,15 @@ class Masks:
     """N masks of one picture of `size` (height, width).
 
     Made by `from_rle`, `from_polygons`, `from_bitmaps`, `from_label_map`; read by `bitmaps`, `rle`, `packed`, `area`,
-    `boxes`. `form` says how they are kept; a conversion gives a new object.
+    `boxes`. `form` says how they are kept; a conversion gives a new object. A value: what it gives out must not be
+    written to (run lengths are computed once and kept).
     """
 
     def __init__(self, size: Size, form: Literal["rle", "polygons", "bitmaps"], data: Any) -> None:
         self.size: Size = (int(size[0]), int(size[1]))
         self.form = form
         self._data = data
+        self._runs: tuple[Tensor, Tensor] | None = data if form == "rle" else None
 
     # making -----------------------------------------------------------------------------------------------------------
 
@@ -56,13 +68,20 @@ class Masks:
 
         runs = []
         for i, item in enumerate(items):
+            if not {"size", "counts"} <= set(item):
+                raise DataError(f"mask {i}: run lengths need 'size' and 'counts', found {sorted(item)}")
             if tuple(item["size"]) != tuple(size):
                 raise DataError(f"mask {i}: run lengths of size {tuple(item['size'])}, the picture is {tuple(size)}")
             counts = item["counts"]
             if isinstance(counts, str | bytes):
-                counts = rle_from_string(counts.encode() if isinstance(counts, str) else counts)
+                try:
+                    counts = rle_from_string(counts.encode() if isinstance(counts, str) else counts)
+                except ValueError as error:
+                    raise DataError(f"mask {i}: {error}") from error
             run = torch.as_tensor(counts, dtype=torch.int64)
-            if int(run.sum()) != size[0] * size[1] or bool((run < 0).any()):
+            if bool((run < 0).any()):
+                raise DataError(f"mask {i}: run lengths must not be negative, found {int(run.min())}")
+            if int(run.sum()) != size[0] * size[1]:
                 raise DataError(
                     f"mask {i}: run lengths sum to {int(run.sum())}, the picture has {size[0] * size[1]} pixels"
                 )
@@ -76,25 +95,27 @@ class Masks:
 
     @classmethod
     def from_polygons(cls, items: Iterable[Polygons | Sequence[np.ndarray]], size: Size) -> Masks:
-        """From one `Polygons` (or list of [P, 2] parts) per instance."""
+        """From one `Polygons` (or list of [P, 2] parts) per instance. An instance without parts is an empty mask."""
         polygons = []
         for i, item in enumerate(items):
-            item = item if isinstance(item, Polygons) else Polygons(tuple(item))
-            clean = []
-            for ring in (*item.parts, *item.holes):
-                ring = np.asarray(ring, dtype=np.float64)
-                if ring.ndim != 2 or ring.shape[1] != 2 or len(ring) < 3 or not np.isfinite(ring).all():
-                    raise DataError(
-                        f"mask {i}: a polygon needs at least 3 finite points [P, 2], found shape {ring.shape}"
-                    )
-                clean.append(ring)
-            polygons.append(Polygons(tuple(clean[: len(item.parts)]), tuple(clean[len(item.parts) :])))
+            try:
+                polygon = item if isinstance(item, Polygons) else Polygons(tuple(item))
+            except (TypeError, ValueError) as error:
+                raise DataError(f"mask {i}: a part must be an array of points [P, 2] ({error})") from error
+            for kind, rings in (("part", polygon.parts), ("hole", polygon.holes)):
+                for n, ring in enumerate(rings):
+                    if ring.ndim != 2 or ring.shape[1] != 2 or len(ring) < 3:
+                        raise DataError(f"mask {i}, {kind} {n}: at least 3 points [P, 2], found shape {ring.shape}")
+                    if not np.isfinite(ring).all():
+                        point = ring[~np.isfinite(ring).all(1)][0].tolist()
+                        raise DataError(f"mask {i}, {kind} {n}: points must be finite, found {point}")
+            polygons.append(polygon)
         return cls(size, "polygons", polygons)
 
     @classmethod
     def from_bitmaps(cls, bitmaps: Tensor | np.ndarray) -> Masks:
         """From a dense [N, H, W] array of bool or 0/1; only the window of each mask is kept."""
-        dense = torch.as_tensor(bitmaps)
+        dense = torch.as_tensor(bitmaps).cpu()
         if dense.ndim != 3:
             raise ShapeError(f"bitmaps must be [N, H, W], found shape {tuple(dense.shape)}")
         dense = (dense != 0).to(torch.uint8)
@@ -108,19 +129,38 @@ class Masks:
 
     @classmethod
     def from_windows(cls, crops: Sequence[np.ndarray], windows: Sequence[Sequence[int]], size: Size) -> Masks:
-        """From one uint8 0/1 crop per instance and its integer window x1, y1, x2, y2 inside the picture."""
-        pixels, offsets = _pack([torch.from_numpy(np.ascontiguousarray(c).reshape(-1)) for c in crops], torch.uint8)
-        corners = torch.as_tensor(np.asarray(windows, dtype=np.int64).reshape(-1, 4))
-        return cls(size, "bitmaps", (pixels, offsets, corners))
+        """From one crop per instance (not 0 is inside) and its integer window x1, y1, x2, y2 inside the picture.
+
+        Raises ShapeError when a crop does not have its window's size, or a window leaves the picture.
+        """
+        corners = np.asarray(windows, dtype=np.int64).reshape(-1, 4)
+        if len(corners) != len(crops):
+            raise ShapeError(f"{len(crops)} crops for {len(corners)} windows")
+        for i, (crop, (x1, y1, x2, y2)) in enumerate(zip(crops, corners.tolist())):
+            inside = 0 <= x1 <= x2 <= size[1] and 0 <= y1 <= y2 <= size[0]
+            if not inside or crop.shape != (y2 - y1, x2 - x1):
+                raise ShapeError(
+                    f"mask {i}: a crop of {crop.shape} does not fit the window {(x1, y1, x2, y2)} in {tuple(size)}"
+                )
+        pixels, offsets = _pack([torch.from_numpy(np.not_equal(c, 0).reshape(-1)) for c in crops], torch.uint8)
+        return cls(size, "bitmaps", (pixels, offsets, torch.from_numpy(corners)))
 
     @classmethod
     def from_label_map(cls, ids: np.ndarray, values: Sequence[int] | None = None) -> Masks:
         """From an integer map [H, W] where each instance has its own value; `values` in the order wanted.
 
-        Without `values`: every value but 0, ascending.
+        Without `values`: every value but 0, ascending. A value that is nowhere gives an empty mask.
+
+        Raises DataError when the map holds other than whole numbers from 0 on.
         """
         from scipy.ndimage import find_objects
 
+        ids = np.asarray(ids)
+        if ids.ndim != 2 or ids.dtype.kind not in "bui" or ids.min(initial=0) < 0:
+            raise DataError(
+                f"an id map is [H, W] of whole numbers from 0 on, found {ids.shape} {ids.dtype}, least {ids.min(initial=0)}"
+            )
+        ids = ids.astype(np.uint8) if ids.dtype == bool else ids
         found = np.unique(ids) if values is None else np.asarray(values, np.int64)  # an empty list too
         found = found[found != 0] if values is None else found
         place = np.zeros(int(max(ids.max(initial=0), found.max(initial=0))) + 1, np.int32)
@@ -142,16 +182,16 @@ class Masks:
         return f"Masks({len(self)} as {self.form}, {self.size[0]}x{self.size[1]})"
 
     def runs(self) -> tuple[Tensor, Tensor]:
-        """Flat run lengths (counts, offsets), COCO's order."""
+        """Flat run lengths (counts, offsets), COCO's order; computed once."""
         from videre.ops.rasterise import rasterise_polygons
-        from videre.ops.rle import rle_encode
+        from videre.ops.rle import rle_from_crops
 
-        if self.form == "rle":
-            return self._data
-        if self.form == "polygons":
-            return _pack([rasterise_polygons(list(p.parts), self.size, p.holes) for p in self._data])
-        parts = [rle_encode(_place(crop, window, self.size)[None])[0] for crop, window in self._crops()]
-        return _pack(parts)
+        if self._runs is None:
+            if self.form == "polygons":
+                self._runs = _pack([rasterise_polygons(p.parts, self.size, p.holes) for p in self._data])
+            else:
+                self._runs = rle_from_crops(*self._data, self.size)
+        return self._runs
 
     def rle(self) -> list[dict[str, Any]]:
         """COCO's compressed dicts {"size": [h, w], "counts": str}: exact, ready for JSON."""
@@ -212,22 +252,19 @@ class Masks:
         """Pixels of each mask, int64 [N]."""
         from videre.ops.rle import rle_area
 
-        if self.form == "bitmaps":
-            return torch.tensor([int(crop.sum()) for crop, _ in self._crops()], dtype=torch.int64)
         return rle_area(*self.runs())
 
     def boxes(self) -> Tensor:
         """Tight boxes float32 [N, 4], xyxy half-open; an empty mask gives zeros."""
         from videre.ops.rle import rle_boxes
 
-        if self.form == "bitmaps":
-            return self._data[2].to(torch.float32)
-        return rle_boxes(*self.runs(), self.size).to(torch.float32)
+        return rle_boxes(*self.runs(), self.size)
 
     # changing ---------------------------------------------------------------------------------------------------------
 
     def select(self, index: Tensor) -> Masks:
-        """The masks at `index` (int64), in that order. Call `Scene.select` to keep a scene consistent."""
+        """The masks at `index` (int64, or bool [N]), in that order. Call `Scene.select` to keep a scene consistent."""
+        index = positions(index, len(self))
         order = index.tolist()
         if self.form == "polygons":
             return Masks(self.size, "polygons", [self._data[i] for i in order])
@@ -285,6 +322,23 @@ class Masks:
             yield flat[starts[n] : starts[n + 1]].reshape(y2 - y1, x2 - x1), [x1, y1, x2, y2]
 
 
+def positions(index: Tensor | Sequence[int], count: int) -> Tensor:
+    """What a selection from `count` things means, as int64 positions: bool [count], or indices (negative from the end).
+
+    Raises ShapeError when a bool selection has another length, or an index names nothing.
+    """
+    index = torch.as_tensor(index)
+    if index.dtype == torch.bool:
+        if index.shape != (count,):
+            raise ShapeError(f"a selection of shape {tuple(index.shape)} for {count} instances")
+        return index.nonzero().flatten()
+    index = index.to(torch.int64).reshape(-1)
+    wrong = index[(index < -count) | (index >= count)]
+    if len(wrong):
+        raise ShapeError(f"a selection names instance {int(wrong[0])}, there are {count}")
+    return torch.where(index < 0, index + count, index)
+
+
 def _pack(rows: Sequence[Tensor], dtype: torch.dtype = torch.int64) -> tuple[Tensor, Tensor]:
     offsets = torch.zeros(len(rows) + 1, dtype=torch.int64)
     if rows:
@@ -295,10 +349,3 @@ def _pack(rows: Sequence[Tensor], dtype: torch.dtype = torch.int64) -> tuple[Ten
 def _join(items: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
     sizes = torch.cat([offsets.diff() for _, offsets in items])
     return torch.cat([values for values, _ in items]), torch.cat([torch.zeros(1, dtype=torch.int64), sizes.cumsum(0)])
-
-
-def _place(crop: np.ndarray, window: Sequence[int], size: Size) -> Tensor:
-    whole = torch.zeros(size, dtype=torch.uint8)
-    x1, y1, x2, y2 = window
-    whole[y1:y2, x1:x2] = torch.from_numpy(crop)
-    return whole

@@ -31,6 +31,8 @@ class Mesh:
             raise ShapeError(
                 f"mesh: vertices [V, 3], faces [F, 3]; found {tuple(vertices.shape)}, {tuple(faces.shape)}"
             )
+        if not bool(vertices.isfinite().all()):
+            raise ShapeError("mesh: vertices must be finite")
         if len(faces) and not (int(faces.min()) >= 0 and int(faces.max()) < len(vertices)):
             raise ShapeError(f"mesh: faces name vertices {int(faces.min())}..{int(faces.max())} of {len(vertices)}")
         object.__setattr__(self, "vertices", vertices)

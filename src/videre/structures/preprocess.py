@@ -24,7 +24,7 @@ class Preprocess:
 
     Args:
         short_side, long_side: the short side becomes `short_side` unless the long side would pass `long_side`
-            (torchvision's rule: sides are floored). Both None: the size stays.
+            (torchvision's rule: sides are floored). One alone: that side; both None: the size stays.
         size: (height, width): stretch to exactly this instead.
         divisor: both sides are padded with zeros (the mean colour), right and bottom, to multiples of this.
         channels: of the input, "rgb" (or "bgr", "grey").
@@ -52,6 +52,12 @@ class Preprocess:
             )
         if self.channels not in ("rgb", "bgr", "grey", "any"):
             raise ConfigError(f"preprocess: channels must be rgb, bgr, grey or any, found {self.channels!r}")
+        for name in ("short_side", "long_side"):
+            side = getattr(self, name)
+            if side is not None and side < 1:
+                raise ConfigError(f"preprocess: {name} must be at least 1, found {side}")
+        if self.size is not None and min(self.size) < 1:
+            raise ConfigError(f"preprocess: size must be at least 1 x 1, found {self.size}")
         if self.divisor < 1:
             raise ConfigError(f"preprocess: divisor must be at least 1, found {self.divisor}")
 
@@ -59,11 +65,8 @@ class Preprocess:
         """The size that a picture of `size` (height, width) is resized to."""
         if self.size is not None:
             return self.size
-        if self.short_side is None:
-            return size
-        scale = self.short_side / min(size)
-        if self.long_side is not None:
-            scale = min(scale, self.long_side / max(size))
+        sides = ((self.short_side, min(size)), (self.long_side, max(size)))
+        scale = min((wanted / side for wanted, side in sides if wanted is not None), default=1.0)
         # the nudge undoes the rounding of the quotient: 480 * (800 / 480) must be 800
         return tuple(max(1, math.floor(n * scale + 1e-6)) for n in size)  # type: ignore[return-value]
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from videre.errors import DataError, ShapeError
 from videre.structures.camera import Camera
 from videre.structures.instances import Instances
+from videre.structures.masks import positions
 
 VOID = 255
 """The value of `Scene.segmentation` where nothing is said about the pixel."""
@@ -130,7 +131,10 @@ class Scene:
         return 0 if self.instances is None else len(self.instances)
 
     def has(self, field: str) -> bool:
-        """Whether a field is there: of the scene ("segmentation") or of its instances ("boxes", "masks")."""
+        """Whether a field is there: of the scene ("segmentation") or of its instances ("boxes", "masks").
+
+        "labels" asks for the classes of the whole picture; the labels of instances always come with their boxes.
+        """
         if field in _SCENE_FIELDS:
             return getattr(self, field) is not None
         return self.instances is not None and getattr(self.instances, field) is not None
@@ -139,12 +143,11 @@ class Scene:
         return dataclasses.replace(self, **changes)
 
     def select(self, index: Tensor | Sequence[int]) -> Scene:
-        """The same picture with only the instances at `index` (int64 indices, or bool [N]), in that order.
+        """The same picture with only the instances at `index` (indices, each at most once, or bool [N]), in that order.
 
         Relations that lose an end are dropped; roles lose their grounding; events keep the instances that stay.
         """
-        index = torch.as_tensor(index)
-        index = index.nonzero().flatten() if index.dtype == torch.bool else index.to(torch.int64)
+        index = positions(index, len(self))
         new = {old: place for place, old in enumerate(index.tolist())}
         changes: dict[str, Any] = {}
         if self.instances is not None:
