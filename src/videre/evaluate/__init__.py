@@ -3,9 +3,10 @@
 from videre.evaluate.coco import CocoResult, coco_evaluate
 from videre.evaluate.intervals import Interval
 from videre.evaluate.model import evaluate_model
-from videre.evaluate.report import Report, choose_thresholds, evaluate
+from videre.evaluate.report import Report, evaluate
+from videre.evaluate.thresholds import Decision, choose_thresholds
 from videre.evaluate.voc import voc_evaluate
 
 __all__ = [
-    "CocoResult", "Interval", "Report", "choose_thresholds", "coco_evaluate", "evaluate", "evaluate_model", "voc_evaluate",
+    "CocoResult", "Decision", "Interval", "Report", "choose_thresholds", "coco_evaluate", "evaluate", "evaluate_model", "voc_evaluate",
 ]  # fmt: skip

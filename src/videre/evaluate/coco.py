@@ -79,11 +79,16 @@ def coco_evaluate(
     precision = np.asarray(_curves(evaluator)["precision"])[:, :, :, 0, -1]  # (T, 101, K) of all sizes
     metrics = _summary(evaluator, kind)
     per_class = {name: _mean(precision[:, :, k]) for k, name in enumerate(things)}
-    bound = sum(1 for scene in predictions if len(scene) > cap)
-    protocol = f"COCO {kind}, IoU .50:.95, at most {cap} detections a picture" + (
-        f" ({bound} pictures have more, the rest of them is not counted)" if bound and kind != "boxes" else ""
-    )
+    similarity = "keypoint similarity" if kind == "keypoints" else "IoU"
+    protocol = f"COCO {kind}, {similarity} .50:.95, at most {cap} detections a picture and class"
+    if bound := sum(_most_of_a_class(scene) > cap for scene in predictions):
+        protocol += f" ({bound} pictures have more, the rest of them is not counted)"
     return CocoResult(kind, metrics, per_class, precision, evaluator, protocol)
+
+
+def _most_of_a_class(scene: Scene) -> int:
+    labels = scene.instances.labels if scene.instances is not None else None
+    return int(labels.bincount().max()) if labels is not None and len(labels) else 0
 
 
 def to_coco(
@@ -100,7 +105,7 @@ def to_coco(
             raise DataError(f"{scene.name}: the truth has no masks")
         areas = _areas(found, kind)
         ignore = found.ignore.tolist() if found.ignore is not None else [False] * len(found)
-        points = _points(found, truth=True) if kind == "keypoints" else None
+        points = _points(scene, truth=True) if kind == "keypoints" else None
         for n, (x1, y1, x2, y2) in enumerate(found.boxes.tolist()):
             annotation: dict[str, Any] = {
                 "id": len(annotations) + 1, "image_id": image, "category_id": int(found.labels[n]) + 1,
@@ -123,8 +128,10 @@ def to_results(predictions: Sequence[Scene], kind: Kind) -> list[dict[str, Any]]
             continue
         if found.boxes is None or found.labels is None or found.scores is None:
             raise DataError(f"{scene.name}: a prediction needs boxes, labels and scores")
+        if kind == "masks" and found.masks is None:
+            raise DataError(f"{scene.name}: masks are asked for, the prediction has none")
         shapes = found.masks.rle() if kind == "masks" and found.masks is not None else None
-        points = _points(found, truth=False) if kind == "keypoints" else None
+        points = _points(scene, truth=False) if kind == "keypoints" else None
         for n, (label, score) in enumerate(zip(found.labels.tolist(), found.scores.double().tolist())):
             result: dict[str, Any] = {"image_id": image, "category_id": label + 1, "score": score}
             if shapes is not None:
@@ -154,13 +161,14 @@ def _areas(found: Instances, kind: Kind) -> list[float]:
     return (found.boxes[:, 2:] - found.boxes[:, :2]).double().prod(1).tolist()
 
 
-def _points(found: Instances, truth: bool) -> list[list[float]]:
-    if found.keypoints is None:
-        raise DataError("keypoints are asked for, the scenes have none")
+def _points(scene: Scene, truth: bool) -> list[list[float]]:
+    found = scene.instances
+    if found is None or found.keypoints is None:
+        raise DataError(f"{scene.name}: keypoints are asked for, the {'truth' if truth else 'prediction'} has none")
     points = found.keypoints.double().numpy() - HALF
     third = found.visibility.numpy() if truth and found.visibility is not None else np.ones(points.shape[:2])
     points = np.where(third[..., None] > 0, points, 0)
-    return np.concatenate([points, third[..., None]], axis=2).reshape(len(points), -1).tolist()
+    return np.concatenate([points, third[..., None]], axis=2).reshape(len(points), 3 * points.shape[1]).tolist()
 
 
 def _summary(evaluator: Any, kind: Kind) -> dict[str, float]:

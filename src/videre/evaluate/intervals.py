@@ -7,9 +7,13 @@ the middle of what comes out. It speaks of the pictures of the test set, not of 
 from __future__ import annotations
 
 import dataclasses
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+
+from videre.evaluate.ranking import Ranking, rankings
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,72 +26,47 @@ class Interval:
     level: float = 0.95
 
     def __str__(self) -> str:
+        if math.isnan(self.value):
+            return "—"
         return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
 
 
 def bootstrap_ap(evaluator: Any, samples: int = 500, seed: int = 0, level: float = 0.95) -> dict[str, Interval]:
-    """Intervals of AP and AP50 of a COCO evaluation, over its pictures.
+    """Intervals of AP and AP50 of a COCO evaluation, over its pictures; NaN where there is no truth.
 
     Args:
         evaluator: hotcoco's COCOeval after evaluate(). samples: resampled sets. level: share inside the interval.
     """
-    tables, pictures = _tables(evaluator)
+    ranked, pictures = rankings(evaluator)
+    ranked = [r for r in ranked if r.truths.any()]
     rng = np.random.default_rng(seed)
-    whole = _average(tables, np.ones(pictures))
+    whole = average_precision(ranked, np.ones(pictures))
+    if not ranked:
+        return {name: Interval(math.nan, math.nan, math.nan, level) for name in ("AP", "AP50")}
     drawn = np.array(
-        [_average(tables, np.bincount(rng.integers(0, pictures, pictures), minlength=pictures)) for _ in range(samples)]
+        [
+            average_precision(ranked, np.bincount(rng.integers(0, pictures, pictures), minlength=pictures))
+            for _ in range(samples)
+        ]
     )
     edges = np.nanquantile(drawn, [(1 - level) / 2, (1 + level) / 2], axis=0)
     return {name: Interval(whole[i], edges[0, i], edges[1, i], level) for i, name in enumerate(("AP", "AP50"))}
 
 
-def _tables(evaluator: Any) -> tuple[list[dict[str, np.ndarray]], int]:
-    """Per class, of the range of all sizes: detections by falling score, with picture, match and ignore flags."""
-    everything = list(evaluator.params.area_rng[0])
-    place = {image: i for i, image in enumerate(sorted(evaluator.params.img_ids))}
-    classes: dict[int, list[dict[str, Any]]] = {}
-    for entry in evaluator.eval_imgs:
-        if entry is not None and list(entry["aRng"]) == everything:
-            classes.setdefault(entry["category_id"], []).append(entry)
-    tables = []
-    for entries in classes.values():
-        entries.sort(key=lambda e: place[e["image_id"]])
-        owner = np.repeat([place[e["image_id"]] for e in entries], [len(e["dtScores"]) for e in entries])
-        scores = np.concatenate([np.asarray(e["dtScores"], float) for e in entries])
-        order = np.argsort(-scores, kind="mergesort")
-        stack = lambda key, entries=entries: np.concatenate(
-            [np.asarray(e[key], bool).reshape(10, -1) for e in entries], 1
-        )
-        truths = np.bincount(
-            [place[e["image_id"]] for e in entries],
-            weights=[len(e["gtIgnore"]) - sum(e["gtIgnore"]) for e in entries],
-            minlength=len(place),
-        )
-        tables.append(
-            {
-                "owner": owner[order],
-                "hit": stack("dtMatched")[:, order],
-                "skip": stack("dtIgnore")[:, order],
-                "truths": truths,
-            }
-        )
-    return tables, len(place)
-
-
-def _average(tables: list[dict[str, np.ndarray]], weights: np.ndarray) -> np.ndarray:
-    """(AP, AP50) when picture i counts weights[i] times."""
+def average_precision(ranked: Sequence[Ranking], weights: np.ndarray) -> np.ndarray:
+    """COCO's (AP, AP50) when picture i counts weights[i] times; NaN where no truth is left."""
     grid = np.linspace(0, 1, 101)
     values = []
-    for table in tables:
-        truths = float(table["truths"] @ weights)
+    for ranking in ranked:
+        truths = float(ranking.truths @ weights)
         if truths == 0:
             continue
-        weight = weights[table["owner"]] * ~table["skip"]  # (10, D)
-        right, wrong = np.cumsum(weight * table["hit"], axis=1), np.cumsum(weight * ~table["hit"], axis=1)
+        weight = weights[ranking.pictures] * ~ranking.skip  # (10, D)
+        right, wrong = np.cumsum(weight * ranking.hit, axis=1), np.cumsum(weight * ~ranking.hit, axis=1)
         recall, precision = right / truths, right / np.maximum(right + wrong, 1e-300)
         precision = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
-        curves = np.zeros((10, 101))
-        for t in range(10):
+        curves = np.zeros((len(recall), 101))
+        for t in range(len(recall)):
             at = np.searchsorted(recall[t], grid, side="left")
             inside = at < recall.shape[1]
             curves[t, inside] = precision[t, at[inside]]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,8 +12,11 @@ import numpy as np
 from videre.errors import DataError
 from videre.evaluate.coco import CocoResult, Kind, coco_evaluate
 from videre.evaluate.intervals import Interval, bootstrap_ap
+from videre.evaluate.thresholds import Decision, best_thresholds, choose_thresholds, decide
 from videre.evaluate.voc import voc_evaluate
 from videre.structures import Scene, Schema
+
+__all__ = ["WORDS", "Report", "choose_thresholds", "evaluate"]
 
 WORDS = {"boxes": "box", "masks": "mask", "keypoints": "keypoint"}
 
@@ -25,6 +28,7 @@ class Report:
     Args:
         results: one COCO result a kind ("boxes", "masks", "keypoints"). intervals: of AP and AP50, by kind.
         voc: AP by class in the two ways of Pascal VOC, of boxes. pictures: how many. schema: of the truths.
+        decisions: by class what is right, wrong and missed when everything from its threshold on is shown.
     """
 
     results: dict[Kind, CocoResult]
@@ -32,12 +36,30 @@ class Report:
     voc: dict[str, dict[str, float]]
     pictures: int
     schema: Schema
+    decisions: dict[str, Decision] = dataclasses.field(default_factory=dict)
 
     @property
     def metrics(self) -> dict[str, float]:
         """Every number by name ("mask AP50"); the finest kind first, so that the first is the one to follow."""
         order: list[Kind] = [kind for kind in ("keypoints", "masks", "boxes") if kind in self.results]  # type: ignore[misc]
         return {f"{WORDS[kind]} {name}": value for kind in order for name, value in self.results[kind].metrics.items()}
+
+    @property
+    def main(self) -> CocoResult:
+        """The result that errors and decisions are told of: boxes where there are some."""
+        return main_result(self.results)
+
+    def confusion(self, least: float = 0.5) -> np.ndarray:
+        """Counts [K + 1, K + 1]: true class by row, class of predictions scored `least` or more by column; last: none."""
+        return self.main.evaluator.confusion_matrix(iou_thr=0.5, min_score=least)["matrix"].astype(np.int64)
+
+    def error_types(self) -> dict[str, float]:
+        """What AP50 would gain if all errors of a kind were mended (Bolya et al., TIDE, 2020)."""
+        return {name: float(gain) for name, gain in self.main.evaluator.tide_errors()["delta_ap"].items()}
+
+    def calibration(self) -> dict[str, Any]:
+        """How far scores are from the share that is right: "ece", "mce", and the "bins" they come from (IoU .5)."""
+        return self.main.evaluator.calibration()
 
     def rows(self) -> list[list[str]]:
         """A table: kind, then each metric; AP and AP50 with their interval."""
@@ -72,6 +94,9 @@ class Report:
         widths = [max(len(header[0]), *(len(r[0]) for r in self.class_rows() or [[""]]))]
         for row in [header, *self.class_rows()]:
             lines.append("  " + row[0].ljust(widths[0]) + "".join(cell.rjust(15) for cell in row[1:]))
+        for name, d in self.decisions.items():
+            lines.append(f"  {name.ljust(widths[0])}  from score {d.threshold:.2f} on: precision {_number(d.precision)}, "
+                         f"recall {_number(d.recall)}, F1 {_number(d.f1)}")  # fmt: skip
         return lines
 
     def to_json(self) -> dict[str, Any]:
@@ -88,6 +113,17 @@ class Report:
             },
             "per_class": {kind: {n: clean(v) for n, v in r.per_class.items()} for kind, r in self.results.items()},
             "voc": {name: {way: clean(v) for way, v in row.items()} for name, row in self.voc.items()},
+            "decisions": {
+                name: {
+                    **dataclasses.asdict(d),
+                    "precision": clean(d.precision),
+                    "recall": clean(d.recall),
+                    "f1": clean(d.f1),
+                }
+                for name, d in self.decisions.items()
+            },
+            "error_types": self.error_types(),
+            "calibration_error": self.calibration()["ece"],
         }
 
 
@@ -98,12 +134,14 @@ def evaluate(
     *,
     max_detections: int = 100,
     bootstrap: int = 500,
+    thresholds: Mapping[str, float] | None = None,
 ) -> Report:
     """Compare predictions with truths by every metric whose fields both sides have.
 
     Args:
         predictions: unthresholded, in the pixels of the pictures, in the order of `truths`.
         schema: names the labels of both. max_detections: of the COCO protocol. bootstrap: resamplings; 0: no intervals.
+        thresholds: by class, for the report's decisions; None: those of the largest F1 on these pictures.
 
     Raises:
         DataError: there is nothing that both sides have.
@@ -114,22 +152,14 @@ def evaluate(
     results = {kind: coco_evaluate(predictions, truths, schema, kind, max_detections) for kind in both}
     intervals = {kind: bootstrap_ap(r.evaluator, bootstrap) for kind, r in results.items()} if bootstrap else {}
     voc = voc_evaluate(predictions, truths, schema) if "boxes" in both else {}
-    return Report(results, intervals, voc, len(truths), schema)
+    main = main_result(results)
+    decisions = decide(main, best_thresholds(main) if thresholds is None else thresholds)
+    return Report(results, intervals, voc, len(truths), schema, decisions)
 
 
-def choose_thresholds(predictions: Sequence[Scene], truths: Sequence[Scene], schema: Schema) -> dict[str, float]:
-    """Per class the score at which F1 is largest (boxes, IoU .5): what `predict` shows. Choose on validation data."""
-    result = coco_evaluate(predictions, truths, schema, "boxes")
-    precision = result.precision[0]  # (101, K) at IoU .5
-    scores = np.asarray(result.evaluator.eval["scores"])[0, :, :, 0, -1]
-    recall = np.linspace(0, 1, 101)[:, None]
-    f1 = np.where(precision > 0, 2 * precision * recall / np.maximum(precision + recall, 1e-9), 0)
-    best = f1.argmax(axis=0)
-    return {
-        name: round(float(np.clip(scores[best[k], k], 0.05, 0.95)), 3)
-        for k, name in enumerate(schema.things or [])
-        if f1[best[k], k] > 0
-    }
+def main_result(results: Mapping[Kind, CocoResult]) -> CocoResult:
+    """Boxes where there are some, else what there is."""
+    return results.get("boxes") or next(iter(results.values()))
 
 
 def _any(scenes: Sequence[Scene], field: str) -> bool:

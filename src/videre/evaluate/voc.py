@@ -28,7 +28,8 @@ def voc_evaluate(
         table[name] = (
             {"11 points": _eleven_points(recall, precision), "area": _area(recall, precision)} if count else nothing
         )
-    mean = lambda way: float(np.nanmean([row[way] for row in table.values()])) if table else float("nan")
+    known = [row for row in table.values() if not np.isnan(row["area"])]
+    mean = lambda way: float(np.mean([row[way] for row in known])) if known else float("nan")
     return {**table, "mean": {"11 points": mean("11 points"), "area": mean("area")}}
 
 

@@ -190,7 +190,8 @@ class Masks:
             if self.form == "polygons":
                 self._runs = _pack([rasterise_polygons(p.parts, self.size, p.holes) for p in self._data])
             else:
-                self._runs = rle_from_crops(*self._data, self.size)
+                pixels, offsets, windows = self._data
+                self._runs = rle_from_crops(pixels, offsets, windows, self.size)
         return self._runs
 
     def rle(self) -> list[dict[str, Any]]:
