@@ -30,7 +30,7 @@ def test_items_come_in_order_however_long_each_takes(small, workers):
         return int(small.picture(i)[0, 0, 0])
 
     order = [5, 0, 3, 3, 1, 4, 2, 0]
-    assert list(load(small, order, prepare, workers)) == order
+    assert list(load(order, prepare, workers, small.where)) == order
 
 
 def test_batches_do_not_depend_on_workers():
@@ -41,14 +41,14 @@ def test_batches_do_not_depend_on_workers():
         picture, scene = chain(*dataset[i], generator(1, 0, i), dataset.schema)
         return picture, scene.instances.boxes.tolist()
 
-    runs = [list(load(dataset, range(12), prepare, workers)) for workers in (0, 1, 3)]
+    runs = [list(load(range(12), prepare, workers, dataset.where)) for workers in (0, 1, 3)]
     for run in runs[1:]:
         assert all(np.array_equal(a[0], b[0]) and a[1] == b[1] for a, b in zip(run, runs[0]))
 
 
 def test_look_ahead_is_bounded_even_for_endless_orders(small):
     begun = []
-    stream = load(small, itertools.cycle(range(6)), lambda i: begun.append(i) or i, 2, ahead=2)
+    stream = load(itertools.cycle(range(6)), lambda i: begun.append(i) or i, 2, small.where, ahead=2)
     assert [next(stream) for _ in range(10)] == [0, 1, 2, 3, 4, 5, 0, 1, 2, 3]
     time.sleep(0.05)
     assert len(begun) <= 10 + 2 * 2
@@ -63,12 +63,12 @@ def test_errors_come_in_turn_with_the_name_of_the_picture(small, workers):
             raise DataError("something is odd")
         return 10 // (i - 4)
 
-    stream = load(small, [0, 1, 3, 2], prepare, workers)
+    stream = load([0, 1, 3, 2], prepare, workers, small.where)
     assert [next(stream), next(stream)] == [-3, -4]
     with pytest.raises(DataError, match=r"3\.png: something is odd"):
         next(stream)
     with pytest.raises(ZeroDivisionError) as caught:
-        list(load(small, [4], prepare, workers))
+        list(load([4], prepare, workers, small.where))
     assert "4.png" in caught.value.__notes__[0]
     with pytest.raises(ConfigError):
-        load(small, [], prepare, -1)
+        load([], prepare, -1, small.where)

@@ -7,6 +7,7 @@ print(findings); findings.write_page("check.html")
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -115,7 +116,7 @@ def check(data: Dataset | Mapping[str, Dataset], workers: int = 2) -> Findings:
         found += _repairs(split, dataset)
         if len(dataset) == 0:
             found.append(_whole("error", "split without pictures", split, "0 pictures", "check the list or the folder"))
-        for look in load(dataset, range(len(dataset)), lambda i, s=split, d=dataset: _look(s, d, i), workers):  # type: ignore[misc]
+        for look in load(range(len(dataset)), functools.partial(_look, split, dataset), workers, dataset.where):
             found += look.findings
             looks.append(look)
     found += _copies(sets, looks)

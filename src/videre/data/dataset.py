@@ -135,6 +135,10 @@ class Dataset(Sequence[tuple[np.ndarray, Scene]]):
         """What picture i is called inside the set: unique, and the same wherever the set lies."""
         return self.source.name(self._place(i))
 
+    def where(self, i: int) -> str:
+        """Where picture i is, for messages: its file, or its name where it has none."""
+        return str(self.path(i) or self.name(i))
+
     def picture_as_is(self, i: int) -> np.ndarray:
         """Picture i, whatever its annotation says of its size: to show what is wrong."""
         return self.source.picture(self._place(i))

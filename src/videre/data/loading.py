@@ -7,11 +7,10 @@ between workers, and a forked worker beside Numba's parallel kernels would die.
 from __future__ import annotations
 
 import collections
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
-from videre.data.dataset import Dataset
 from videre.errors import ConfigError, VidereError
 
 T = TypeVar("T")
@@ -21,15 +20,16 @@ AHEAD = 2
 
 
 def load(
-    dataset: Dataset, order: Iterable[int], prepare: Callable[[int], T], workers: int, ahead: int = AHEAD
-) -> Iterator[T]:
+    order: Iterable[int], prepare: Callable[[int], T], workers: int, name: Callable[[int], str], ahead: int = AHEAD
+) -> Generator[T, None, None]:
     """Give prepare(i) for every i of `order`, in that order, made ahead on `workers` threads.
 
     Args:
-        dataset: names the picture when something goes wrong. order: may be endless; it is read only as far as needed.
+        order: may be endless; it is read only as far as needed.
         prepare: makes item i. It runs on several threads at once, so that its random numbers must come from i (and the
             epoch), not from a shared generator; it must not call parallel Numba kernels.
-        workers: 0 prepares in the calling thread. ahead: finished or running items per worker, at most.
+        workers: 0 prepares in the calling thread. name: the picture of item i, for messages (`Dataset.where`).
+        ahead: finished or running items per worker, at most.
 
     Raises:
         What `prepare` raised, with the picture's name added, when the turn of that item comes. Closing the iterator
@@ -37,17 +37,17 @@ def load(
     """
     if workers < 0 or ahead < 1:
         raise ConfigError(f"workers must not be negative and ahead at least 1, found {workers} and {ahead}")
-    return _alone(dataset, order, prepare) if workers == 0 else _on_threads(dataset, order, prepare, workers, ahead)
+    return _alone(order, prepare, name) if workers == 0 else _on_threads(order, prepare, workers, name, ahead)
 
 
-def _alone(dataset: Dataset, order: Iterable[int], prepare: Callable[[int], T]) -> Iterator[T]:
+def _alone(order: Iterable[int], prepare: Callable[[int], T], name: Callable[[int], str]) -> Generator[T, None, None]:
     for i in order:
-        yield _named(dataset, i, lambda i=i: prepare(i))  # type: ignore[misc]
+        yield _named(lambda i=i: prepare(i), i, name)  # type: ignore[misc]
 
 
 def _on_threads(
-    dataset: Dataset, order: Iterable[int], prepare: Callable[[int], T], workers: int, ahead: int
-) -> Iterator[T]:
+    order: Iterable[int], prepare: Callable[[int], T], workers: int, name: Callable[[int], str], ahead: int
+) -> Generator[T, None, None]:
     pool = ThreadPoolExecutor(workers, thread_name_prefix="videre-load")
     waiting: collections.deque[tuple[int, Future[T]]] = collections.deque()
     try:
@@ -55,22 +55,21 @@ def _on_threads(
             waiting.append((i, pool.submit(prepare, i)))
             if len(waiting) >= workers * ahead:
                 turn, future = waiting.popleft()
-                yield _named(dataset, turn, future.result)
+                yield _named(future.result, turn, name)
         while waiting:
             turn, future = waiting.popleft()
-            yield _named(dataset, turn, future.result)
+            yield _named(future.result, turn, name)
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _named(dataset: Dataset, i: int, make: Callable[[], T]) -> T:
+def _named(make: Callable[[], T], i: int, name: Callable[[int], str]) -> T:
     try:
         return make()
     except Exception as error:
-        name = str(dataset.path(i) or dataset.name(i))
-        if name in str(error):
+        if name(i) in str(error):
             raise
         if isinstance(error, VidereError):
-            raise type(error)(f"{name}: {error}") from error
-        error.add_note(f"while preparing {name}")
+            raise type(error)(f"{name(i)}: {error}") from error
+        error.add_note(f"while preparing {name(i)}")
         raise

@@ -1,14 +1,13 @@
 """The training loop: one function, read top to bottom.
 
-A run is a folder: run.json (everything to repeat it), log.jsonl (a line a step or evaluation), last.safetensors and
-best.safetensors (averaged weights, ready for prediction), state/ (to resume). The last good files survive a kill or a
-full disk; Ctrl-C saves the state first; a resumed run equals one that never stopped, bit for bit on a CPU.
+A run is a folder (see `RunFolder`). Its last good files survive a kill or a full disk; Ctrl-C ends the step and saves
+the state; a resumed run equals one that never stopped, bit for bit on a CPU.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import json
 import math
 import platform
 import time
@@ -26,14 +25,14 @@ from videre.engine.device import choose_device
 from videre.errors import ConfigError, DataError
 from videre.models import model_name
 from videre.models.base import Model
-from videre.models.checkpoint import save_checkpoint, write_atomic
 from videre.structures import ImageBatch, Scene
+from videre.train.folder import RunFolder, averaged
+from videre.train.interrupt import Interrupt
 from videre.train.optimizer import Average, choose_trained, gradient_norm, make_optimizer, set_rate
-from videre.train.processes import joined, largest, mean
+from videre.train.processes import any_of, from_first, joined, largest, mean
 from videre.train.progress import Progress
 from videre.train.recipe import Recipe
 from videre.train.samples import Sample, TrainingSamples, names
-from videre.train.state import restore_state, save_state
 
 Evaluate = Callable[[Model], dict[str, float]]
 """Metrics of a model on validation data; the first is the one that `best` follows."""
@@ -77,19 +76,8 @@ def train(
     out = Path(out)
     model.require(data.fields, data.title)
     with joined() as (rank, world):
-        return _train(
-            model,
-            data,
-            recipe,
-            out,
-            evaluate,
-            resume,
-            device,
-            progress if rank == 0 else "none",
-            provenance or {},
-            rank,
-            world,
-        )
+        shown = progress if rank == 0 else "none"
+        return _train(model, data, recipe, out, evaluate, resume, device, shown, provenance or {}, rank, world)
 
 
 def _train(
@@ -104,88 +92,72 @@ def _train(
     lines = choose_trained(model, recipe.tune)
     samples = TrainingSamples(data, model.preprocess, recipe)
     steps = recipe.steps(len(data))
+    per_epoch = max(1, round(len(data) / recipe.batch))
     optimizer = make_optimizer(model, recipe)
+    trained = [p for p in model.parameters() if p.requires_grad]
     average = Average(model, recipe.ema) if recipe.ema else None
     numbers: dict[str, Any] = {"step": 0, "seconds": 0.0, "best": -math.inf, "stale": 0, "metrics": {}}
-    state_file = out / "state" / "state.safetensors"
-    record = _record(model, data, recipe, steps, provenance)
+    folder = RunFolder(out, _record(model, data, recipe, steps, provenance) if rank == 0 else {}, writes=rank == 0)
     if resume:
-        numbers |= _resume(out, state_file, record, model, average, optimizer)
-    elif rank == 0:
-        _start(out, record)
-
+        numbers |= folder.resume(model, average, optimizer)
+    else:
+        folder.begin()
     wrapper: nn.Module = LossModule(model)
     if world > 1:
         wrapper = DistributedDataParallel(wrapper, broadcast_buffers=False)
-    per_epoch = max(1, round(len(data) / recipe.batch))
-    first, started, saved = numbers["step"], time.monotonic() - numbers["seconds"], time.monotonic()
-    trained = [p for p in model.parameters() if p.requires_grad]
+    first, ends_epoch = numbers["step"], False
+    started, saved = time.monotonic() - numbers["seconds"], time.monotonic()
 
-    def keep() -> None:
-        """Write the state and the weights as they are now."""
-        if rank == 0:
-            numbers["seconds"] = time.monotonic() - started
-            _save_weights(out / "last.safetensors", model, average, record, numbers)
-            save_state(state_file, model, average, optimizer, numbers)
-
-    with Progress(steps, first, progress_mode) as bar, (out / "log.jsonl").open("a") as log:
+    with (
+        Interrupt(repeats=world == 1) as interrupt,
+        Progress(steps, first, progress_mode) as bar,
+        contextlib.closing(samples.batches(first, steps, rank, world)) as groups,
+    ):
         for line in lines if first == 0 else [f"resumed at step {first} of {steps}"]:
             bar.say(line)
-        try:
-            model.train()
-            for step, group in enumerate(samples.batches(first, steps, rank, world), start=first):
-                set_rate(optimizer, recipe.rate(step, steps))
-                size = largest(_size(group), device)
-                batch = ImageBatch.cat([b for _, b, _ in group], size).to(device)
-                with torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bf16"):
-                    parts = wrapper(batch, [scene for _, _, scene in group])
-                loss = torch.stack(list(parts.values())).sum()
-                if not bool(torch.isfinite(loss)):
-                    raise _not_finite(out, step, group, batch, parts)
-                (loss / recipe.accumulate).backward()
-                norm = None
-                if (step + 1) % recipe.accumulate == 0 or step + 1 == steps:
-                    norm = gradient_norm(trained, recipe.clip)
-                    optimizer.step()
-                    optimizer.zero_grad(set_to_none=True)
-                    if average is not None:
-                        average.update(model, step)
-                numbers["step"] = step + 1
-                shown = mean(parts)
-                if rank == 0:
-                    entry = {
-                        "step": step + 1,
-                        "loss": sum(shown.values()),
-                        **shown,
-                        "lr": optimizer.param_groups[0]["lr"],
-                    }
-                    entry |= {"norm": float(norm)} if norm is not None else {}
-                    log.write(json.dumps(entry | {"seconds": round(time.monotonic() - started, 2)}) + "\n")
-                    log.flush()
-                    bar.step(step + 1, sum(shown.values()), optimizer.param_groups[0]["lr"])
+        model.train()
+        for step, group in enumerate(groups, start=first):
+            if recipe.patience and numbers["stale"] >= recipe.patience:
+                bar.say(f"no gain in {recipe.patience} evaluations: stopped early")
+                break
+            set_rate(optimizer, recipe.rate(step, steps))
+            batch = ImageBatch.cat([b for _, b, _ in group], largest(_size(group), device)).to(device)
+            with torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bf16"):
+                parts = wrapper(batch, [scene for _, _, scene in group])
+            loss = torch.stack(list(parts.values())).sum()
+            broken, stop = any_of((not bool(torch.isfinite(loss)), interrupt.asked), device)
+            if broken:
+                raise _not_finite(folder, "loss", step, group, batch, parts)
+            (loss / recipe.accumulate).backward()
+            entry = {"step": step + 1, **_shown(mean(parts)), "lr": optimizer.param_groups[0]["lr"]}
+            updates = (step + 1) % recipe.accumulate == 0 or step + 1 == steps
+            if updates:
+                norm = gradient_norm(trained, recipe.clip)
+                if not bool(torch.isfinite(norm)):
+                    raise _not_finite(folder, "gradient", step, group, batch, parts)
+                entry["norm"] = float(norm)
+                optimizer.step()
+                optimizer.zero_grad(set_to_none=True)
+                if average is not None:
+                    average.update(model, step)
+            numbers |= {"step": step + 1, "seconds": time.monotonic() - started}
+            folder.log(entry | {"seconds": round(numbers["seconds"], 2)})
+            bar.step(step + 1, entry["loss"], entry["lr"])
 
-                ends_epoch = (step + 1) % (per_epoch * recipe.evaluate_every) == 0 or step + 1 == steps
-                if evaluate is not None and ends_epoch and rank == 0:
-                    numbers |= _evaluate(evaluate, model, average, out, record, numbers, bar, log)
-                    model.train()
-                if (step + 1) % recipe.accumulate == 0 and (
-                    ends_epoch or time.monotonic() - saved > recipe.save_minutes * 60
-                ):
-                    keep()
-                    saved = time.monotonic()
-                if recipe.patience and numbers["stale"] >= recipe.patience:
-                    bar.say(f"no gain in {recipe.patience} evaluations: stopped early")
-                    break
-        except KeyboardInterrupt:
-            # gradients of a half-done accumulation are lost, so the last saved state stands then
-            if numbers["step"] % recipe.accumulate == 0:
-                keep()
-            bar.say(f"stopped at step {numbers['step']} of {steps}; go on with --resume")
-            return Run(out, numbers["metrics"], finished=False)
-        keep()
-        bar.say(
-            f"trained {numbers['step']} steps, {numbers['step'] * recipe.batch} pictures, in {(time.monotonic() - started) / 60:.1f} minutes: {out}"
-        )
+            # the gradients of a half-done accumulation are in no file: all that follows waits for the update
+            ends_epoch = ends_epoch or (step + 1) % (per_epoch * recipe.evaluate_every) == 0 or step + 1 == steps
+            if not updates:
+                continue
+            if evaluate is not None and ends_epoch:
+                numbers |= from_first(_evaluate(evaluate, model, average, folder, numbers, bar) if rank == 0 else {})
+            if ends_epoch or stop or time.monotonic() - saved > recipe.save_minutes * 60:
+                folder.keep(model, average, optimizer, numbers)
+                saved, ends_epoch = time.monotonic(), False
+            if stop and step + 1 < steps:
+                bar.say(f"stopped at step {step + 1} of {steps}, the state is saved; go on with --resume")
+                return Run(out, numbers["metrics"], finished=False)
+        seen, minutes = numbers["step"] * recipe.batch, numbers["seconds"] / 60
+        bar.say(f"trained {numbers['step']} steps, {seen} pictures, in {minutes:.1f} minutes: {out}")
     if average is not None:
         model.load_state_dict(average.values)
     model.eval()
@@ -207,49 +179,36 @@ def _size(group: list[Sample]) -> tuple[int, int]:
     return max(b.image.shape[2] for _, b, _ in group), max(b.image.shape[3] for _, b, _ in group)
 
 
+def _shown(parts: dict[str, float]) -> dict[str, float]:
+    return {"loss": sum(parts.values()), **parts}
+
+
 def _evaluate(
-    evaluate: Evaluate, model: Model, average: Average | None, out: Path, record: dict[str, Any],
-    numbers: dict[str, Any], bar: Progress, log: Any,
-) -> dict[str, Any]:  # fmt: skip
+    evaluate: Evaluate, model: Model, average: Average | None, folder: RunFolder, numbers: dict[str, Any], bar: Progress
+) -> dict[str, Any]:
     """Metrics of the averaged weights; the best ones are kept. Returns the numbers that change."""
-    raw = {name: value.clone() for name, value in model.state_dict().items()}
-    if average is not None:
-        model.load_state_dict(average.values)
-    model.eval()
-    metrics = evaluate(model)
-    model.load_state_dict(raw)
+    with averaged(model, average):
+        metrics = evaluate(model.eval())
+    model.train()
     value = next(iter(metrics.values()), math.nan)
+    value = -1.0 if math.isnan(value) else value  # no truth to compare with, or no prediction: worse than any number
     better = value > numbers["best"]
     changed = {"metrics": metrics, "stale": 0 if better else numbers["stale"] + 1, "best": max(value, numbers["best"])}
     if better:
-        _save_weights(out / "best.safetensors", model, average, record, numbers | changed)
-    log.write(json.dumps({"step": numbers["step"], "metrics": metrics}) + "\n")
-    log.flush()
-    bar.say(
-        f"step {numbers['step']}  "
-        + "  ".join(f"{k} {v:.3f}" for k, v in metrics.items())
-        + ("  (best)" if better else "")
-    )
+        folder.keep_weights("best", model, average, numbers | changed)
+    folder.log({"step": numbers["step"], "metrics": metrics})
+    listed = "  ".join(f"{name} {value:.3f}" for name, value in metrics.items())
+    bar.say(f"step {numbers['step']}  {listed}" + ("  (best)" if better else ""))
     return changed
 
 
-def _save_weights(
-    path: Path, model: Model, average: Average | None, record: dict[str, Any], numbers: dict[str, Any]
-) -> None:
-    raw = None
-    if average is not None:
-        raw = {name: value.clone() for name, value in model.state_dict().items()}
-        model.load_state_dict(average.values)
-    save_checkpoint(model, path, {**record, "step": numbers["step"], "metrics": numbers["metrics"]})
-    if raw is not None:
-        model.load_state_dict(raw)
-
-
 def _record(model: Model, data: Dataset, recipe: Recipe, steps: int, provenance: dict[str, Any]) -> dict[str, Any]:
+    """Everything to repeat the run, plain JSON."""
+    capability = torch.backends.cpu.get_cpu_capability()
     return {
         "videre": __version__,
         "torch": torch.__version__,
-        "processor": f"{platform.machine()}, {torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads",
+        "processor": f"{platform.machine()}, {capability}, {torch.get_num_threads()} threads",
         "model": model_name(model),
         "config": model.config,
         "preprocess": model.preprocess.to_json(),
@@ -260,55 +219,12 @@ def _record(model: Model, data: Dataset, recipe: Recipe, steps: int, provenance:
     }
 
 
-def _start(out: Path, record: dict[str, Any]) -> None:
-    if (out / "log.jsonl").exists():
-        raise ConfigError(f"{out}: there is a run already; go on with --resume, or name another folder with --out")
-    write_atomic(out / "run.json", (json.dumps(record, indent=2) + "\n").encode())
-
-
-def _resume(
-    out: Path, state_file: Path, record: dict[str, Any], model: Model, average: Average | None,
-    optimizer: torch.optim.Optimizer,
-) -> dict[str, Any]:  # fmt: skip
-    """Put the saved state back and cut the log to it."""
-    if not state_file.exists():
-        raise ConfigError(f"{out}: there is no state to resume (state/state.safetensors); start without --resume")
-    old = json.loads((out / "run.json").read_text())
-    for field in ("model", "config", "recipe", "data"):
-        if json.loads(json.dumps(record[field])) != old[field]:
-            raise ConfigError(
-                f"{out}: the run there has another {field}: {_difference(old[field], record[field])}; resume with the same, or start a new run"
-            )
-    numbers = restore_state(state_file, model, average, optimizer)
-    lines = [line for line in (out / "log.jsonl").read_text().splitlines() if _step_of(line) <= numbers["step"]]
-    write_atomic(out / "log.jsonl", "".join(line + "\n" for line in lines).encode())
-    return numbers
-
-
-def _step_of(line: str) -> float:
-    try:
-        return json.loads(line)["step"]
-    except (json.JSONDecodeError, KeyError):
-        return math.inf  # cut off in the middle by the kill
-
-
-def _difference(old: Any, new: Any) -> str:
-    if isinstance(old, dict) and isinstance(new, dict):
-        return ", ".join(
-            f"{k} was {old.get(k)!r}, is {new.get(k)!r}"
-            for k in {*old, *new}
-            if old.get(k) != json.loads(json.dumps(new.get(k)))
-        )
-    return f"was {old!r}, is {new!r}"
-
-
-def _not_finite(out: Path, step: int, group: list[Sample], batch: ImageBatch, parts: dict[str, Tensor]) -> DataError:
-    saved = out / f"not-finite-step-{step + 1}.pt"
-    torch.save(
-        {"image": batch.image, "names": names(group), "losses": {k: v.detach() for k, v in parts.items()}}, saved
-    )
-    losses = ", ".join(f"{k} {v.item():.4g}" for k, v in parts.items())
+def _not_finite(
+    folder: RunFolder, what: str, step: int, group: list[Sample], batch: ImageBatch, parts: dict[str, Tensor]
+) -> DataError:
+    losses = ", ".join(f"{name} {value.item():.4g}" for name, value in parts.items())
+    saved = folder.keep_batch(step + 1, names(group), batch, parts)
     return DataError(
-        f"step {step + 1}: the loss is not finite ({losses}) on {', '.join(names(group))}; the batch is saved as {saved}. "
-        "Look at these pictures with `videre data check`, or lower lr"
+        f"step {step + 1}: the {what} is not finite ({losses}) on {', '.join(names(group))}; the batch is saved as "
+        f"{saved}. Look at these pictures with `videre data check`, or lower lr"
     )

@@ -1,43 +1,82 @@
-"""One training in several processes: started by torchrun, joined by gloo or nccl."""
+"""One training in several processes: started by torchrun, joined by gloo or nccl.
+
+Whatever decides how a training goes on (stop, early stop, a broken loss) is decided by all processes together: one
+that left the loop alone would leave the others waiting for ever.
+"""
 
 from __future__ import annotations
 
+import datetime
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
+
+T = TypeVar("T")
+
+PATIENCE = datetime.timedelta(hours=24)
+"""How long a process waits for the others: the first one evaluates alone, and that may take long. Dead ones are noticed
+by torchrun, which ends the rest."""
 
 
 @contextmanager
 def joined() -> Iterator[tuple[int, int]]:
     """(rank, number of processes); joins the others where torchrun started this process."""
-    if "RANK" not in os.environ or int(os.environ.get("WORLD_SIZE", "1")) == 1:
+    if not dist.is_available() or "RANK" not in os.environ or int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield 0, 1
         return
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
-    dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo", timeout=PATIENCE)
     try:
         yield dist.get_rank(), dist.get_world_size()
     finally:
         dist.destroy_process_group()
 
 
+def is_first() -> bool:
+    """Whether this is the process that prints and writes."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def largest(size: tuple[int, int], device: torch.device) -> tuple[int, int]:
     """The largest height and width of all processes: every part of a batch is padded alike."""
-    if not dist.is_initialized():
+    if not _several():
         return size
     sides = torch.tensor(size, device=device)
     dist.all_reduce(sides, dist.ReduceOp.MAX)
     return int(sides[0]), int(sides[1])
 
 
+def any_of(claims: tuple[bool, ...], device: torch.device) -> tuple[bool, ...]:
+    """Each claim: whether it is true in any process."""
+    if not _several():
+        return claims
+    flags = torch.tensor(claims, dtype=torch.int32, device=device)
+    dist.all_reduce(flags, dist.ReduceOp.MAX)
+    return tuple(bool(flag) for flag in flags)
+
+
+def from_first(value: T) -> T:
+    """The first process's value, in every process."""
+    if not _several():
+        return value
+    box = [value]
+    dist.broadcast_object_list(box, src=0)
+    return box[0]
+
+
 def mean(values: dict[str, torch.Tensor]) -> dict[str, float]:
     """Each value averaged over the processes, as numbers."""
     stacked = torch.stack([v.detach().float() for v in values.values()])
-    if dist.is_initialized():
+    if _several():
         dist.all_reduce(stacked)
         stacked = stacked / dist.get_world_size()
     return dict(zip(values, stacked.tolist()))
+
+
+def _several() -> bool:
+    return dist.is_available() and dist.is_initialized()

@@ -5,11 +5,24 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
+import typing
 from typing import Any
 
 from videre.errors import ConfigError
+from videre.train.settings import typed
 
 TUNES = ("top", "few", "many", "all", "scratch")
+WORDS = {
+    "optimizer": ("adamw", "sgd"), "schedule": ("cosine", "step"), "tune": TUNES, "precision": ("fp32", "bf16"),
+}  # fmt: skip
+_SHARE, _COUNT, _STRENGTH = (0.0, 1.0), (1.0, math.inf), (0.0, math.inf)
+RANGES = {
+    "pictures": _COUNT, "batch": _COUNT, "accumulate": _COUNT, "evaluate_every": _COUNT, "backbone_lr": _STRENGTH,
+    "weight_decay": _STRENGTH, "warmup": _SHARE, "clip": _STRENGTH, "ema": (0.0, 0.99999), "flip": _SHARE,
+    "crop": _SHARE, "brightness": _SHARE, "contrast": _SHARE, "saturation": _SHARE, "hue": (0.0, 0.5),
+    "seed": (0.0, 2**63 - 1), "patience": _STRENGTH, "save_minutes": _STRENGTH, "workers": (0.0, 64.0),
+}  # fmt: skip
+"""Least and most of each number, both allowed."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,22 +80,23 @@ class Recipe:
     precision: str = "fp32"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "short_sides", tuple(int(s) for s in self.short_sides))
-        for name, known in (
-            ("optimizer", ("adamw", "sgd")),
-            ("schedule", ("cosine", "step")),
-            ("tune", TUNES),
-            ("precision", ("fp32", "bf16")),
-        ):
+        for name, hint in typing.get_type_hints(Recipe).items():
+            object.__setattr__(self, name, typed(f"recipe: {name}", getattr(self, name), hint))
+        for name, known in WORDS.items():
             if getattr(self, name) not in known:
                 raise ConfigError(f"recipe: {name} must be one of {', '.join(known)}; found {getattr(self, name)!r}")
-        for name in ("batch", "accumulate", "evaluate_every"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"recipe: {name} must be at least 1, found {getattr(self, name)}")
-        if self.lr <= 0 or self.epochs <= 0 or (self.pictures is not None and self.pictures < 1):
-            raise ConfigError(
-                f"recipe: lr, epochs and pictures must be positive, found {self.lr}, {self.epochs}, {self.pictures}"
-            )
+        for name, (least, most) in RANGES.items():
+            value = getattr(self, name)
+            if value is not None and not least <= value <= most:
+                limit = f"at least {least:g}" if most == math.inf else f"within {least:g} and {most:g}"
+                raise ConfigError(f"recipe: {name} must be {limit}, found {value}")
+        for name in ("lr", "epochs", "scale_min", "crop"):
+            if getattr(self, name) <= 0:
+                raise ConfigError(f"recipe: {name} must be positive, found {getattr(self, name)}")
+        if self.scale_min > self.scale_max:
+            raise ConfigError(f"recipe: scale_min {self.scale_min} is larger than scale_max {self.scale_max}")
+        if min(self.short_sides, default=1) < 1:
+            raise ConfigError(f"recipe: short_sides must be at least 1, found {list(self.short_sides)}")
 
     def steps(self, count: int) -> int:
         """Steps of the whole training on a set of `count` pictures."""

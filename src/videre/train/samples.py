@@ -6,9 +6,11 @@ what makes a resumed run equal to an uninterrupted one.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
-from collections.abc import Iterator, Sequence
+import itertools
+from collections.abc import Generator, Sequence
 
 import numpy as np
 
@@ -76,13 +78,14 @@ class TrainingSamples:
         batch = prepare(picture, preprocess, _seed(self.recipe.seed, epoch, index))
         return self.data.name(index), batch, prepare_truth(scene, batch)
 
-    def batches(self, first: int, last: int, rank: int = 0, world: int = 1) -> Iterator[list[Sample]]:
+    def batches(self, first: int, last: int, rank: int = 0, world: int = 1) -> Generator[list[Sample], None, None]:
         """The part of one process of each step's pictures, from step `first` to before `last`, loaded ahead."""
         size = self.recipe.batch
-        positions = [p for step in range(first, last) for p in range(step * size + rank, (step + 1) * size, world)]
-        loaded = load(self.data, positions, self.sample, self.recipe.workers)
-        for step in range(first, last):
-            yield [next(loaded) for _ in range(step * size + rank, (step + 1) * size, world)]
+        positions = (p for step in range(first, last) for p in range(step * size + rank, (step + 1) * size, world))
+        name = lambda position: self.data.where(self.place(position)[1])
+        with contextlib.closing(load(positions, self.sample, self.recipe.workers, name)) as loaded:
+            for _ in range(first, last):
+                yield list(itertools.islice(loaded, size // world))
 
 
 def _seed(*parts: int) -> int:

@@ -31,6 +31,8 @@ def save_state(
             f"optimizer/{index}/{key}": torch.as_tensor(value) for key, value in state.items() if value is not None
         }
     tensors["random"] = torch.get_rng_state()
+    if torch.cuda.is_available():
+        tensors["random/cuda"] = torch.cuda.get_rng_state()
     # shared memory is refused by safetensors, and a saved view must not follow later changes
     copies = {name: value.detach().cpu().clone().contiguous() for name, value in tensors.items()}
     write_atomic(path, save(copies, {"state": json.dumps(numbers)}))
@@ -54,9 +56,14 @@ def restore_state(
     for name, value in _part(tensors, "optimizer/").items():
         index, _, key = name.partition("/")
         saved.setdefault(int(index), {})[key] = value
-    state = optimizer.state_dict()
-    optimizer.load_state_dict({"state": saved, "param_groups": state["param_groups"]})
+    optimizer.load_state_dict({"state": saved, "param_groups": optimizer.state_dict()["param_groups"]})
+    for parameter, values in optimizer.state.items():
+        for key, value in values.items():  # in the parameter's memory layout, as the optimiser made them
+            if value.shape == parameter.shape:
+                values[key] = torch.empty_like(parameter).copy_(value)
     torch.set_rng_state(tensors["random"])
+    if "random/cuda" in tensors and torch.cuda.is_available():
+        torch.cuda.set_rng_state(tensors["random/cuda"])
     return json.loads(metadata["state"])
 
 

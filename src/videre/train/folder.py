@@ -1,0 +1,161 @@
+"""The files of a run, and how they survive a kill, a full disk, and a second start.
+
+run.json (everything to repeat it), log.jsonl (a line a step or evaluation), last.safetensors and best.safetensors
+(averaged weights, ready for prediction), state/state.safetensors (to resume).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save
+from torch import Tensor
+
+from videre.errors import ConfigError
+from videre.models.base import Model
+from videre.models.checkpoint import save_checkpoint, write_atomic
+from videre.structures import ImageBatch
+from videre.train.optimizer import Average
+from videre.train.state import restore_state, save_state
+
+FREE = ("workers", "save_minutes")
+"""Fields of a recipe that may change on resume: they change no number."""
+
+
+class RunFolder:
+    """The folder of one training.
+
+    Args:
+        path: of the folder. record: goes into run.json and every checkpoint. writes: the first process alone does.
+    """
+
+    def __init__(self, path: Path, record: dict[str, Any], writes: bool = True) -> None:
+        self.path, self.record, self.writes = path, record, writes
+        self.state = path / "state" / "state.safetensors"
+        self.saved: int | None = None  # step of the last state
+
+    # beginning --------------------------------------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """Make the folder. ConfigError when another run is in it."""
+        if self.writes:
+            if (self.path / "log.jsonl").exists() or self.state.exists():
+                raise ConfigError(
+                    f"{self.path}: there is a run already; go on with --resume, or name another folder with --out"
+                )
+            write_atomic(self.path / "run.json", (json.dumps(self.record, indent=2) + "\n").encode())
+
+    def resume(self, model: Model, average: Average | None, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+        """Put the saved state back and cut the log to it; returns the numbers saved with it.
+
+        Raises ConfigError when there is nothing to resume, or the run there is another one.
+        """
+        if not (self.state.exists() and (self.path / "run.json").exists()):
+            raise ConfigError(
+                f"{self.path}: there is no state to resume (state/state.safetensors); start without --resume"
+            )
+        if self.writes:
+            self._same_run()
+        numbers = restore_state(self.state, model, average, optimizer)
+        self.saved = numbers["step"]
+        if self.writes:
+            for partial in self.path.rglob(".*.partial"):  # left by a kill
+                partial.unlink(missing_ok=True)
+            log = self.path / "log.jsonl"
+            lines = log.read_text().splitlines() if log.exists() else []
+            write_atomic(log, "".join(line + "\n" for line in lines if _step_of(line) <= numbers["step"]).encode())
+        return numbers
+
+    def _same_run(self) -> None:
+        old = json.loads((self.path / "run.json").read_text())
+        new = json.loads(json.dumps(self.record))
+        for field in ("model", "config", "preprocess", "recipe", "data"):
+            differ = [name for name in _differences(old.get(field), new[field]) if name.split()[0] not in FREE]
+            if differ:
+                raise ConfigError(
+                    f"{self.path}: the run there has another {field}: {', '.join(differ)}; resume with the same, or "
+                    "start a new run"
+                )
+
+    # writing ----------------------------------------------------------------------------------------------------------
+
+    def log(self, entry: dict[str, Any]) -> None:
+        """Add a line to log.jsonl; it is in the file when this returns."""
+        if self.writes:
+            with self._explained("log.jsonl"), (self.path / "log.jsonl").open("ab", buffering=0) as file:
+                file.write((json.dumps(entry) + "\n").encode())
+
+    def keep(
+        self, model: Model, average: Average | None, optimizer: torch.optim.Optimizer, numbers: dict[str, Any]
+    ) -> None:
+        """Write last.safetensors and the state, as they are now."""
+        if self.writes:
+            self.keep_weights("last", model, average, numbers)
+            with self._explained("state/state.safetensors"):
+                save_state(self.state, model, average, optimizer, numbers)
+            self.saved = numbers["step"]
+
+    def keep_weights(self, name: str, model: Model, average: Average | None, numbers: dict[str, Any]) -> None:
+        """Write the averaged weights as a checkpoint."""
+        if self.writes:
+            provenance = {**self.record, "step": numbers["step"], "metrics": numbers["metrics"]}
+            with self._explained(f"{name}.safetensors"), averaged(model, average):
+                save_checkpoint(model, self.path / f"{name}.safetensors", provenance)
+
+    def keep_batch(self, step: int, names: Sequence[str], batch: ImageBatch, parts: dict[str, Tensor]) -> Path:
+        """Write the pictures of a step as the net saw them, with their names and losses; returns the file."""
+        rank = os.environ.get("RANK", "0")
+        path = self.path / (f"not-finite-step-{step}" + (f"-process-{rank}" if rank != "0" else "") + ".safetensors")
+        header = {
+            "names": json.dumps(list(names)),
+            "sizes": json.dumps(batch.sizes),
+            "losses": json.dumps({name: value.item() for name, value in parts.items()}),
+        }
+        write_atomic(path, save({"image": batch.image.detach().cpu().contiguous()}, header))
+        return path
+
+    @contextlib.contextmanager
+    def _explained(self, name: str) -> Iterator[None]:
+        """An OSError with the file's name, and what the user still has."""
+        try:
+            yield
+        except OSError as error:
+            stands = f"; the state of step {self.saved} stands: make room and go on with --resume" if self.saved else ""
+            raise OSError(
+                error.errno, f"could not be written ({error.strerror}){stands}", str(self.path / name)
+            ) from error
+
+
+@contextlib.contextmanager
+def averaged(model: Model, average: Average | None) -> Iterator[None]:
+    """Inside, the model has its averaged weights."""
+    if average is None:
+        yield
+        return
+    raw = {name: value.clone() for name, value in model.state_dict().items()}
+    model.load_state_dict(average.values)
+    try:
+        yield
+    finally:
+        model.load_state_dict(raw)
+
+
+def _step_of(line: str) -> float:
+    try:
+        return json.loads(line)["step"]
+    except (json.JSONDecodeError, KeyError, TypeError):
+        return math.inf  # cut off in the middle by the kill
+
+
+def _differences(old: Any, new: Any) -> list[str]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        names = sorted(n for n in {*old, *new} if old.get(n) != new.get(n))
+        return [f"{n} was {old.get(n)!r}, is {new.get(n)!r}" for n in names]
+    return [] if old == new else [f"it was {old!r}, is {new!r}"]
