@@ -54,7 +54,7 @@ def test_all_forms_of_a_mask_draw_alike(form):
              "polygons": Masks.from_polygons(bitmaps.polygons(), SIZE)}[form]  # fmt: skip
     draw = lambda m: draw_scene(GREY, Scene(SIZE, Instances(masks=m)), SCHEMA)
     differs = (draw(masks) != draw(bitmaps)).any(2)
-    edge = disc(SIZE, 400, 300, 103) & ~disc(SIZE, 400, 300, 97)
+    edge = disc(SIZE, 400, 300, 104) & ~disc(SIZE, 400, 300, 96)
     assert not differs[~edge].any()
     assert not differs.any() or form == "polygons"  # which follow the stairs of the pixels
 

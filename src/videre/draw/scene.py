@@ -199,7 +199,8 @@ def _draw_labels(
     size = canvas.width(FONT if len(wishes) <= 12 else FONT - 2)
     placed = place_labels(wishes, canvas.size, size, canvas.width(9), canvas.width(2))
     for label in placed:
-        canvas.tag(label, colors[label.owner])
+        ignored = things.ignore is not None and bool(things.ignore[label.owner])
+        canvas.tag(label, SOFT if ignored else colors[label.owner])
     counts = Counter(_labels(things))
     if len(placed) == len(things) or things.labels is None or names is None:
         return []
