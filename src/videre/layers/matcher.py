@@ -22,7 +22,7 @@ def match(iou: Tensor, low: float, high: float, keep_best: bool = False) -> Tens
     Returns:
         int64 [M].
     """
-    if iou.shape[0] == 0:
+    if iou.numel() == 0:
         return torch.full((iou.shape[1],), NEGATIVE, dtype=torch.int64, device=iou.device)
     best, index = iou.max(dim=0)
     matched = torch.where(best >= high, index, torch.where(best < low, NEGATIVE, IGNORED))
