@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 from typing import Any
 
 from videre.backbones.base import Backbone
@@ -30,6 +31,9 @@ def make_backbone(name: str, **options: Any) -> Backbone:
         hint = f"; did you mean {near[0]}?" if near else ""
         raise ConfigError(f"no backbone named {name!r}{hint} There are: {', '.join(families)}")
     family, fixed = families[name]
+    unknown = sorted(set(options) - set(inspect.signature(family).parameters))
+    if unknown:
+        raise ConfigError(f"backbone {name} has no setting {unknown[0]!r}")
     return family(**fixed, **options)
 
 

@@ -34,23 +34,31 @@ class ResNet(Backbone):
         norm: see `layers.norm`. eps: of the norm.
         channels: of the input.
         last: the last stride built; 16 leaves the fourth stage out (it is the head of the C4 detectors).
+        multiplier: of every width; 1 as published, less for a net that must train in minutes.
     """
 
     def __init__(
-        self, depth: int = 50, norm: str = "frozen", channels: int = 3, eps: float = 1e-5, last: int = 32
+        self,
+        depth: int = 50,
+        norm: str = "frozen",
+        channels: int = 3,
+        eps: float = 1e-5,
+        last: int = 32,
+        multiplier: float = 1.0,
     ) -> None:
         super().__init__()
         if depth not in DEPTHS:
             raise ConfigError(f"ResNet depth must be one of {list(DEPTHS)}, found {depth}")
         bottleneck, counts = DEPTHS[depth]
-        self.conv1 = make_conv(channels, 64, 7, 2, bias=norm == "none")
-        self.bn1 = make_norm(norm, 64, eps)
+        base = max(8, round(64 * multiplier / 8) * 8)
+        self.conv1 = make_conv(channels, base, 7, 2, bias=norm == "none")
+        self.bn1 = make_norm(norm, base, eps)
         self.channels = {}
-        width = 64
+        width = base
         for i, count in enumerate(counts):
             if 4 * 2**i > last:
                 break
-            stage, width = make_stage(bottleneck, width, 64 * 2**i, count, 1 if i == 0 else 2, norm, eps)
+            stage, width = make_stage(bottleneck, width, base * 2**i, count, 1 if i == 0 else 2, norm, eps)
             setattr(self, f"layer{i + 1}", stage)
             self.channels[4 * 2**i] = width
         initialise(self)

@@ -12,7 +12,7 @@ made positive by the best-match rule (torchvision lets a true box with overlap 0
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -29,7 +29,7 @@ from videre.layers.roi_pooler import RoIPooler
 from videre.models.base import Model, Outputs, Rows, picture_generators
 from videre.ops.boxes import box_iou, clip_boxes, decode_boxes, encode_boxes
 from videre.ops.nms import nms
-from videre.structures import ImageBatch, Instances, Preprocess, Scene, Schema
+from videre.structures import Categories, ImageBatch, Instances, Preprocess, Scene, Schema
 
 BOX_WEIGHTS = (10.0, 10.0, 5.0, 5.0)
 """Scales of the box head's regression targets (1 / their typical spread); the RPN's are 1."""
@@ -41,7 +41,7 @@ class FasterRCNN(Model):
     Args:
         schema: needs `things`.
         preprocess: None: short side 800, long side at most 1333, ImageNet normalisation.
-        backbone: a name of `videre.backbones`. norm, padding, norm_eps: of the backbone.
+        backbone: a name of `videre.backbones`. norm, padding, norm_eps, multiplier (of its widths): of the backbone.
         strides: backbone maps used, finest first.
         width: channels of pyramid and RPN; None: 256, or 128 for a light backbone.
         hidden: width of the two fully connected layers; None: 1024, or 512 for a light backbone.
@@ -67,6 +67,7 @@ class FasterRCNN(Model):
         norm: str = "frozen",
         padding: str = "half",
         norm_eps: float = 1e-5,
+        multiplier: float = 1.0,
         strides: Sequence[int] = (4, 8, 16, 32),
         width: int | None = None,
         hidden: int | None = None,
@@ -97,7 +98,9 @@ class FasterRCNN(Model):
                               f"found {list(anchor_sizes)}")  # fmt: skip
         light = backbone in LIGHT
         options: dict[str, Any] = {"norm": norm, "channels": len(self.preprocess.mean), "eps": norm_eps}
-        self.backbone = make_backbone(backbone, **options, **({"padding": padding} if padding != "half" else {}))
+        special = {"padding": (padding, "half"), "multiplier": (multiplier, 1.0)}  # not every family takes these
+        options |= {name: value for name, (value, plain) in special.items() if value != plain}
+        self.backbone = make_backbone(backbone, **options)
         channels = {s: self.backbone.channels[s] for s in strides}
         self.neck = FeaturePyramid(channels, width or (128 if light else 256), fpn_norm)
         self.rpn = RPN(
@@ -106,7 +109,7 @@ class FasterRCNN(Model):
         )  # fmt: skip
         pooler = RoIPooler(strides, resolution, sampling_ratio, aligned)
         mlp = TwoLayers(self.neck.width * resolution**2, hidden or (512 if light else 1024))
-        weights = [(class_weights or {}).get(name, 1.0) for name in (*schema.things, "background")]
+        weights = weigh_classes(class_weights or {}, schema.things)
         self.box_head = BoxHead(
             pooler, mlp, mlp.width, len(schema.things), batch=roi_batch, positive=roi_positive,
             score_threshold=score_threshold, nms_threshold=nms, max_detections=max_detections, class_weights=weights,
@@ -345,6 +348,14 @@ class BoxHead(nn.Module):
             parts.append((box[keep], score[keep], label[keep], torch.full_like(keep, i)))
         boxes, kept, labels, picture = (torch.cat(p) for p in zip(*parts))
         return {"boxes": boxes, "scores": kept, "labels": labels, "picture": picture}
+
+
+def weigh_classes(weights: Mapping[str, float], things: Categories) -> list[float]:
+    """A weight per class and one for background, 1 where none is given; ConfigError for a class that does not exist."""
+    unknown = sorted(set(weights) - {*things, "background"})
+    if unknown:
+        raise ConfigError(f"class_weights names {', '.join(unknown)}; there are: {', '.join(things)}, background")
+    return [weights.get(name, 1.0) for name in (*things, "background")]
 
 
 # what the stages hand on ----------------------------------------------------------------------------------------------

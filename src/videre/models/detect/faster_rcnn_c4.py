@@ -17,7 +17,7 @@ from videre.errors import ConfigError
 from videre.layers.anchors import Anchors
 from videre.layers.roi_pooler import RoIPooler
 from videre.models.base import Model
-from videre.models.detect.faster_rcnn import RPN, BoxHead, FasterRCNN
+from videre.models.detect.faster_rcnn import RPN, BoxHead, FasterRCNN, weigh_classes
 from videre.structures import Preprocess, Schema
 
 
@@ -74,7 +74,7 @@ class FasterRCNNC4(FasterRCNN):
         bottleneck, counts = DEPTHS[depths[backbone]]
         stage, out = make_stage(bottleneck, width, 512, counts[3], 2, norm, norm_eps)
         initialise(stage)
-        weights = [(class_weights or {}).get(name, 1.0) for name in (*schema.things, "background")]
+        weights = weigh_classes(class_weights or {}, schema.things)
         self.box_head = BoxHead(
             RoIPooler([16], resolution, sampling_ratio, aligned),
             nn.Sequential(stage, nn.AdaptiveAvgPool2d(1), nn.Flatten()), out, len(schema.things), batch=roi_batch,
