@@ -1,34 +1,67 @@
-"""The command line: one command a file, thin: parse, call the library, print."""
+"""The command line: one command a file, thin: parse, call the library, print.
+
+Exit codes: 0 done; 1 done, but some items failed or faults were found; 2 the user's mistake; 3 a fault of videre's own;
+130 stopped by Ctrl-C.
+"""
 
 from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 
 DEBUG = "--debug"
 
 
 def main() -> None:
-    """Entry point. The user's mistakes are one line and exit code 2; a traceback only with --debug."""
+    """Entry point of `videre`."""
+
+    def command() -> object:
+        from videre.cli.app import app
+
+        return app(prog_name="videre", standalone_mode=False)
+
+    sys.exit(run(command))
+
+
+def run(command: Callable[[], object]) -> int:
+    """Run a command; every error is one line on stderr, a traceback only with --debug. Returns the exit code."""
     debug = DEBUG in sys.argv
     sys.argv = [a for a in sys.argv if a != DEBUG]
-    from videre.cli.app import app
+    import typer
+
     from videre.errors import VidereError
 
+    usage_error = typer.BadParameter.__mro__[1]  # of click, or of the copy of click that newer typers carry
     try:
-        app()
+        code = command()
+        return code if isinstance(code, int) else 0
+    except usage_error as error:
+        if not error.format_message():  # no command was given, and the help has been printed
+            return 2
+        hint = f" (see {error.ctx.command_path} --help)" if error.ctx else ""
+        return _say(error.format_message() + hint, 2)
+    except (KeyboardInterrupt, typer.Abort):
+        return _say("stopped", 130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except VidereError as error:
         if debug:
             raise
-        print(f"videre: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print("videre: stopped", file=sys.stderr)
-        sys.exit(130)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _say(str(error), 2)
     except OSError as error:
         if debug:
             raise
-        print(f"videre: {error}", file=sys.stderr)
-        sys.exit(2)
+        return _say(f"{error.filename}: {error.strerror}" if error.filename else str(error), 2)
+    except Exception as error:
+        if debug:
+            raise
+        notes = "".join(f", {note}" for note in getattr(error, "__notes__", []))
+        return _say(f"a fault of videre itself ({type(error).__name__}: {error}{notes}); --debug shows where", 3)
+
+
+def _say(message: str, code: int) -> int:
+    """One line, whatever is in the message."""
+    print("videre:", " ".join(message.split()), file=sys.stderr)
+    return code

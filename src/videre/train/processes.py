@@ -24,7 +24,10 @@ by torchrun, which ends the rest."""
 
 @contextmanager
 def joined() -> Iterator[tuple[int, int]]:
-    """(rank, number of processes); joins the others where torchrun started this process."""
+    """(rank, number of processes); joins the others where torchrun started this process, unless they are joined already."""
+    if _several():
+        yield dist.get_rank(), dist.get_world_size()
+        return
     if not dist.is_available() or "RANK" not in os.environ or int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield 0, 1
         return

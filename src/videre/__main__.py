@@ -1,0 +1,5 @@
+"""`python -m videre` is the command `videre`."""
+
+from videre.cli import main
+
+main()
