@@ -47,6 +47,10 @@ class Checkpoint:
         if set(own) != set(self.tensors):
             odd = sorted(set(own) ^ set(self.tensors))
             raise WeightsError(f"the checkpoint and {self.model} differ in {len(odd)} tensors, first {odd[0]}")
+        for name, value in own.items():
+            if self.tensors[name].shape != value.shape:
+                raise WeightsError(f"{name} is {tuple(self.tensors[name].shape)} in the checkpoint, "
+                                   f"{tuple(value.shape)} in {self.model}")  # fmt: skip
         model.load_state_dict({name: self.tensors[name].to(own[name].dtype) for name in own})
         model.thresholds = dict(self.thresholds)
         return model.eval()
@@ -81,11 +85,14 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
         raise WeightsError(
             f"{path}: holds tensors but no model; give it as --from to start a training with its weights"
         )
-    header = json.loads(metadata[KEY])
-    return Checkpoint(
-        header["model"], header["config"], Schema.from_json(header["schema"]), Preprocess.from_json(header["preprocess"]),
-        header["thresholds"], header["provenance"], tensors,
-    )  # fmt: skip
+    try:
+        header = json.loads(metadata[KEY])
+        return Checkpoint(
+            header["model"], header["config"], Schema.from_json(header["schema"]),
+            Preprocess.from_json(header["preprocess"]), header["thresholds"], header["provenance"], tensors,
+        )  # fmt: skip
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise WeightsError(f"{path}: its header cannot be read, perhaps a newer videre wrote it ({error!r})") from error
 
 
 def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -142,6 +142,8 @@ def from_torchvision(tensors: dict[str, Tensor], rows: Sequence[int], model: Mod
         ours = _rename(name, prefix)
         if ours is None:
             raise WeightsError(f"the file's tensor {name} {tuple(value.shape)} has no place in {type(model).__name__}")
+        if ("box_head.scores" in ours or "mask_head.logits" in ours) and len(value) <= max(rows):
+            raise WeightsError(f"{name} has {len(value)} rows in the file, the classes need row {max(rows)}")
         if "box_head.scores" in ours:
             value = torch.cat([value[index], value[:1]])
         elif "box_head.deltas" in ours:
