@@ -69,7 +69,8 @@ class Toy(Model):
         self.box = nn.Linear(width, 4)
 
     def forward(self, batch: ImageBatch, given: Sequence[Scene] | None = None) -> Outputs:
-        return {"boxes": self.box(self.body(batch.image).mean((2, 3))).exp() * 10}
+        corner, size = (self.box(self.body(batch.image).mean((2, 3))).exp() * 10).split(2, dim=1)
+        return {"boxes": torch.cat([corner, corner + size], dim=1)}
 
     def losses(self, batch: ImageBatch, truths: Sequence[Scene]) -> dict[str, Tensor]:
         boxes = self(batch)["boxes"]
@@ -90,9 +91,9 @@ def register() -> None:
     MODELS["toy"] = f"{__name__}:Toy"
 
 
-def toy(**settings: int) -> Model:
+def toy(preprocess: Preprocess = PREPROCESS) -> Model:
     torch.manual_seed(0)
-    return Toy(SCHEMA, PREPROCESS, **settings)
+    return Toy(SCHEMA, preprocess)
 
 
 SQUARE = Preprocess(size=(64, 64))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from typing import Any
 
 DEBUG = "--debug"
 
@@ -32,7 +33,7 @@ def run(command: Callable[[], object]) -> int:
 
     from videre.errors import VidereError
 
-    usage_error = typer.BadParameter.__mro__[1]  # of click, or of the copy of click that newer typers carry
+    usage_error: Any = typer.BadParameter.__mro__[1]  # of click, or of the copy of click that newer typers carry
     try:
         code = command()
         return code if isinstance(code, int) else 0

@@ -18,4 +18,12 @@ def choose_device(name: str = "auto") -> torch.device:
     if not there.get(name.split(":")[0], False):
         found = ", ".join(kind for kind, yes in there.items() if yes)
         raise ConfigError(f"there is no device {name!r} here; there is: {found}")
-    return torch.device(name)
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise ConfigError(f"no device is called {name!r}; as in cpu, cuda, cuda:1, mps") from None
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ConfigError(
+            f"there is no device {name!r} here; there are {torch.cuda.device_count()} GPUs, from cuda:0 on"
+        )
+    return device

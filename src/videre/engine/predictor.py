@@ -11,9 +11,10 @@ import numpy as np
 import torch
 
 from videre.engine.device import choose_device
+from videre.engine.sources import is_one_picture, pictures_from
 from videre.errors import DataError, VidereError
 from videre.images.prepare import prepare
-from videre.images.reading import as_picture, pictures_in
+from videre.images.reading import as_picture
 from videre.models.base import Model
 from videre.models.checkpoint import read_checkpoint
 from videre.structures import ImageBatch, Scene
@@ -39,6 +40,11 @@ class Predictor:
         model: any model; set to eval mode and moved to the device.
         device: "auto", "cpu", "cuda", "mps".
         batch: pictures of equal padded size run together, at most this many; None: 1 on a CPU, 8 elsewhere.
+
+    Example:
+        predictor = videre.load("run/best.safetensors")
+        scene = predictor.predict("one.png")
+        scenes = predictor.predict("folder")
     """
 
     def __init__(self, model: Model, device: str = "auto", batch: int | None = None) -> None:
@@ -47,23 +53,22 @@ class Predictor:
         self.batch = batch or (1 if self.device.type == "cpu" else 8)
 
     def predict(self, source: Any, threshold: float | None = None) -> Scene | list[Scene]:
-        """The scene of one picture (path, array [H, W, C] RGB, tensor [C, H, W], Pillow image), or one per picture of
-        a folder, glob or list.
+        """One scene for one picture; a list of scenes, in order, for everything that may hold several.
 
         Args:
+            source: one picture (path, array [H, W] or [H, W, C] RGB, tensor [C, H, W], Pillow image) gives a Scene; a
+                folder, glob, clip, list, or array of pictures [B, H, W, C] gives a list, also when there is one in it.
             threshold: least score; None: the model's own per class, or 0.5; 0: everything.
 
         Raises:
             DataError: a picture cannot be read. To go on after a broken one, use `stream`.
         """
         scenes = []
-        for prediction in self.stream(pictures_in(source), threshold):
+        for prediction in self.stream(pictures_from(source), threshold):
             if prediction.scene is None:
                 raise DataError(prediction.error or prediction.name)
             scenes.append(prediction.scene)
-        single = not isinstance(source, Iterable) or hasattr(source, "shape") or isinstance(source, str | Path)
-        is_one_picture = single and not (isinstance(source, str | Path) and not Path(source).is_file())
-        return scenes[0] if is_one_picture else scenes
+        return scenes[0] if is_one_picture(source) else scenes
 
     def stream(self, pictures: Iterable[tuple[str, Any]], threshold: float | None = None) -> Iterator[Prediction]:
         """A prediction for each (name, picture or function that reads it), in order, in constant memory.
@@ -102,13 +107,15 @@ class Predictor:
             yield Prediction(name, picture, self._decide(scene, threshold))
 
     def _decide(self, scene: Scene, threshold: float | None) -> Scene:
-        """Only the instances whose score reaches the threshold of their class."""
-        things = scene.instances
-        if things is None or things.scores is None or things.labels is None or self.model.schema.things is None:
+        """Only the instances whose score reaches the threshold: of their class, where they have one."""
+        things, classes = scene.instances, self.model.schema.things
+        if things is None or things.scores is None:
             return scene
-        names = self.model.schema.things.names
-        own = [self.model.thresholds.get(name, DEFAULT_THRESHOLD) if threshold is None else threshold for name in names]
-        return scene.select(things.scores >= torch.tensor(own)[things.labels])
+        least = torch.tensor(DEFAULT_THRESHOLD if threshold is None else threshold)
+        if threshold is None and things.labels is not None and classes is not None:
+            own = [self.model.thresholds.get(name, DEFAULT_THRESHOLD) for name in classes]
+            least = torch.tensor(own)[things.labels]
+        return scene.select(things.scores >= least)
 
 
 def load(source: str | Path, device: str = "auto", batch: int | None = None) -> Predictor:

@@ -1,0 +1,154 @@
+"""Any pictures in, one scene each out, in order and in constant memory; a broken one stops no other."""
+
+from __future__ import annotations
+
+import gc
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from scenes import PREPROCESS, SCHEMA
+
+from train.tiny import detector, toy
+from videre.engine import Predictor, load
+from videre.engine.device import choose_device
+from videre.errors import ConfigError, DataError, WeightsError
+from videre.images.clips import write_clip
+from videre.images.reading import write_picture
+from videre.models.checkpoint import save_checkpoint
+from videre.structures import ImageBatch, Instances, Preprocess, Scene, Schema
+
+
+@pytest.fixture
+def predictor() -> Predictor:
+    return Predictor(toy(), batch=3)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Every kind of file, 40 pixels high and 30 + n wide, and one that is broken."""
+    rng = np.random.default_rng(0)
+    grey = rng.integers(0, 255, (40, 99, 1), np.uint8)
+    write_picture(tmp_path / "0-grey.png", grey[:, :30])
+    write_picture(tmp_path / "1-deep.png", rng.integers(0, 65535, (40, 31, 3), np.uint16))
+    Image.fromarray(rng.integers(0, 255, (40, 32, 4), np.uint8), "RGBA").save(tmp_path / "2-rgba.png")
+    Image.fromarray(grey[:, :33, 0]).convert("P").save(tmp_path / "3-palette.gif")
+    (tmp_path / "4-broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 broken")
+    write_picture(tmp_path / "5-plain.jpg", rng.integers(0, 255, (40, 35, 3), np.uint8))
+    write_picture(tmp_path / "6-deep-grey.tif", rng.integers(0, 65535, (40, 36, 1), np.uint16))
+    return tmp_path
+
+
+def test_a_broken_picture_is_told_and_the_others_go_on_in_order(predictor: Predictor, folder: Path) -> None:
+    from videre.engine.sources import pictures_from
+
+    found = list(predictor.stream(pictures_from(folder)))
+    assert [Path(p.name).name[0] for p in found] == list("0123456")
+    assert [p.scene.size[1] if p.scene else None for p in found] == [30, 31, 32, 33, None, 35, 36]
+    assert "4-broken.jpg" in found[4].error and found[4].picture is None
+    assert all(p.picture.shape[:2] == p.scene.size == (40, p.picture.shape[1]) for p in found if p.scene)
+    with pytest.raises(DataError, match=r"4-broken\.jpg"):
+        predictor.predict(folder)
+
+
+def test_one_picture_gives_a_scene_and_everything_else_a_list(predictor: Predictor, folder: Path) -> None:
+    array = np.zeros((20, 24, 3), np.uint8)
+    for one in (str(folder / "5-plain.jpg"), folder / "5-plain.jpg", array, array[:, :, 0], torch.zeros(3, 20, 24),
+                torch.zeros(20, 24), Image.fromarray(array), (array / 255).astype(np.float32)):  # fmt: skip
+        assert isinstance(predictor.predict(one), Scene)
+    (folder / "4-broken.jpg").unlink()
+    for source, count in ((folder, 6), (str(folder / "*.png"), 3), (str(folder / "0*"), 1), ([array], 1), ([], 0),
+                          (np.stack([array] * 4), 4), ([array, folder, torch.zeros(3, 9, 9)], 8)):  # fmt: skip
+        scenes = predictor.predict(source)
+        assert isinstance(scenes, list) and len(scenes) == count
+    names = [scene.meta["path"] for scene in predictor.predict([array, folder / "5-plain.jpg", array])]
+    assert names == ["picture 0", str(folder / "5-plain.jpg"), "picture 2"]
+
+
+def test_equal_pictures_of_every_kind_give_equal_scenes(predictor: Predictor, tmp_path: Path) -> None:
+    array = np.random.default_rng(1).integers(0, 255, (24, 32, 3), np.uint8)
+    write_picture(tmp_path / "a.png", array)
+    tensor = torch.from_numpy(array).permute(2, 0, 1)
+    boxes = [predictor.predict(p).instances.boxes for p in (array, tmp_path / "a.png", tensor, Image.fromarray(array))]
+    assert all(torch.equal(b, boxes[0]) for b in boxes)
+
+
+def test_clips_are_predicted_frame_by_frame(predictor: Predictor, tmp_path: Path) -> None:
+    write_clip(tmp_path / "walk.avi", [np.full((32, 48, 3), n * 20, np.uint8) for n in range(5)], rate=10)
+    scenes = predictor.predict(tmp_path / "walk.avi")
+    assert [s.meta["path"][:11] for s in scenes] == [f"walk-{n:06d}" for n in range(5)]
+    assert scenes[2].size == (32, 48) and scenes[2].meta["path"].endswith("(0.20 s)")
+    (tmp_path / "broken.avi").write_bytes(b"RIFF")
+    with pytest.raises(DataError, match=r"broken\.avi"):
+        predictor.predict(tmp_path / "broken.avi")
+
+
+def test_what_does_not_exist_is_told_before_anything_is_predicted(folder: Path) -> None:
+    from videre.engine.sources import pictures_from
+
+    (folder / "empty").mkdir()
+    for source, message in ((folder / "none.png", "there is no such file"), (folder / "*.bmp", "no file matches"),
+                            ([folder, folder / "empty"], "holds no pictures"), (3, "pictures come from")):  # fmt: skip
+        with pytest.raises(DataError, match=message):
+            list(pictures_from(source)) if source == 3 else pictures_from(source)
+
+
+class Fixed(torch.nn.Module):
+    """What a predictor needs of a model, with a scene of its own choice."""
+
+    def __init__(self, things: Instances | None, schema: Schema = SCHEMA) -> None:
+        super().__init__()
+        self.things, self.schema, self.preprocess, self.thresholds = things, schema, PREPROCESS, {"disc": 0.3}
+
+    def forward(self, batch: ImageBatch) -> None: ...
+
+    def postprocess(self, outputs: None, batch: ImageBatch) -> list[Scene]:
+        return [Scene(size, self.things) for size in batch.originals]
+
+
+def test_each_class_has_its_own_threshold() -> None:
+    scores, boxes = torch.tensor([0.9, 0.45, 0.45, 0.2]), torch.tensor([[0.0, 0, 5, 5]]).expand(4, 4)
+    picture = np.zeros((9, 9, 3), np.uint8)
+    labels = torch.tensor([0, 0, 1, 1])  # square: 0.5, disc: 0.3
+    kept = lambda p, t=None: p.predict(picture, t).instances.scores.tolist()
+    near = lambda *values: pytest.approx(list(values))
+    classes = Predictor(Fixed(Instances(boxes=boxes, labels=labels, scores=scores)))
+    assert kept(classes) == near(0.9, 0.45) and kept(classes, 0.4) == near(0.9, 0.45, 0.45)
+    assert kept(classes, 0) == near(0.9, 0.45, 0.45, 0.2)
+    nameless = Predictor(Fixed(Instances(boxes=boxes, scores=scores)))
+    assert kept(nameless) == near(0.9) and kept(nameless, 0.4) == near(0.9, 0.45, 0.45)
+    assert Predictor(Fixed(None)).predict(picture).instances is None
+    assert len(Predictor(Fixed(Instances(boxes=boxes))).predict(picture)) == 4
+
+
+@pytest.mark.parametrize(("make", "count"), [(toy, 100), (detector, 12)])
+def test_memory_stays_flat_however_many_pictures_come(make, count: int) -> None:
+    """Counted in tensors and arrays that are alive, so that no other process can disturb it; bytes: benchmarks/memory.py"""
+    predictor = Predictor(make(preprocess=Preprocess(size=(64, 64))))
+    picture = np.zeros((32, 40, 3), np.uint8)
+    alive = []
+    for n, _ in enumerate(predictor.stream((f"{n}", lambda: picture.copy()) for n in range(count))):
+        if n in (3, count - 1):
+            gc.collect()
+            alive.append(sum(type(o) in (torch.Tensor, np.ndarray, Scene) for o in gc.get_objects()))
+    assert alive[1] <= alive[0] + 3, alive
+
+
+def test_load_finds_files_and_names_and_says_what_is_wrong(tmp_path: Path) -> None:
+    save_checkpoint(detector(), tmp_path / "m.safetensors")
+    assert isinstance(load(tmp_path / "m.safetensors").predict(np.zeros((9, 9, 3), np.uint8)), Scene)
+    (tmp_path / "damaged.safetensors").write_bytes((tmp_path / "m.safetensors").read_bytes()[:5000])
+    (tmp_path / "old.pth").write_bytes(b"\x80\x04")
+    for name, message in (("damaged.safetensors", "damaged or no safetensors"), ("old.pth", "pickles can run code"),
+                          ("none.safetensors", "neither a file nor a checkpoint")):  # fmt: skip
+        with pytest.raises(WeightsError, match=message):
+            load(tmp_path / name)
+
+
+def test_devices_that_are_not_there_are_refused() -> None:
+    assert choose_device("cpu") == torch.device("cpu")
+    for name in ("tpu", "cuda:99", "cpu:x"):
+        with pytest.raises(ConfigError, match="device"):
+            choose_device(name)
