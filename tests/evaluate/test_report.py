@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from videre.errors import DataError
 from videre.evaluate import Decision, Interval, choose_thresholds, coco_evaluate, evaluate
 from videre.evaluate.intervals import average_precision, bootstrap_ap
-from videre.evaluate.ranking import rankings
 from videre.evaluate.thresholds import decide
 from videre.structures import Categories, Instances, Scene, Schema
 
@@ -28,15 +27,14 @@ A, B, C = [0, 0, 10, 10], [50, 50, 60, 60], [100, 100, 110, 110]
 @given(st.integers(0, 2**32 - 1), st.sampled_from(["boxes", "masks", "keypoints"]))
 def test_every_picture_once_is_cocos_number(seed, kind):
     result = coco_evaluate(*pairs(seed, 4), SCHEMA, kind)
-    ranked, pictures = rankings(result.evaluator)
-    ours = average_precision(ranked, np.ones(pictures))
+    ours = average_precision(result.rankings, np.ones(4))
     expected = [result.metrics["AP"], result.metrics["AP50"]]
     np.testing.assert_allclose(ours, expected, atol=1e-12, equal_nan=True)
 
 
 def test_a_picture_twice_is_the_set_with_its_copy():
     predictions, truths = pairs(11, 4)
-    ranked, _ = rankings(coco_evaluate(predictions, truths, SCHEMA).evaluator)
+    ranked = coco_evaluate(predictions, truths, SCHEMA).rankings
     doubled = coco_evaluate([*predictions, predictions[2]], [*truths, truths[2]], SCHEMA).metrics
     np.testing.assert_allclose(
         average_precision(ranked, np.array([1, 1, 2, 1])), [doubled["AP"], doubled["AP50"]], atol=0.02
@@ -47,22 +45,22 @@ def test_intervals_hold_the_value_and_repeat():
     inside = 0
     for seed in range(10):
         result = coco_evaluate(*pairs(seed, 12), SCHEMA)
-        interval = bootstrap_ap(result.evaluator, samples=30)["AP"]
+        interval = bootstrap_ap(result.rankings, samples=30)["AP"]
         assert interval.value == pytest.approx(result.metrics["AP"], abs=1e-12) and interval.low <= interval.high
         inside += interval.low <= interval.value <= interval.high
     assert inside >= 9
-    assert bootstrap_ap(result.evaluator, 9) == bootstrap_ap(result.evaluator, 9)
+    assert bootstrap_ap(result.rankings, 9) == bootstrap_ap(result.rankings, 9)
 
 
 def test_one_picture_is_as_sure_as_it_can_be():
     result = coco_evaluate([boxed([A], scores=[0.9])], [boxed([A, B])], ONE)
-    interval = bootstrap_ap(result.evaluator, 20)["AP"]
+    interval = bootstrap_ap(result.rankings, 20)["AP"]
     assert interval.low == interval.high == interval.value == pytest.approx(51 / 101)
 
 
 def test_without_truth_there_is_no_interval(recwarn):
     result = coco_evaluate([boxed([A], scores=[0.9])], [boxed([])], ONE)
-    interval = bootstrap_ap(result.evaluator, 20)["AP50"]
+    interval = bootstrap_ap(result.rankings, 20)["AP50"]
     assert math.isnan(interval.low) and str(interval) == "—" and not recwarn.list
     assert str(Interval(0.5, 0.25, 0.75)) == "0.500 [0.250, 0.750]"
 

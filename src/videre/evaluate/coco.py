@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import io
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -15,6 +16,7 @@ from typing import Any, Literal
 import numpy as np
 
 from videre.errors import DataError
+from videre.evaluate.ranking import Ranking, rankings
 from videre.structures import Categories, Instances, Scene, Schema, Skeleton
 
 Kind = Literal["boxes", "masks", "keypoints"]
@@ -39,6 +41,11 @@ class CocoResult:
     precision: np.ndarray
     evaluator: Any
     protocol: str
+
+    @functools.cached_property
+    def rankings(self) -> list[Ranking]:
+        """Detections of each class by falling score, with what is right and wrong."""
+        return rankings(self.evaluator)
 
 
 def coco_evaluate(

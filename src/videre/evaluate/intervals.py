@@ -9,11 +9,10 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
-from videre.evaluate.ranking import Ranking, rankings
+from videre.evaluate.ranking import Ranking
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,18 +30,20 @@ class Interval:
         return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
 
 
-def bootstrap_ap(evaluator: Any, samples: int = 500, seed: int = 0, level: float = 0.95) -> dict[str, Interval]:
+def bootstrap_ap(
+    ranked: Sequence[Ranking], samples: int = 500, seed: int = 0, level: float = 0.95
+) -> dict[str, Interval]:
     """Intervals of AP and AP50 of a COCO evaluation, over its pictures; NaN where there is no truth.
 
     Args:
-        evaluator: hotcoco's COCOeval after evaluate(). samples: resampled sets. level: share inside the interval.
+        ranked: of a `CocoResult`. samples: resampled sets. level: share inside the interval.
     """
-    ranked, pictures = rankings(evaluator)
     ranked = [r for r in ranked if r.truths.any()]
-    rng = np.random.default_rng(seed)
-    whole = average_precision(ranked, np.ones(pictures))
     if not ranked:
         return {name: Interval(math.nan, math.nan, math.nan, level) for name in ("AP", "AP50")}
+    rng = np.random.default_rng(seed)
+    pictures = len(ranked[0].truths)
+    whole = average_precision(ranked, np.ones(pictures))
     drawn = np.array(
         [
             average_precision(ranked, np.bincount(rng.integers(0, pictures, pictures), minlength=pictures))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import io
 from typing import Any
 
 import numpy as np
@@ -26,22 +28,28 @@ class Ranking:
     truths: np.ndarray
 
 
-def rankings(evaluator: Any) -> tuple[list[Ranking], int]:
-    """The rankings of the classes that have truths or detections, and the number of pictures.
+def rankings(evaluator: Any) -> list[Ranking]:
+    """The rankings of the classes that have truths or detections.
 
     Args:
-        evaluator: hotcoco's COCOeval after evaluate().
+        evaluator: hotcoco's COCOeval after evaluate(). It is asked again for things of all sizes alone: what it says of
+            each picture comes as Python objects, four times as many with the bins of sizes.
     """
-    everything = list(evaluator.params.area_rng[0])
-    place = {image: i for i, image in enumerate(sorted(evaluator.params.img_ids))}
-    label = {category: k for k, category in enumerate(sorted(evaluator.params.cat_ids))}
+    import hotcoco
+
+    again = hotcoco.COCOeval(evaluator.coco_gt, evaluator.coco_dt, evaluator.params.iou_type)
+    for name in ("iou_thrs", "max_dets", "kpt_oks_sigmas"):
+        setattr(again.params, name, getattr(evaluator.params, name))
+    again.params.area_rng, again.params.area_rng_lbl = evaluator.params.area_rng[:1], ["all"]
+    with contextlib.redirect_stdout(io.StringIO()):
+        again.evaluate()
+    place = {image: i for i, image in enumerate(sorted(again.params.img_ids))}
+    label = {category: k for k, category in enumerate(sorted(again.params.cat_ids))}
     classes: dict[int, list[dict[str, Any]]] = {}
-    for entry in evaluator.eval_imgs:
-        if entry is not None and list(entry["aRng"]) == everything:
+    for entry in again.eval_imgs:
+        if entry is not None:
             classes.setdefault(entry["category_id"], []).append(entry)
-    return [_rank(label[c], entries, place, len(evaluator.params.iou_thrs)) for c, entries in classes.items()], len(
-        place
-    )
+    return [_rank(label[c], entries, place, len(again.params.iou_thrs)) for c, entries in sorted(classes.items())]
 
 
 def _rank(label: int, entries: list[dict[str, Any]], place: dict[int, int], thresholds: int) -> Ranking:

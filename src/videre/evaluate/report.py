@@ -150,7 +150,7 @@ def evaluate(
     if not both:
         raise DataError("predictions and truths have no field in common that can be compared (boxes, masks, keypoints)")
     results = {kind: coco_evaluate(predictions, truths, schema, kind, max_detections) for kind in both}
-    intervals = {kind: bootstrap_ap(r.evaluator, bootstrap) for kind, r in results.items()} if bootstrap else {}
+    intervals = {kind: bootstrap_ap(r.rankings, bootstrap) for kind, r in results.items()} if bootstrap else {}
     voc = voc_evaluate(predictions, truths, schema) if "boxes" in both else {}
     main = main_result(results)
     decisions = decide(main, best_thresholds(main) if thresholds is None else thresholds)

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from videre.evaluate.coco import CocoResult, coco_evaluate
-from videre.evaluate.ranking import Ranking, rankings
+from videre.evaluate.ranking import Ranking
 from videre.structures import Scene, Schema
 
 LOWEST, HIGHEST = 0.05, 0.95
@@ -53,7 +53,7 @@ def best_thresholds(result: CocoResult) -> dict[str, float]:
     """Per class the score at which F1 is largest, from an evaluation."""
     chosen = {}
     names = list(result.per_class)
-    for ranking in rankings(result.evaluator)[0]:
+    for ranking in result.rankings:
         counts = ~ranking.skip[0]
         scores, right = ranking.scores[counts], np.append(0, ranking.hit[0][counts].cumsum())
         # four digits, rounded down, so that what has the score is shown; the highest first
@@ -67,7 +67,7 @@ def best_thresholds(result: CocoResult) -> dict[str, float]:
 
 def decide(result: CocoResult, thresholds: Mapping[str, float]) -> dict[str, Decision]:
     """What each class of `thresholds` gets right when everything from its threshold on is shown."""
-    by_label: dict[int, Ranking] = {r.label: r for r in rankings(result.evaluator)[0]}
+    by_label: dict[int, Ranking] = {r.label: r for r in result.rankings}
     decisions = {}
     for label, name in enumerate(result.per_class):
         if name not in thresholds:
