@@ -51,14 +51,15 @@ def test_mobilenet_has_the_published_number_of_parameters():
 
 
 @pytest.mark.parametrize("name", ["resnet18", "resnet50", "mobilenet_v2"])
-@pytest.mark.parametrize("size", [(64, 96), (65, 97), (33, 47), (1, 1)])
 @torch.no_grad()
-def test_maps_at_their_strides_for_any_size(name, size):
-    net = make_backbone(name).eval()
-    maps = net(torch.zeros(1, 3, *size))
-    assert list(maps) == list(net.channels) == [4, 8, 16, 32]
-    for stride, x in maps.items():
-        assert x.shape == (1, net.channels[stride], *(-(-n // stride) for n in size))
+def test_maps_at_their_strides_for_any_size(name):
+    with torch.device("meta"):
+        net = make_backbone(name).eval()
+        for size in ((64, 96), (65, 97), (33, 47), (1, 1)):
+            maps = net(torch.zeros(1, 3, *size))
+            assert list(maps) == list(net.channels) == [4, 8, 16, 32]
+            for stride, x in maps.items():
+                assert x.shape == (1, net.channels[stride], *(-(-n // stride) for n in size))
 
 
 @torch.no_grad()
@@ -215,7 +216,7 @@ def test_ants_look_like_ants_and_bees_like_bees():
     classes = json.loads((SHARED / "weights" / "classes.json").read_text())["imagenet_1001"]
     index = {entry["short"]: entry["index"] for entry in classes}
     preprocess = Preprocess(short_side=None, long_side=None, divisor=1, mean=card.mean, std=card.std)
-    pictures = [(p, kind) for kind in ("ant", "bee") for p in sorted((ANTS_BEES / f"{kind}s").glob("*.jpg"))[:8]]
+    pictures = [(p, kind) for kind in ("ant", "bee") for p in sorted((ANTS_BEES / f"{kind}s").glob("*.jpg"))[:6]]
     right = 0
     for path, kind in pictures:
         picture = read_picture(path)
@@ -225,4 +226,4 @@ def test_ants_look_like_ants_and_bees_like_bees():
             net(image)[32].mean((2, 3)), tensors["classifier.1.weight"].float(), tensors["classifier.1.bias"]
         )
         right += bool(logits[0, index[kind]] > logits[0, index["bee" if kind == "ant" else "ant"]])
-    assert right >= 14  # of 16; chance finds 8
+    assert right >= 10  # of 12; chance finds 6

@@ -120,6 +120,17 @@ def test_rpn_losses_by_their_definition():
     torch.testing.assert_close(losses["rpn_box"], box / count)
 
 
+def test_training_after_a_prediction_of_the_same_size():
+    """Anchors laid in inference mode are kept, and must serve a training step."""
+    torch.manual_seed(0)
+    model, batch = FasterRCNN(THREE, **TINY), batch_of()
+    scenes = [Scene(s, Instances(boxes=[[5, 5, 60, 60]], labels=[0])) for s in SIZES]
+    with torch.inference_mode():
+        model.eval()(batch)
+    sum(model.train().losses(batch, scenes).values()).backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters() if p.requires_grad)
+
+
 # the box head -----------------------------------------------------------------------------------------------------------
 
 
