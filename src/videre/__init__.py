@@ -1,33 +1,62 @@
 """videre: structured prediction in vision, one library from picture classification to meshes.
 
+    import videre
+
+    predictor = videre.load("run/best.safetensors")
+    scene = predictor.predict("cells.png")
+
+    data = videre.read("my-data", "train")
+    videre.train.train(model, data)           # folders of the library are modules: videre.train, videre.evaluate,
+    videre.evaluate.evaluate_model(...)       # videre.draw, videre.data, …; each holds its verbs
+    videre.draw.draw_scene(...)
+
 `import videre` is light: torch and the rest are loaded when something is used.
 """
 
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from videre import data, draw, engine, evaluate, models, structures, train
+    from videre.data import Dataset, read, write
+    from videre.engine import Predictor, load
+    from videre.errors import VidereError
+    from videre.structures import Categories, Instances, Scene, Schema
+    from videre.train import Recipe
 
 __version__ = "0.1.0"
 
-_LAZY = {
-    "load": "videre.predictor",
-    "Predictor": "videre.predictor",
-    "train": "videre.train",
-    "evaluate": "videre.evaluate",
-    "draw": "videre.draw",
+__all__ = [
+    "Categories", "Dataset", "Instances", "Predictor", "Recipe", "Scene", "Schema", "VidereError", "__version__",
+    "data", "draw", "engine", "evaluate", "load", "models", "read", "structures", "train", "write",
+]  # fmt: skip
+
+_MODULES = ("data", "draw", "engine", "evaluate", "models", "structures", "train")
+_NAMES = {
+    "load": "videre.engine",
+    "Predictor": "videre.engine",
     "read": "videre.data",
+    "write": "videre.data",
     "Dataset": "videre.data",
-    "Scene": "videre.structures",
+    "Recipe": "videre.train",
+    "VidereError": "videre.errors",
+    "Categories": "videre.structures",
     "Instances": "videre.structures",
+    "Scene": "videre.structures",
+    "Schema": "videre.structures",
 }
+"""No name is a function here and a module there: importing a module would replace the function."""
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _LAZY:
-        raise AttributeError(f"module 'videre' has no attribute {name!r}")
-    return getattr(importlib.import_module(_LAZY[name]), name)
+    if name in _MODULES:
+        return importlib.import_module(f"videre.{name}")
+    if name in _NAMES:
+        return getattr(importlib.import_module(_NAMES[name]), name)
+    raise AttributeError(f"module 'videre' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_LAZY])
+    return sorted(__all__)

@@ -10,13 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from videre import data
 from videre.engine import Predictor
 from videre.errors import ConfigError, DataError
 from videre.images.reading import write_picture
-from videre.models.checkpoint import read_checkpoint, read_tensors, save_checkpoint
+from videre.models.checkpoint import read_checkpoint, read_tensors
 from videre.train import Recipe, train
 
 from .test_resume import TESTS
@@ -133,15 +132,3 @@ def test_what_cannot_be_trained_is_refused(tmp_path: Path) -> None:
         train(toy(), unlabelled, tiny_recipe(), tmp_path, progress="none")
     with pytest.raises(ConfigError, match="there is no device 'tpu' here"):
         train(toy(), tiny_data(), tiny_recipe(), tmp_path, device="tpu", progress="none")
-
-
-def test_half_weights_take_half_the_room_and_build_in_float32(tmp_path: Path) -> None:
-    model = detector()
-    save_checkpoint(model, tmp_path / "whole.safetensors")
-    save_checkpoint(model, tmp_path / "half.safetensors", half=True)
-    assert (tmp_path / "half.safetensors").stat().st_size < 0.55 * (tmp_path / "whole.safetensors").stat().st_size
-    kept = read_checkpoint(tmp_path / "half.safetensors")
-    assert {t.dtype for t in kept.tensors.values()} <= {torch.float16, torch.int64}
-    again = kept.build().state_dict()
-    assert all(again[n].dtype == v.dtype for n, v in model.state_dict().items())
-    assert all(torch.equal(again[n], v.half().to(v.dtype)) for n, v in model.state_dict().items())

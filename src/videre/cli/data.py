@@ -27,9 +27,9 @@ def check(
     from videre.data.audit import check as audit
     from videre.data.audit import write_page
 
-    names = [split] if split else splits(data, format)
     # parts that overlap (trainval holds train) would look like leaks
-    names = [n for n in names if n not in ("trainval", "all")] or [None]  # type: ignore[list-item]
+    parts = [split] if split else [n for n in splits(data, format) if n not in ("trainval", "all")]
+    names: list[str | None] = [*parts] or [None]
     findings = audit({name or data.name: read(data, name, format) for name in names})
     write_page(findings, out)
     if not quiet:
@@ -52,7 +52,8 @@ def convert(
     """Write a data set in another format. Refuses to lose anything unless --lossy, and then says what."""
     from videre.data import read, splits, write
 
-    names: list[str | None] = [split] if split else list(splits(data, format)) or [None]
+    names: list[str | None] = [split] if split else [*splits(data, format)] or [None]
+    _new(out)
     for name in names:
         dataset = read(data, name, format)
         lost = write(dataset, out, to, split=name or "train", lossy=lossy)
@@ -66,21 +67,26 @@ def show(
     split: Split = None,
     count: Annotated[int, typer.Option(min=1, help="Pictures.")] = 16,
     out: Annotated[Path, typer.Option(help="The sheet.")] = Path("data.jpg"),
-    seed: Annotated[int, typer.Option(help="Which ones.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Which ones.")] = 0,
     format: Format = None,
+    quiet: Quiet = False,
 ) -> None:
     """Draw some pictures with their truth on one sheet."""
     import numpy as np
 
     from videre.data import read
     from videre.draw import contact_sheet, draw_scene
+    from videre.errors import DataError
     from videre.images.reading import write_picture
 
     dataset = read(data, split, format)
     chosen = np.random.default_rng(seed).permutation(len(dataset))[:count]
-    drawn = [draw_scene(*dataset[int(i)], dataset.schema) for i in sorted(chosen)]
+    if not len(chosen):
+        raise DataError(f"{dataset.title}: there is no picture to show")
+    drawn = [draw_scene(dataset.picture(i), dataset.scene(i), dataset.schema) for i in sorted(map(int, chosen))]
     write_picture(out, contact_sheet(drawn))
-    print(out)
+    if not quiet:
+        print(out)
 
 
 @app.command()
@@ -88,7 +94,7 @@ def stats(
     data: Data,
     split: Split = None,
     short_side: Annotated[
-        int | None, typer.Option(help="Object sizes after the short side is resized to this.")
+        int | None, typer.Option(min=1, help="Object sizes after the short side is resized to this.")
     ] = None,
     format: Format = None,
 ) -> None:
@@ -109,11 +115,12 @@ def split(
     by: Annotated[
         str, typer.Option(help="ratio (shuffled) or hash (of each picture: stays when pictures are added).")
     ] = "ratio",
-    seed: Annotated[int, typer.Option(help="Of the shuffle.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the shuffle.")] = 0,
     format: Format = None,
+    quiet: Quiet = False,
 ) -> None:
     """Write lists PART.txt beside the data; --split PART then reads them."""
-    from videre.data import read
+    from videre.data import read, splits
     from videre.data.splits import by_hash, by_ratio
     from videre.errors import ConfigError
     from videre.models.checkpoint import write_atomic
@@ -124,14 +131,17 @@ def split(
         raise ConfigError(f"--parts {parts}: shares are written as train=0.8,val=0.2 ({error})") from None
     if by not in ("ratio", "hash"):
         raise ConfigError(f"--by {by}: ratio or hash")
-    existing = [name for name in shares if (data / f"{name}.txt").exists()]
+    existing = [name for name in shares if name in splits(data, format)]
     if existing:
-        raise ConfigError(f"{data}: {existing[0]}.txt exists already; remove it first")
+        raise ConfigError(f"{data}: there is a split {existing[0]} already; choose another name")
+    if not data.is_dir():
+        raise ConfigError(f"{data}: the lists are written into the folder of the data; give that")
     dataset = read(data, None, format)
     made = by_ratio(dataset, shares, seed) if by == "ratio" else by_hash(dataset, shares)
     for name, part in made.items():
         write_atomic(data / f"{name}.txt", "".join(part.name(i) + "\n" for i in range(len(part))).encode())
-        print(f"{data / f'{name}.txt'}: {len(part)} pictures")
+        if not quiet:
+            print(f"{data / f'{name}.txt'}: {len(part)} pictures")
 
 
 @app.command()
@@ -141,7 +151,8 @@ def blocks(
     val: Annotated[int, typer.Option(min=0, help="Pictures more, for validation.")] = 100,
     size: Annotated[int, typer.Option(min=32, help="Side of the pictures.")] = 128,
     solids: Annotated[str, typer.Option(help="Fewest-most solids a picture.")] = "3-8",
-    seed: Annotated[int, typer.Option(help="Same seed, same pixels.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Same seed, same pixels.")] = 0,
+    quiet: Quiet = False,
 ) -> None:
     """Render a blocks world: pictures of solids with boxes, masks, keypoints and captions."""
     from videre.data import write
@@ -151,9 +162,19 @@ def blocks(
     fewest, dash, most = solids.partition("-")
     if not (fewest.isdigit() and (most.isdigit() or not dash)):
         raise ConfigError(f"--solids {solids}: as in 3-8")
+    _new(out)
     numbers = (int(fewest), int(most or fewest))
     for name, first, number in (("train", 0, count), ("val", count, val)):
         if number:
             whole = blocks_dataset(first + number, seed=seed, size=(size, size), solids=numbers)
             lost = write(whole.subset(range(first, first + number)), out, "coco", split=name, lossy=True)
-            print(f"{out}: {name}, {number} pictures (COCO holds no {', '.join(lost)})")
+            if not quiet:
+                print(f"{out}: {name}, {number} pictures (COCO holds no {', '.join(lost)})")
+
+
+def _new(folder: Path) -> None:
+    """Refuse to write among other files."""
+    from videre.errors import ConfigError
+
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise ConfigError(f"{folder}: is not an empty folder; name a new one")

@@ -12,31 +12,65 @@ def doctor() -> None:
     import time
 
     import torch
-    from rich.console import Console
 
+    from videre.data.blocks import render
     from videre.engine.device import choose_device
     from videre.ops.warmup import warm_up
 
-    console = Console(highlight=False)
     for package in ("videre", "torch", "numpy", "numba", "opencv-python-headless", "hotcoco"):
-        console.print(f"{package:24} {importlib.metadata.version(package)}")
-    console.print(f"{'python':24} {platform.python_version()} on {platform.platform()}")
-    capability = torch.backends.cpu.get_cpu_capability()
-    console.print(f"{'processor':24} {capability}, {torch.get_num_threads()} threads")
-    console.print(f"{'device':24} {choose_device('auto')}")
+        _say(package, importlib.metadata.version(package))
+    _say("python", f"{platform.python_version()} on {platform.platform()}")
+    _say("processor", f"{platform.machine()}, {_instructions()}; torch uses {torch.get_num_threads()} threads")
+    _say("device", str(choose_device("auto")))
     for name, product in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
-        console.print(f"{name + ' matrix product':24} {_gigaflops(product):.0f} GFLOP/s")
+        _say(f"{name} matrix product", f"{_gigaflops(product):.0f} GFLOP/s")
     failed = 0
-    for name, kernel in warm_up():
+    for name, kernel in [*warm_up(), ("blocks world", lambda: render(0, 0))]:
         began = time.perf_counter()
         try:
             kernel()
-            console.print(f"{'kernel ' + name:24} ready ({time.perf_counter() - began:.1f} s)")
+            _say(f"kernel {name}", f"ready ({time.perf_counter() - began:.1f} s)")
         except Exception as error:  # the doctor reports whatever is wrong
             failed += 1
-            console.print(f"{'kernel ' + name:24} [red]fails: {error}[/]")
+            _say(f"kernel {name}", f"FAILS: {type(error).__name__}: {error}")
+    _say("kernel threads", _threads())
+    _say("kernel cache", _cache())
     if failed:
         raise typer.Exit(1)
+
+
+def _say(what: str, found: str) -> None:
+    print(f"{what:24} {found}", flush=True)
+
+
+def _instructions() -> str:
+    """The widest vectors that torch uses here, and matrix units where the processor has them."""
+    from pathlib import Path
+
+    import torch
+
+    cpuinfo = Path("/proc/cpuinfo")
+    flags = set(cpuinfo.read_text().split()) if cpuinfo.exists() else set()
+    extra = [name for name in ("avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8") if name in flags]
+    return ", ".join([torch.backends.cpu.get_cpu_capability(), *extra])
+
+
+def _threads() -> str:
+    """Numba's threading layer; known once a parallel kernel has run."""
+    import numba
+
+    try:
+        return f"{numba.threading_layer()}, up to {numba.get_num_threads()}"
+    except ValueError:
+        return "none started"
+
+
+def _cache() -> str:
+    """Where compiled kernels are kept."""
+    from videre.ops import nms
+
+    stats = getattr(nms._nms_kernel, "stats", None)
+    return str(stats.cache_path) if stats is not None else "none: Numba is missing, the kernels are slow"
 
 
 def _gigaflops(dtype: object) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -27,6 +28,7 @@ def evaluate(
 
     Nothing is thresholded: average precision wants every detection. Each AP has a 95% interval.
     """
+    from rich.console import Console
     from rich.progress import Progress
 
     from videre.data import read
@@ -38,7 +40,7 @@ def evaluate(
 
     predictor = load(model, device)
     dataset = read(data, split, format)
-    with Progress(transient=True, disable=quiet) as bar:
+    with Progress(console=Console(stderr=True), transient=True, disable=quiet or not sys.stderr.isatty()) as bar:
         task = bar.add_task("predict", total=len(dataset))
         report, predictions, truths = evaluate_model(
             predictor, dataset, max_detections=max_detections, tick=lambda n: bar.update(task, completed=n)

@@ -25,8 +25,17 @@ def parse_settings(settings: list[str] | None) -> dict[str, Any]:
         name, equals, value = setting.partition("=")
         if not equals:
             raise ConfigError(f"-o {setting}: settings are KEY=VALUE, as in -o lr=0.001")
-        try:
-            parsed[name.strip()] = json.loads(value)
-        except json.JSONDecodeError:
-            parsed[name.strip()] = value
+        parsed[name.strip()] = _value(value.strip())
     return parsed
+
+
+def _value(text: str) -> Any:
+    """JSON, a number or word as Python writes it (.5, True, None), or else the text."""
+    if text in (words := {"True": True, "False": False, "None": None}):
+        return words[text]
+    for parse in (json.loads, float):
+        try:
+            return parse(text)
+        except ValueError:
+            continue
+    return text

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,7 +17,9 @@ def predict(
     out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("predictions"),
     format: Annotated[str, typer.Option(help="json (a line a picture), csv, coco, voc or png (id maps).")] = "json",
     draw: Annotated[bool, typer.Option("--draw/--no-draw", help="Also draw each picture.")] = True,
-    threshold: Annotated[float | None, typer.Option(help="Least score.  [default: the model's own]")] = None,
+    threshold: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Least score.  [default: the model's own]")
+    ] = None,
     device: Device = "auto",
     quiet: Quiet = False,
 ) -> None:
@@ -29,11 +30,12 @@ def predict(
     from videre.data.results import open_results, result_name
     from videre.draw import draw_scene
     from videre.engine import load
+    from videre.engine.sources import pictures_from
     from videre.images.reading import write_picture
 
     predictor = load(model, device)
     schema = predictor.model.schema
-    source = _sources(pictures)
+    source = pictures_from(pictures)
     done = failed = found = 0
     taken: set[str] = set()
     with open_results(format, out, schema) as write:
@@ -55,19 +57,6 @@ def predict(
         )
     if failed:
         raise typer.Exit(1)
-
-
-def _sources(pictures: list[str]) -> Iterator[tuple[str, Callable[[], Any]]]:
-    """Every picture, and every frame of every clip."""
-    from videre.images.clips import CLIP_SUFFIXES, read_clip
-    from videre.images.reading import pictures_in
-
-    for source in pictures:
-        if Path(source).suffix.lower() in CLIP_SUFFIXES and Path(source).suffix.lower() != ".gif":
-            for number, (seconds, frame) in enumerate(read_clip(source)):
-                yield f"{Path(source).stem}-{number:06d} ({seconds:.2f} s)", lambda frame=frame: frame  # type: ignore[misc]
-        else:
-            yield from pictures_in(source)
 
 
 def _count(scene: Any, schema: Any) -> str:

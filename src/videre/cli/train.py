@@ -28,7 +28,10 @@ def train(
     format: Format = None,
     device: Device = "auto",
     resume: Annotated[bool, typer.Option("--resume", help="Go on where the run in --out stopped.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be trained, and stop.")] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Show what would be trained, try a step to see how long it takes, and stop."),
+    ] = False,
     quiet: Quiet = False,
 ) -> None:
     """Train a system on your data.
@@ -41,18 +44,26 @@ def train(
     from videre.data import read, splits
     from videre.train import train as fit
     from videre.train.build import prepare_training
+    from videre.train.estimate import estimate
+    from videre.train.processes import is_first
 
+    quiet = quiet or not is_first()
     there = splits(data, format)
     split = split or ("train" if "train" in there else None)
     val = val or ("val" if "val" in there and split != "val" else "none")
     training = read(data, split, format)
     validation = read(data, val, format) if val != "none" else None
-    start = prepare_training(model, training.schema, backbone, source, tune, parse_settings(settings))
-    start.model.require(training.fields, training.title)
+    start = prepare_training(model, training, backbone, source, tune, parse_settings(settings))
+    for part in (training, validation):
+        if part is not None:
+            start.model.require(part.fields, part.title)
     out = out or Path("runs") / f"{model}-{data.resolve().stem}"
     if not quiet:
         _describe(training, validation, start, out)
     if dry_run:
+        cost = estimate(start.model, training, start.recipe, device)
+        if not quiet:
+            print(cost, file=sys.stderr)
         return
     run = fit(
         start.model, training, start.recipe, out, evaluate=_evaluator(validation, device), resume=resume, device=device,
@@ -61,25 +72,24 @@ def train(
     )  # fmt: skip
     if not run.finished:
         raise typer.Exit(130)
-    _finish(run.folder, start.model, validation, device, quiet)
+    if is_first():
+        _finish(run.folder, validation, device, quiet)
 
 
 def _describe(training: Any, validation: Any, start: Any, out: Path) -> None:
-    from rich.console import Console
-
-    console = Console(stderr=True, highlight=False)
-    console.print(
-        f"[bold]{training.title}[/]: {len(training)} pictures, classes {', '.join(training.schema.things or training.schema.pictures or [])}"
-    )
-    for kind, count in training.repair_counts().items():
-        console.print(f"  {count} × {kind} (see `videre data check`)")
-    if validation is not None:
-        console.print(f"[bold]{validation.title}[/]: {len(validation)} pictures to evaluate on")
-    for line in start.lines:
-        console.print(line, markup=False)
     recipe = start.recipe
-    steps = recipe.steps(len(training))
-    console.print(f"{steps} steps of {recipe.batch} pictures, {recipe.optimizer} at {recipe.lr:g}, into {out}")
+    classes = list(training.schema.things or training.schema.pictures or [])
+    lines = [f"{training.title}: {len(training)} pictures, classes {', '.join(classes)}"]
+    lines += [f"  {count} × {kind} (see `videre data check`)" for kind, count in training.repair_counts().items()]
+    lines += [f"{validation.title}: {len(validation)} pictures to evaluate on"] if validation is not None else []
+    lines += start.lines
+    weights = start.model.config.get("class_weights")
+    lines += ["class weights " + ", ".join(f"{name} {w:g}" for name, w in weights.items())] if weights else []
+    lines.append(
+        f"{recipe.steps(len(training))} steps into {out}; {recipe.optimizer}, learning rate {recipe.lr:g} at a batch of "
+        f"{recipe.batch} (it does not follow the batch)"
+    )
+    print("\n".join(lines), file=sys.stderr)
 
 
 def _evaluator(validation: Any, device: str) -> Any:
@@ -96,26 +106,22 @@ def _evaluator(validation: Any, device: str) -> Any:
     return measure
 
 
-def _finish(folder: Path, model: Any, validation: Any, device: str, quiet: bool) -> None:
-    """Choose thresholds on the validation data, store them with the weights, and write the report."""
-    from videre.engine import Predictor
+def _finish(folder: Path, validation: Any, device: str, quiet: bool) -> None:
+    """Choose thresholds on the validation data with the best weights, store them, and write the report."""
+    from videre.engine import load
     from videre.evaluate import choose_thresholds, evaluate_model
     from videre.evaluate.page import write_run_page
-    from videre.models.checkpoint import read_checkpoint, save_checkpoint
+    from videre.models.checkpoint import set_thresholds
 
+    best, last = folder / "best.safetensors", folder / "last.safetensors"
     report = scenes = truths = None
     if validation is not None:
-        report, scenes, truths = evaluate_model(Predictor(model, device), validation)
-        thresholds = choose_thresholds(scenes, truths, model.schema)
-        for name in ("last", "best"):
-            path = folder / f"{name}.safetensors"
-            if path.exists():
-                checkpoint = read_checkpoint(path)
-                kept = checkpoint.build()
-                kept.thresholds = thresholds
-                save_checkpoint(kept, path, checkpoint.provenance)
-        if not quiet:
-            print("\n".join(report.lines()))
-    write_run_page(folder, report, validation, scenes, truths)
+        predictor = load(best, device)
+        report, scenes, truths = evaluate_model(predictor, validation)
+        thresholds = choose_thresholds(scenes, truths, predictor.model.schema)
+        for path in (best, last):
+            set_thresholds(path, thresholds)
+    page = write_run_page(folder, report, validation, scenes, truths)
     if not quiet:
-        print(f"report: {folder / 'report.html'}")
+        print("\n".join(report.lines() if report is not None else []))
+        print(f"weights: {best if report is not None else last}\nreport: {page}")

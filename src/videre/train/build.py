@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import inspect
+import typing
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +13,20 @@ import torch
 
 from videre.backbones import Backbone
 from videre.backbones.weights import recognise_weights
-from videre.errors import ConfigError, WeightsError
+from videre.data.dataset import Dataset
+from videre.errors import ConfigError, VidereError, WeightsError
 from videre.models import Model, find_model
 from videre.models.checkpoint import KEY, read_checkpoint, read_tensors, transfer
-from videre.structures import Preprocess, Schema
+from videre.structures import Preprocess
 from videre.train.recipe import Recipe
+from videre.train.settings import typed
 
 SCRATCH = {"norm": "group", "fpn_norm": "group"}
 """Settings of a detector whose weights start at random: batch statistics of a few pictures are no good
 (He et al., Rethinking ImageNet Pre-training, 2019)."""
+
+MOST = 10.0
+"""Class weights chosen here lie between 1 / MOST and MOST: a class seen twice must not shake all others."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,44 +40,50 @@ class Start:
 
 
 def prepare_training(
-    name: str, schema: Schema, backbone: str | None = None, source: str | None = None, tune: str | None = None,
+    name: str, data: Dataset, backbone: str | None = None, source: str | None = None, tune: str | None = None,
     settings: dict[str, Any] | None = None,
 ) -> Start:  # fmt: skip
     """Build a model and its recipe.
 
     Args:
-        name: of the system. schema: of the data. backbone: its name; None: the file's, or the system's own default.
+        name: of the system. data: to train on. backbone: its name; None: the file's, or the system's own default.
         source: a checkpoint of ours (heads are carried over by class name) or backbone weights; None: random weights.
         tune: see `Recipe`; None: "scratch" without weights, else the recipe's default.
-        settings: fields of `Recipe`, of `Preprocess`, and arguments of the model, all by name.
+        settings: fields of `Recipe`, of `Preprocess`, and arguments of the model, all by name. class_weights="auto"
+            weighs the classes by their inverse frequency in the data.
 
     Raises:
-        ConfigError: an unknown name, with the nearest one. WeightsError: the file does not fit.
+        ConfigError: an unknown name, with the nearest one, or a value that does not fit. WeightsError: the file does
+        not fit.
     """
     kind = find_model(name)
-    recipe_settings, preprocess_settings, model_settings = sort_settings(kind, settings or {})
-    if source is None:
-        recipe = Recipe().replace(**{"tune": tune or "scratch", **recipe_settings})
-        return _from_scratch(kind, schema, backbone, recipe, preprocess_settings, model_settings)
-    recipe = Recipe().replace(**({"tune": tune} if tune else {}) | recipe_settings)
+    for_recipe, for_pictures, for_model = sort_settings(kind, settings or {})
+    if for_model.get("class_weights") == "auto":
+        for_model["class_weights"] = inverse_frequencies(data)
+    for_model |= {"backbone": backbone} if backbone else {}
+    recipe = Recipe().replace(
+        **({"tune": tune} if tune else {"tune": "scratch"} if source is None else {}) | for_recipe
+    )
     torch.manual_seed(recipe.seed)
+    if source is None:
+        known = model_arguments(kind)
+        model = _make(
+            kind, data, Preprocess(**for_pictures), {k: v for k, v in SCRATCH.items() if k in known} | for_model
+        )
+        return Start(model, recipe, ["all weights start at random"], {"from": None})
     tensors, header = read_tensors(source)
     if KEY in header:
         old = read_checkpoint(source)
-        config = (
-            {**old.config, **({"backbone": backbone} if backbone else {}), **model_settings}
-            if old.model == name
-            else model_settings
-        )
-        model = kind(schema, old.preprocess.replace(**preprocess_settings), **config)  # type: ignore[call-arg, arg-type]
-        report = transfer(model, old)
-        lines = [f"from {source} ({old.model}):", *str(report).splitlines()]
+        kept = {k: v for k, v in old.config.items() if k != "class_weights"}  # these belong to the data
+        config = {**kept, **for_model} if old.model == name else for_model
+        model = _make(kind, data, old.preprocess.replace(**for_pictures), config)
+        lines = [f"from {source} ({old.model}):", *str(transfer(model, old)).splitlines()]
         return Start(model, recipe, lines, {"from": {"file": Path(source).name, "provenance": old.provenance}})
     card = recognise_weights(source, tensors)
     if backbone is not None and backbone != card.backbone:
         raise WeightsError(f"{source}: these are weights of {card.backbone}, not of {backbone}")
-    preprocess = Preprocess(mean=card.mean, std=card.std).replace(**preprocess_settings)
-    model = kind(schema, preprocess, **{"backbone": card.backbone, **dict(card.options), **model_settings})  # type: ignore[call-arg, arg-type]
+    preprocess = Preprocess(mean=card.mean, std=card.std).replace(**for_pictures)
+    model = _make(kind, data, preprocess, {"backbone": card.backbone, **dict(card.options), **for_model})
     unused = next(m for m in model.modules() if isinstance(m, Backbone)).load_weights(tensors)
     lines = [
         f"backbone {card.backbone} from {source} ({card.name}; {card.licence}; trained on {card.data})",
@@ -81,40 +93,57 @@ def prepare_training(
 
 
 def sort_settings(kind: type[Model], settings: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-    """Settings by what they belong to: recipe, preprocessing, model. ConfigError for one that nobody knows."""
-    recipe_fields = {f.name for f in dataclasses.fields(Recipe)}
-    preprocess_fields = {f.name for f in dataclasses.fields(Preprocess)}
-    arguments = model_arguments(kind)
+    """Settings by what they belong to: recipe, preprocessing, model; each of the type declared there.
+
+    Raises ConfigError for one that nobody knows, or of another type.
+    """
+    owners = (typing.get_type_hints(Recipe), typing.get_type_hints(Preprocess), model_arguments(kind))
     sorted_: tuple[dict[str, Any], dict[str, Any], dict[str, Any]] = ({}, {}, {})
     for name, value in settings.items():
-        places = [name in recipe_fields, name in preprocess_fields, name in arguments]
-        if not any(places):
-            near = difflib.get_close_matches(name, [*recipe_fields, *preprocess_fields, *arguments], 1)
+        place = next((i for i, hints in enumerate(owners) if name in hints), None)
+        if place is None:
+            near = difflib.get_close_matches(name, [n for hints in owners for n in hints], 1)
             raise ConfigError(f"there is no setting {name!r}" + (f"; did you mean {near[0]}?" if near else ""))
-        sorted_[places.index(True)][name] = tuple(value) if isinstance(value, list) else value
+        is_word = name == "class_weights" and value == "auto"
+        sorted_[place][name] = value if is_word else typed(name, value, owners[place][name])
     return sorted_
 
 
-def model_arguments(kind: type[Model]) -> set[str]:
-    """Keyword arguments of a model's constructor, those that it hands to the detector inside included."""
+def model_arguments(kind: type[Model]) -> dict[str, Any]:
+    """Keyword arguments of a model's constructor and their types, those handed to the detector inside included."""
     from videre.models.detect.faster_rcnn import FasterRCNN
 
     parameters = inspect.signature(kind.__init__).parameters
-    names = {n for n, p in parameters.items() if p.kind is inspect.Parameter.KEYWORD_ONLY}
-    return names | model_arguments(FasterRCNN) if "detector" in parameters else names
+    hints = typing.get_type_hints(kind.__init__)
+    own = {n: hints.get(n, Any) for n, p in parameters.items() if p.kind is inspect.Parameter.KEYWORD_ONLY}
+    return model_arguments(FasterRCNN) | own if "detector" in parameters else own
 
 
-def _from_scratch(
-    kind: type[Model],
-    schema: Schema,
-    backbone: str | None,
-    recipe: Recipe,
-    preprocess: dict[str, Any],
-    settings: dict[str, Any],
-) -> Start:
-    torch.manual_seed(recipe.seed)
-    known = model_arguments(kind)
-    defaults = {k: v for k, v in SCRATCH.items() if k in known}
-    chosen = {**defaults, **({"backbone": backbone} if backbone else {}), **settings}
-    model = kind(schema, Preprocess().replace(**preprocess), **chosen)  # type: ignore[call-arg]
-    return Start(model, recipe, ["all weights start at random"], {"from": None})
+def inverse_frequencies(data: Dataset) -> dict[str, float]:
+    """Weight of each class: how much rarer it is than the average one, so that the mean over all instances is 1.
+
+    Within 1 / MOST and MOST; classes that never occur, and the background, weigh 1.
+    """
+    things = data.schema.things
+    counts = torch.zeros(len(things or []), dtype=torch.int64)
+    for i in range(len(data)):
+        found = data.scene(i).instances
+        if found is not None and found.labels is not None:
+            counted = found.labels if found.ignore is None else found.labels[~found.ignore]
+            counts += torch.bincount(counted, minlength=len(counts))
+    there = int((counts > 0).sum())
+    weights = {
+        name: min(MOST, max(1 / MOST, int(counts.sum()) / (there * int(count)))) if count else 1.0
+        for name, count in zip(things or [], counts)
+    }
+    return {name: round(weight, 4) for name, weight in weights.items()}
+
+
+def _make(kind: type[Model], data: Dataset, preprocess: Preprocess, settings: dict[str, Any]) -> Model:
+    try:
+        return kind(data.schema, preprocess, **settings)  # type: ignore[call-arg, arg-type]
+    except VidereError:
+        raise
+    except (ValueError, TypeError, RuntimeError, KeyError, IndexError) as error:  # a setting that no layer can have
+        listed = ", ".join(f"{name}={value!r}" for name, value in settings.items())
+        raise ConfigError(f"{kind.__name__} cannot be built with {listed}: {error!r}") from error
