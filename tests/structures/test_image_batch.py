@@ -64,3 +64,16 @@ def test_everything_in_a_scene_follows_the_warp():
 def test_mirrors_turns_and_shears_are_refused(matrix):
     with pytest.raises(ConfigError, match=r"a\.png: only scales and shifts"):
         warp_scene(Scene((4, 6), meta={"path": "a.png"}), np.array(matrix, float), (4, 6))
+
+
+@given(st.floats(0.3, 3), st.floats(0.3, 3), st.floats(-4, 4), st.floats(-4, 4))
+def test_maps_take_the_pixel_under_each_centre(sx, sy, dx, dy):
+    labels = torch.arange(35, dtype=torch.uint8).reshape(5, 7)
+    matrix = np.array([[sx, 0, dx], [0, sy, dy]])
+    moved = warp_scene(Scene((5, 7), segmentation=labels), matrix, (9, 8)).segmentation
+    for y in range(9):
+        for x in range(8):
+            u, v = (x + 0.5 - dx) / sx, (y + 0.5 - dy) / sy
+            if min(abs(u - round(u)), abs(v - round(v))) > 0.005:  # nearer to an edge either pixel is right
+                inside = 0 <= u < 7 and 0 <= v < 5
+                assert moved[y, x] == (labels[int(v), int(u)] if inside else 255)
