@@ -72,7 +72,10 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=2.0, help="per line")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    print(f"{processor()}, {options.threads} threads, torch {torch.__version__}", "" if torchvision else "(no torchvision)")
+    print(
+        f"{processor()}, {options.threads} threads, torch {torch.__version__}",
+        "" if torchvision else "(no torchvision)",
+    )
 
     def line(name: str, ours: Callable[[], object], peer: Callable[[], object] | None = None) -> None:
         compare(name, {"videre": ours} | ({"torchvision": peer} if torchvision and peer else {}), options.seconds)

@@ -40,7 +40,9 @@ def serial_fused(function: Kernel) -> Kernel:
 
 def parallel(function: Kernel) -> Kernel:
     """Compile a kernel whose `prange` loop runs on all threads; call `use_torch_threads` before it."""
-    return function if numba is None else numba.njit(parallel=True, nogil=True, cache=True, error_model="numpy")(function)
+    return (
+        function if numba is None else numba.njit(parallel=True, nogil=True, cache=True, error_model="numpy")(function)
+    )
 
 
 def use_torch_threads() -> int:

@@ -157,7 +157,9 @@ def _checked(name: str, counts: Tensor, offsets: Tensor, size: Size | None = Non
     bad = _first_bad(c, o, -1 if size is None else size[0] * size[1])
     if bad >= 0:
         total = int(c[o[bad] : o[bad + 1]].sum())
-        raise ValueError(f"{name}: mask {bad} has negative runs, or runs of {total} pixels in all; the picture is {size}")
+        raise ValueError(
+            f"{name}: mask {bad} has negative runs, or runs of {total} pixels in all; the picture is {size}"
+        )
     return c, o
 
 
@@ -168,7 +170,12 @@ def check_crops(name: str, pixels: Tensor, offsets: Tensor, windows: Tensor) -> 
             f"{name}: windows {tuple(windows.shape)} and offsets {tuple(offsets.shape)}, expected (N, 4) and (N + 1)"
         )
     sides = (windows[:, 2:] - windows[:, :2]).long()
-    if (sides < 0).any() or int(offsets[0]) or (sides.prod(1) != offsets.diff()).any() or int(offsets[-1]) != len(pixels):
+    if (
+        (sides < 0).any()
+        or int(offsets[0])
+        or (sides.prod(1) != offsets.diff()).any()
+        or int(offsets[-1]) != len(pixels)
+    ):
         raise ValueError(f"{name}: offsets and pixels ({len(pixels)}) do not fit the windows")
 
 

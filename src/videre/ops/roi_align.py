@@ -133,7 +133,14 @@ def _(features: Tensor, rois: Tensor, height: int, width: int, scale: float, sam
 
 @torch.library.custom_op("videre::roi_align_backward", mutates_args=())
 def _roi_align_backward(
-    gradient: Tensor, rois: Tensor, batch: int, map_height: int, map_width: int, scale: float, samples: int, aligned: bool
+    gradient: Tensor,
+    rois: Tensor,
+    batch: int,
+    map_height: int,
+    map_width: int,
+    scale: float,
+    samples: int,
+    aligned: bool,
 ) -> Tensor:
     kind = working_type(gradient)
     _, channels, height, width = gradient.shape
@@ -149,7 +156,14 @@ def _roi_align_backward(
 
 @_roi_align_backward.register_fake
 def _(
-    gradient: Tensor, rois: Tensor, batch: int, map_height: int, map_width: int, scale: float, samples: int, aligned: bool
+    gradient: Tensor,
+    rois: Tensor,
+    batch: int,
+    map_height: int,
+    map_width: int,
+    scale: float,
+    samples: int,
+    aligned: bool,
 ) -> Tensor:
     return gradient.new_empty((batch, map_height, map_width, gradient.shape[1])).permute(0, 3, 1, 2)
 
@@ -198,7 +212,14 @@ def _roi_align_cpu(
 
 
 def _roi_align_backward_cpu(
-    gradient: Tensor, rois: Tensor, batch: int, map_height: int, map_width: int, scale: float, samples: int, aligned: bool
+    gradient: Tensor,
+    rois: Tensor,
+    batch: int,
+    map_height: int,
+    map_width: int,
+    scale: float,
+    samples: int,
+    aligned: bool,
 ) -> Tensor:
     kind = working_type(gradient)
     grads = gradient.detach().to(kind).permute(0, 2, 3, 1).contiguous()  # (R, h, w, C)

@@ -87,7 +87,9 @@ def _roi_pool(features: Tensor, rois: Tensor, height: int, width: int, scale: fl
 @_roi_pool.register_fake
 def _(features: Tensor, rois: Tensor, height: int, width: int, scale: float) -> tuple[Tensor, Tensor]:
     shape = (rois.shape[0], height, width, features.shape[1])
-    return features.new_empty(shape).permute(0, 3, 1, 2), features.new_empty(shape, dtype=torch.int32).permute(0, 3, 1, 2)
+    return features.new_empty(shape).permute(0, 3, 1, 2), features.new_empty(shape, dtype=torch.int32).permute(
+        0, 3, 1, 2
+    )
 
 
 @torch.library.custom_op("videre::roi_pool_backward", mutates_args=())

@@ -43,7 +43,9 @@ def soft_nms(
         ValueError: shapes that do not fit, an unknown method, or sigma <= 0.
     """
     if boxes.ndim != 2 or boxes.shape[1] != 4 or scores.ndim != 1 or scores.shape[0] != boxes.shape[0]:
-        raise ValueError(f"soft_nms: boxes {tuple(boxes.shape)} and scores {tuple(scores.shape)} must be (N, 4) and (N)")
+        raise ValueError(
+            f"soft_nms: boxes {tuple(boxes.shape)} and scores {tuple(scores.shape)} must be (N, 4) and (N)"
+        )
     if classes is not None and classes.shape != scores.shape:
         raise ValueError(f"soft_nms: classes have shape {tuple(classes.shape)}, expected {tuple(scores.shape)}")
     if method not in METHODS:
@@ -70,7 +72,10 @@ def _soft_nms(
     taken, values = [], []
     while left.numel() and float(left.max()) > -math.inf:
         i = left.argmax()
-        corner, opposite = torch.maximum(boxes[i, :2], boxes[:, :2]), torch.minimum(boxes[i, 2:], boxes[:, 2:])  # (N, 2)
+        corner, opposite = (
+            torch.maximum(boxes[i, :2], boxes[:, :2]),
+            torch.minimum(boxes[i, 2:], boxes[:, 2:]),
+        )  # (N, 2)
         intersection = (opposite - corner).clamp(min=0).prod(1)
         iou = (intersection / (area[i] + area - intersection)).nan_to_num(0)
         factor = torch.exp(-(iou * iou) / sigma) if gaussian else torch.where(iou > iou_threshold, 1 - iou, 1)
