@@ -54,9 +54,8 @@ def train(
     training = read(data, split, format)
     validation = read(data, val, format) if val != "none" else None
     start = prepare_training(model, training, backbone, source, tune, parse_settings(settings))
-    for part in (training, validation):
-        if part is not None:
-            start.model.require(part.fields, part.title)
+    if validation is not None:
+        start.model.require(validation.fields, validation.title)
     out = out or Path("runs") / f"{model}-{data.resolve().stem}"
     if not quiet:
         _describe(training, validation, start, out)

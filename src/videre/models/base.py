@@ -98,12 +98,13 @@ class Model(nn.Module):
         """Tensors (by name in the state dict) whose rows belong to classes or keypoints."""
         return {}
 
-    def require(self, fields: Iterable[str], source: str = "the data set") -> None:
+    @classmethod
+    def require(cls, fields: Iterable[str], source: str = "the data set") -> None:
         """Raise DataError when truth of `fields` cannot train this model."""
-        missing = sorted(self.needs - set(fields))
+        missing = sorted(cls.needs - set(fields))
         if missing:
             raise DataError(
-                f"{type(self).__name__} trains on {', '.join(sorted(self.needs))}; {source} has no "
+                f"{cls.__name__} trains on {', '.join(sorted(cls.needs))}; {source} has no "
                 f"{', '.join(missing)} (it has: {', '.join(sorted(fields)) or 'nothing'})"
             )
 

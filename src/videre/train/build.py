@@ -53,10 +53,11 @@ def prepare_training(
             weighs the classes by their inverse frequency in the data.
 
     Raises:
-        ConfigError: an unknown name, with the nearest one, or a value that does not fit. WeightsError: the file does
-        not fit.
+        ConfigError: an unknown name, with the nearest one, or a value that does not fit. DataError: the data lacks what
+        the system needs. WeightsError: the file does not fit.
     """
     kind = find_model(name)
+    kind.require(data.fields, data.title)
     for_recipe, for_pictures, for_model = sort_settings(kind, settings or {})
     if for_model.get("class_weights") == "auto":
         for_model["class_weights"] = inverse_frequencies(data)

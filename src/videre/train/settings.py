@@ -44,8 +44,6 @@ def typed(name: str, value: Any, hint: Any) -> Any:
 def _wanted(hint: Any) -> str:
     """A type in words."""
     origin, inside = typing.get_origin(hint), typing.get_args(hint)
-    if origin in (typing.Union, types.UnionType):
-        return _wanted(inside[0]) + (" or null" if types.NoneType in inside else "")
     if origin is tuple and inside[-1] is not Ellipsis:
         return f"a list of {len(inside)}, as in [{', '.join('1' for _ in inside)}]"
     if origin in (tuple, list, collections.abc.Sequence):

@@ -1,0 +1,121 @@
+"""Every mistake of the user gives one clear line on stderr and exit code 2, never a traceback."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from videre.images.reading import write_picture
+
+from .conftest import SMALL, videre
+
+TRAIN = ["train", "faster-rcnn", "data", "--out", "new"]
+PREDICT = ["predict", "data", "--out", "new", "-m"]
+MISTAKES = {
+    "no such data": (["train", "faster-rcnn", "nothing"], "nothing: there is no such file or folder"),
+    "no such model": (["train", "faster-rcn", "data"], "no model named 'faster-rcn'; did you mean faster-rcnn?"),
+    "no such setting": ([*TRAIN, "-o", "epoch=3"], "there is no setting 'epoch'; did you mean epochs?"),
+    "no value": ([*TRAIN, "-o", "epochs"], "-o epochs: settings are KEY=VALUE"),
+    "a word for a number": ([*TRAIN, "-o", "lr=fast"], "lr must be a number, found 'fast'"),
+    "nothing a step": ([*TRAIN, "-o", "batch=0"], "recipe: batch must be at least 1, found 0"),
+    "half a picture": ([*TRAIN, "-o", "batch=2.5"], "batch must be a whole number, found 2.5"),
+    "not a number": ([*TRAIN, "-o", "lr=nan"], "lr must be a number, found nan"),
+    "a number for a list": ([*TRAIN, "-o", "anchor_sizes=32"], "anchor_sizes must be a list, each a number"),
+    "too few sizes": ([*TRAIN, "-o", "anchor_sizes=[32]"], "need 5 anchor sizes, found [32.0]"),
+    "a width below nothing": ([*TRAIN, *SMALL, "-o", "width=-1"], "FasterRCNN cannot be built with"),
+    "a side of nothing": ([*TRAIN, "-o", "short_side=0"], "short_side must be at least 1, found 0"),
+    "a word for yes": ([*TRAIN, "-o", "turn=maybe"], "turn must be true or false, found 'maybe'"),
+    "no such optimiser": ([*TRAIN, "-o", "optimizer=adam"], "optimizer must be one of adamw, sgd; found 'adam'"),
+    "no such tune": ([*TRAIN, "--tune", "most"], "tune must be one of top, few, many, all, scratch; found 'most'"),
+    "no such backbone": ([*TRAIN, "--backbone", "resnet19"], "no backbone named 'resnet19'; did you mean resnet1"),
+    "weight of no class": ([*TRAIN, "-o", 'class_weights={"cubes": 2}'], "cubes"),
+    "no such split": ([*TRAIN, "--split", "tran"], "there is no split 'tran'; there are: train, val"),
+    "no such val": ([*TRAIN, "--val", "vall"], "there is no split 'vall'"),
+    "no such format": ([*TRAIN, "--data-format", "yolo9"], "no format 'yolo9'"),
+    "no such device": ([*TRAIN, *SMALL, "--device", "tpu"], "there is no device 'tpu' here; there is: cpu"),
+    "run exists": (["train", "faster-rcnn", "data", "--out", "run", *SMALL], "run: there is a run already; go on with --resume"),
+    "another run": (["train", "faster-rcnn", "data", "--out", "run", *SMALL, "-o", "lr=1", "--resume"], "another recipe: lr was"),
+    "nothing to resume": ([*TRAIN, *SMALL, "--resume"], "new: there is no state to resume"),
+    "a file for a folder": (["train", "faster-rcnn", "data", "--out", "printed.txt/run", *SMALL], "printed.txt"),
+    "no such weights": ([*TRAIN, "--from", "w.safetensors"], "w.safetensors: there is no such file"),
+    "pickled weights": ([*TRAIN, "--from", "bad/pickle.pth"], "bad/pickle.pth: pickles can run code"),
+    "data without truth": (["train", "mask-rcnn", "bad/plain", "--out", "new"], "has no boxes, masks"),
+    "no such checkpoint": ([*PREDICT, "best.safetensors"], "best.safetensors: neither a file nor a checkpoint of the zoo"),
+    "damaged checkpoint": ([*PREDICT, "bad/damaged.safetensors"], "bad/damaged.safetensors: damaged or no safetensors"),
+    "a checkpoint of nothing": ([*PREDICT, "bad/tensors.safetensors"], "holds tensors but no model"),
+    "pickled checkpoint": ([*PREDICT, "bad/pickle.pth"], "pickles can run code"),
+    "no such picture": (["predict", "none.png", "-m", "run/best.safetensors"], "none.png: there is no such file"),
+    "no match": (["predict", "*.bmp", "-m", "run/best.safetensors"], "*.bmp: no file matches"),
+    "empty folder": (["predict", "bad/empty", "-m", "run/best.safetensors"], "bad/empty: the folder holds no pictures"),
+    "no such result": ([*PREDICT, "run/best.safetensors", "--format", "xml"], "no result format 'xml'; there are: json"),
+    "maps without masks": ([*PREDICT, "run/best.safetensors", "--format", "png"], "id maps need masks"),
+    "threshold of 3": ([*PREDICT, "run/best.safetensors", "--threshold", "3"], "threshold"),
+    "device of predict": ([*PREDICT, "run/best.safetensors", "--device", "cuda:99"], "there is no device 'cuda:99' here"),
+    "unknown classes": (["evaluate", "run/best.safetensors", "bad/other"], "classes that the model does not know: zebra"),
+    "truth of another kind": (["evaluate", "run/best.safetensors", "bad/plain"], "no field in common that can be compared"),
+    "empty data": (["data", "stats", "bad/empty"], "bad/empty: no data set of a known format"),
+    "blocks over data": (["data", "blocks", "data"], "data: is not an empty folder"),
+    "no such solids": (["data", "blocks", "new", "--solids", "many"], "--solids many: as in 3-8"),
+    "convert to nothing": (["data", "convert", "data", "xml", "new"], "no format 'xml'"),
+    "convert with loss": (["data", "convert", "data", "folders", "new"], "cannot hold"),
+    "shares of more": (["data", "split", "bad/plain", "--parts", "a=0.8,b=0.8"], "must be positive and sum to 1"),
+    "shares of words": (["data", "split", "bad/plain", "--parts", "a=much"], "--parts a=much: shares are written as"),
+    "split over split": (["data", "split", "data"], "there is a split train already"),
+    "no such command": (["tran"], "No such command 'tran'"),
+    "no such option": (["train", "faster-rcnn", "data", "--epochs", "3"], "No such option"),
+    "no argument": (["evaluate", "run/best.safetensors"], "Missing argument"),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _bad(world: Path) -> None:
+    """What goes wrong with files."""
+    bad = world / "bad"
+    (bad / "empty").mkdir(parents=True)
+    (bad / "pickle.pth").write_bytes(b"\x80\x04K*.")
+    (bad / "damaged.safetensors").write_bytes((world / "run" / "best.safetensors").read_bytes()[:9000])
+    from safetensors.numpy import save_file
+
+    save_file({"x": np.zeros(3, np.float32)}, bad / "tensors.safetensors")
+    for n in range(3):
+        write_picture(bad / "plain" / f"{n}.png", np.full((40, 40, 3), n, np.uint8))
+        write_picture(bad / "other" / "images" / f"{n}.png", np.full((40, 40, 3), n, np.uint8))
+    images = [{"id": n, "file_name": f"{n}.png", "width": 40, "height": 40} for n in range(3)]
+    boxes = [{"id": 1, "image_id": 0, "category_id": 1, "bbox": [1, 1, 9, 9], "area": 81, "iscrowd": 0}]
+    (bad / "other" / "annotations").mkdir()
+    (bad / "other" / "annotations" / "instances_val.json").write_text(
+        json.dumps({"images": images, "annotations": boxes, "categories": [{"id": 1, "name": "zebra"}]})
+    )
+
+
+@pytest.mark.parametrize("mistake", list(MISTAKES))
+def test_one_line_and_exit_code_2(mistake: str) -> None:
+    words, message = MISTAKES[mistake]
+    done = videre(*words)
+    line = done.err.splitlines()[-1]
+    assert done.code == 2, done.err
+    assert line.startswith("videre: ") and message in line, line
+    if words[0] != "train" or "learning rate" not in done.err:  # a training has told what it is going to do
+        assert done.err == line + "\n"
+    assert "Traceback" not in done.err and done.err.count("videre: ") == 1
+    assert not Path("new/log.jsonl").exists()
+
+
+def test_debug_gives_the_traceback() -> None:
+    from videre.errors import DataError
+
+    with pytest.raises(DataError, match="no such file"):
+        videre("train", "faster-rcnn", "nothing", "--debug")
+
+
+def test_a_fault_of_our_own_is_one_line_too_and_exit_code_3(monkeypatch) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("division by zero")
+
+    monkeypatch.setattr("videre.data.read", broken)
+    done = videre("data", "stats", "data")
+    assert done.code == 3
+    assert done.err == "videre: a fault of videre itself (ZeroDivisionError: division by zero); --debug shows where\n"
