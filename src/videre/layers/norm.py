@@ -37,7 +37,10 @@ class FrozenBatchNorm2d(nn.Module):
 
 
 def make_norm(norm: str, channels: int, eps: float = 1e-5) -> nn.Module:
-    """The layer called `norm`: frozen, batch, sync (over processes), group (32 groups or fewer), none.
+    """The layer called `norm`: frozen, batch, sync (over processes), group, none.
+
+    "group" has at most 32 groups (Wu & He, Group Normalization, 2018) of at least 8 channels: with one channel each it
+    would be instance norm, which wipes out how strong a channel answers.
 
     Raises ConfigError for another name. "none" is for weights with batch norm folded in: the convolution has a bias.
     """
@@ -48,7 +51,7 @@ def make_norm(norm: str, channels: int, eps: float = 1e-5) -> nn.Module:
     if norm == "sync":
         return nn.SyncBatchNorm(channels, eps)
     if norm == "group":
-        groups = next(g for g in (32, 16, 8, 4, 2, 1) if channels % g == 0 and channels >= g)
+        groups = next(g for g in (32, 16, 8, 4, 2, 1) if channels % g == 0 and (channels >= 8 * g or g == 1))
         return nn.GroupNorm(groups, channels, eps)
     if norm == "none":
         return nn.Identity()
