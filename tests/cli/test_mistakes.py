@@ -55,6 +55,7 @@ MISTAKES = {
     "threshold of 3": ([*PREDICT, "run/best.safetensors", "--threshold", "3"], "threshold"),
     "device of predict": ([*PREDICT, "run/best.safetensors", "--device", "cuda:99"], "there is no device 'cuda:99' here"),
     "unknown classes": (["evaluate", "run/best.safetensors", "bad/other"], "classes that the model does not know: zebra"),
+    "other classes in val": (["train", "faster-rcnn", "bad/mixed", "--out", "new", *SMALL], "mixed val has classes that mixed train has not: zebra"),
     "truth of another kind": (["evaluate", "run/best.safetensors", "bad/plain"], "no field in common that can be compared"),
     "empty data": (["data", "stats", "bad/empty"], "bad/empty: no data set of a known format"),
     "blocks over data": (["data", "blocks", "data"], "data: is not an empty folder"),
@@ -82,13 +83,14 @@ def _bad(world: Path) -> None:
     save_file({"x": np.zeros(3, np.float32)}, bad / "tensors.safetensors")
     for n in range(3):
         write_picture(bad / "plain" / f"{n}.png", np.full((40, 40, 3), n, np.uint8))
-        write_picture(bad / "other" / "images" / f"{n}.png", np.full((40, 40, 3), n, np.uint8))
-    images = [{"id": n, "file_name": f"{n}.png", "width": 40, "height": 40} for n in range(3)]
-    boxes = [{"id": 1, "image_id": 0, "category_id": 1, "bbox": [1, 1, 9, 9], "area": 81, "iscrowd": 0}]
-    (bad / "other" / "annotations").mkdir()
-    (bad / "other" / "annotations" / "instances_val.json").write_text(
-        json.dumps({"images": images, "annotations": boxes, "categories": [{"id": 1, "name": "zebra"}]})
-    )
+        for folder in ("other", "mixed"):
+            write_picture(bad / folder / "images" / f"{n}.png", np.full((40, 40, 3), n, np.uint8))
+    for folder, split, name in (("other", "val", "zebra"), ("mixed", "train", "horse"), ("mixed", "val", "zebra")):
+        images = [{"id": n, "file_name": f"{n}.png", "width": 40, "height": 40} for n in range(3)]
+        box = {"id": 1, "image_id": 0, "category_id": 1, "bbox": [1, 1, 9, 9], "area": 81, "iscrowd": 0}
+        whole = {"images": images, "annotations": [box], "categories": [{"id": 1, "name": name}]}
+        (bad / folder / "annotations").mkdir(parents=True, exist_ok=True)
+        (bad / folder / "annotations" / f"instances_{split}.json").write_text(json.dumps(whole))
 
 
 @pytest.mark.parametrize("mistake", list(MISTAKES))

@@ -56,6 +56,7 @@ def train(
     start = prepare_training(model, training, backbone, source, tune, parse_settings(settings))
     if validation is not None:
         start.model.require(validation.fields, validation.title)
+        _same_classes(training, validation)
     out = out or Path("runs") / f"{model}-{data.resolve().stem}"
     if not quiet:
         _describe(training, validation, start, out)
@@ -73,6 +74,18 @@ def train(
         raise typer.Exit(130)
     if is_first():
         _finish(run.folder, validation, device, quiet)
+
+
+def _same_classes(training: Any, validation: Any) -> None:
+    """Found now, not after the first epoch."""
+    from videre.errors import DataError
+
+    known = list(training.schema.things or [])
+    unknown = [name for name in validation.schema.things or [] if name not in known]
+    if unknown:
+        raise DataError(
+            f"{validation.title} has classes that {training.title} has not: {', '.join(unknown)}; it has {', '.join(known)}"
+        )
 
 
 def _describe(training: Any, validation: Any, start: Any, out: Path) -> None:
@@ -122,5 +135,5 @@ def _finish(folder: Path, validation: Any, device: str, quiet: bool) -> None:
             set_thresholds(path, thresholds)
     page = write_run_page(folder, report, validation, scenes, truths)
     if not quiet:
-        print("\n".join(report.lines() if report is not None else []))
-        print(f"weights: {best if report is not None else last}\nreport: {page}")
+        numbers = report.lines() if report is not None else []
+        print("\n".join([*numbers, f"weights: {best if report is not None else last}", f"report: {page}"]))

@@ -104,7 +104,7 @@ def _train(
         folder.begin()
     wrapper: nn.Module = LossModule(model)
     if world > 1:
-        wrapper = DistributedDataParallel(wrapper, broadcast_buffers=False)
+        wrapper = DistributedDataParallel(wrapper)
     first, ends_epoch = numbers["step"], False
     started, saved = time.monotonic() - numbers["seconds"], time.monotonic()
 
