@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from videre import data
-from videre.data.audit import check, write_page
+from videre.data.audit import check
+from videre.data.audit_page import write_page
 from videre.images.reading import write_picture
 
 from .shared import real

@@ -25,7 +25,7 @@ def check(
     """Find what is wrong with a data set before training on it. Exit code 1 when there are errors."""
     from videre.data import read, splits
     from videre.data.audit import check as audit
-    from videre.data.audit import write_page
+    from videre.data.audit_page import write_page
 
     # parts that overlap (trainval holds train) would look like leaks
     parts = [split] if split else [n for n in splits(data, format) if n not in ("trainval", "all")]

@@ -1,7 +1,7 @@
 """What is wrong with a data set, before a training finds out: every fault with file, annotation, values and remedy.
 
 findings = check({"train": read(path, "train"), "val": read(path, "val")})
-print(findings); findings.write_page("check.html")
+print(findings); audit_page.write_page(findings, "check.html")
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import cv2
 import numpy as np
 import torch
 
-from videre.data.audit_page import write_page
 from videre.data.dataset import Dataset, hash_file
 from videre.data.loading import load
 from videre.errors import DataError
@@ -25,7 +24,7 @@ from videre.images.reading import exif_orientation
 from videre.ops.boxes import box_iou
 from videre.structures import Instances, Scene, Schema
 
-__all__ = ["Finding", "Findings", "check", "write_page"]
+__all__ = ["Finding", "Findings", "check"]
 
 Severity = Literal["error", "warning", "note"]
 
