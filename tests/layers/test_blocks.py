@@ -27,7 +27,9 @@ def test_frozen_batch_norm_is_batch_norm_in_eval(eps):
     torch.testing.assert_close(frozen.train()(x), live.eval()(x))
 
 
-@pytest.mark.parametrize(("channels", "groups"), [(512, 32), (256, 32), (64, 8), (32, 4), (24, 2), (96, 8), (20, 2), (7, 1)])
+@pytest.mark.parametrize(
+    ("channels", "groups"), [(512, 32), (256, 32), (64, 8), (32, 4), (24, 2), (96, 8), (20, 2), (7, 1)]
+)
 def test_group_counts(channels, groups):
     norm = make_norm("group", channels)
     assert norm.num_groups == groups and channels % groups == 0

@@ -112,5 +112,5 @@ def test_compiled_equals_eager(model: Model) -> None:
 
 
 def test_data_without_what_it_needs_is_refused(model: Model) -> None:
-    with pytest.raises(DataError, match="has no .*boxes"):
+    with pytest.raises(DataError, match=r"has no .*boxes"):
         model.require({"labels"}, "my data")

@@ -74,9 +74,7 @@ def test_kernels_agree_with_the_reference(case):
     gradient = torch.randn_like(out)
     shape = (features.shape[0], *features.shape[2:])
     back = _roi_align_backward(gradient, rois, *shape, *how)
-    torch.testing.assert_close(
-        back, _roi_align_backward._init_fn(gradient, rois, *shape, *how), atol=1e-9, rtol=1e-9
-    )
+    torch.testing.assert_close(back, _roi_align_backward._init_fn(gradient, rois, *shape, *how), atol=1e-9, rtol=1e-9)
     again = _roi_align_backward(gradient, rois, *shape, *how)
     assert torch.equal(back, again)
 
