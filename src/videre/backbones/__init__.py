@@ -28,7 +28,7 @@ def make_backbone(name: str, **options: Any) -> Backbone:
     families["mobilenet_v2"] = (MobileNetV2, {})
     if name not in families:
         near = difflib.get_close_matches(name, families, 1)
-        hint = f"; did you mean {near[0]}?" if near else ""
+        hint = f"; did you mean {near[0]}?" if near else "."
         raise ConfigError(f"no backbone named {name!r}{hint} There are: {', '.join(families)}")
     family, fixed = families[name]
     unknown = sorted(set(options) - set(inspect.signature(family).parameters))

@@ -34,10 +34,12 @@ def evaluate(
     from videre.data import read
     from videre.data.formats.coco import write_results
     from videre.engine import load
+    from videre.engine.allocator import keep_memory
     from videre.evaluate import evaluate_model
     from videre.evaluate.page import write_evaluation_page
     from videre.models.checkpoint import write_atomic
 
+    keep_memory()
     predictor = load(model, device)
     dataset = read(data, split, format)
     with Progress(console=Console(stderr=True), transient=True, disable=quiet or not sys.stderr.isatty()) as bar:

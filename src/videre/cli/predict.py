@@ -30,9 +30,11 @@ def predict(
     from videre.data.results import open_results, result_name
     from videre.draw import draw_scene
     from videre.engine import load
+    from videre.engine.allocator import keep_memory
     from videre.engine.sources import pictures_from
     from videre.images.reading import write_picture
 
+    keep_memory()
     predictor = load(model, device)
     schema = predictor.model.schema
     source = pictures_from(pictures)

@@ -42,11 +42,13 @@ def train(
     Example: videre train faster-rcnn DATA --from mobilenet_v2.safetensors -o epochs=20 -o short_side=480
     """
     from videre.data import read, splits
+    from videre.engine.allocator import keep_memory
     from videre.train import train as fit
     from videre.train.build import prepare_training
     from videre.train.estimate import estimate
     from videre.train.processes import is_first
 
+    keep_memory()
     quiet = quiet or not is_first()
     there = splits(data, format)
     split = split or ("train" if "train" in there else None)

@@ -20,7 +20,7 @@ def find_model(name: str) -> type[Model]:
     """The class of a system by its public name; ConfigError with the nearest names when there is none."""
     if name not in MODELS:
         near = difflib.get_close_matches(name, MODELS, 1)
-        hint = f"; did you mean {near[0]}?" if near else ""
+        hint = f"; did you mean {near[0]}?" if near else "."
         raise ConfigError(f"no model named {name!r}{hint} There are: {', '.join(MODELS)}")
     module, _, attribute = MODELS[name].partition(":")
     return getattr(importlib.import_module(module), attribute)

@@ -23,7 +23,7 @@ def zoo_path(name: str) -> Path:
     if not path.is_file():
         names = sorted(p.stem for p in FOLDER.glob("*.safetensors"))
         near = difflib.get_close_matches(name, names, 1)
-        hint = f"; did you mean {near[0]}?" if near else ""
+        hint = f"; did you mean {near[0]}?" if near else "."
         raise WeightsError(
             f"{name}: neither a file nor a checkpoint of the zoo{hint} The zoo has: {', '.join(names) or 'none yet'}"
         )

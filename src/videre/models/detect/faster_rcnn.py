@@ -96,6 +96,9 @@ class FasterRCNN(Model):
         if len(anchor_sizes) != len(strides) + 1:
             raise ConfigError(f"{len(strides)} strides and the extra level need {len(strides) + 1} anchor sizes, "
                               f"found {list(anchor_sizes)}")  # fmt: skip
+        for name, value in (("width", width), ("hidden", hidden)):
+            if value is not None and value < 1:
+                raise ConfigError(f"{name} must be at least 1, found {value}")
         light = backbone in LIGHT
         options: dict[str, Any] = {"norm": norm, "channels": len(self.preprocess.mean), "eps": norm_eps}
         special = {"padding": (padding, "half"), "multiplier": (multiplier, 1.0)}  # not every family takes these
