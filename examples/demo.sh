@@ -11,7 +11,7 @@ mkdir -p "$out"
 step data blocks "$out/blocks" --count 2000 --val 40
 step data blocks "$out/unseen" --count 200 --val 0 --solids 4-8 --seed 1
 step data check "$out/blocks" --out "$out/check.html"
-# a net that learns from nothing in three minutes: half the width, three levels, small heads
+# a net that learns from nothing in minutes: half the width, three levels, small heads
 step train mask-rcnn "$out/blocks" --out "$out/run" --backbone resnet18 -o short_side=128 -o long_side=128 \
     -o multiplier=0.5 -o "strides=[4,8,16]" -o "anchor_sizes=[12,24,48,96]" -o width=48 -o hidden=128 \
     -o mask_layers=2 -o "rpn_pre_nms=[500,300]" -o "rpn_post_nms=[300,100]" -o roi_batch=64 \

@@ -10,6 +10,16 @@ from torch import Tensor, nn
 from videre.ops.roi_align import roi_align
 
 
+def fill_up(rois: Tensor, multiple: int = 16) -> Tensor:
+    """RoIs [R, 5] with empty ones appended until their number is a multiple: convolutions that follow meet few sizes.
+
+    oneDNN prepares a convolution anew for every batch size that it has not seen, which costs about as much as a small
+    one takes; numbers of positives and of detections change with every picture.
+    """
+    missing = -len(rois) % multiple
+    return torch.cat([rois, rois.new_zeros((missing, 5))]) if missing else rois
+
+
 class RoIPooler(nn.Module):
     """Reads RoIs from pyramid levels.
 

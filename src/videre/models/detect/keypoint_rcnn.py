@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from videre.errors import ConfigError
 from videre.layers.losses import mean_count
-from videre.layers.roi_pooler import RoIPooler
+from videre.layers.roi_pooler import RoIPooler, fill_up
 from videre.models.base import Model, Outputs, Rows
 from videre.models.detect.faster_rcnn import FasterRCNN, Samples, Target
 from videre.structures import ImageBatch, Instances, Preprocess, Scene, Schema
@@ -136,10 +136,10 @@ class KeypointHead(nn.Module):
 
     def forward(self, features: Sequence[Tensor], rois: Tensor) -> Tensor:
         """RoIs [R, 5] to logits [R, J, 4 S, 4 S]."""
-        x = self.pooler(features, rois)
+        x = self.pooler(features, fill_up(rois))
         for conv in self.convs:
             x = F.relu(conv(x))
-        return F.interpolate(self.upsample(x), scale_factor=2, mode="bilinear", align_corners=False)
+        return F.interpolate(self.upsample(x)[: len(rois)], scale_factor=2, mode="bilinear", align_corners=False)
 
 
 def decode_keypoints(maps: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from videre.layers.losses import mean_count
-from videre.layers.roi_pooler import RoIPooler
+from videre.layers.roi_pooler import RoIPooler, fill_up
 from videre.models.base import Model, Outputs, Rows
 from videre.models.detect.faster_rcnn import FasterRCNN, Samples, Target
 from videre.ops.crop_masks import crop_masks
@@ -135,7 +135,7 @@ class MaskHead(nn.Module):
 
     def forward(self, features: Sequence[Tensor], rois: Tensor) -> Tensor:
         """RoIs [R, 5] to logits [R, K, 2 S, 2 S]."""
-        x = self.pooler(features, rois)
+        x = self.pooler(features, fill_up(rois))
         for conv in self.convs:
             x = F.relu(conv(x))
-        return self.logits(F.relu(self.upsample(x)))
+        return self.logits(F.relu(self.upsample(x)))[: len(rois)]
