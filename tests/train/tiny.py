@@ -110,7 +110,7 @@ def tiny_recipe(**changes: object) -> Recipe:
     return Recipe().replace(**{**base, **changes})
 
 
-CASES = {"toy": (tiny_data(), tiny_recipe()), "detector": (tiny_data(3), tiny_recipe(pictures=6))}
+CASES = {"toy": (tiny_data(), tiny_recipe()), "detector": (tiny_data(3), tiny_recipe(pictures=6, optimizer="muon"))}
 """What each model is trained on where a kill is tried: six steps, saved after three; three steps, saved after two."""
 
 

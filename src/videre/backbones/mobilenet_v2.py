@@ -20,6 +20,8 @@ PLAN = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1
 """Expansion, channels, blocks, stride of the first block."""
 TAPS = {4: 3, 8: 6, 16: 13, 32: 18}
 """Stride: the index in `features` of the last layer at that stride."""
+WIDTHS = {4: 24, 8: 32, 16: 96, 32: 1280}
+"""Stride: the channels there."""
 
 
 class MobileNetV2(Backbone):
@@ -29,9 +31,12 @@ class MobileNetV2(Backbone):
         norm: see `layers.norm`; "none" where the weights have batch norm folded in.
         padding: "half" (torchvision's weights) or "same" (TensorFlow's).
         channels: of the input. eps: of the norm.
+        last: the last stride built.
     """
 
-    def __init__(self, norm: str = "frozen", padding: str = "half", channels: int = 3, eps: float = 1e-5) -> None:
+    def __init__(
+        self, norm: str = "frozen", padding: str = "half", channels: int = 3, eps: float = 1e-5, last: int = 32
+    ) -> None:
         super().__init__()
         block = partial(conv_block, norm=norm, activation=nn.ReLU6, padding=padding, eps=eps)
         features: list[nn.Module] = [block(channels, 32, 3, 2)]
@@ -41,14 +46,14 @@ class MobileNetV2(Backbone):
                 features.append(InvertedResidual(width, out, stride if i == 0 else 1, expansion, norm, padding, eps))
                 width = out
         features.append(block(width, 1280, 1))
-        self.features = nn.Sequential(*features)
-        self.channels = {4: 24, 8: 32, 16: 96, 32: 1280}
+        self.features = nn.Sequential(*features[: TAPS[last] + 1])
+        self.channels = {stride: width for stride, width in WIDTHS.items() if stride <= last}
         initialise(self)
 
     @property
     def stages(self) -> Sequence[nn.Module]:
         starts = [0, 2, 4, 7, 14, 19]  # the stem with the first block, then where the stride grows
-        return [self.features[a:b] for a, b in itertools.pairwise(starts)]
+        return [self.features[a:b] for a, b in itertools.pairwise(starts) if a < len(self.features)]
 
     def forward(self, x: Tensor) -> dict[int, Tensor]:
         maps = {}

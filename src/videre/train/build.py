@@ -25,6 +25,10 @@ SCRATCH = {"norm": "group", "fpn_norm": "group"}
 """Settings of a detector whose weights start at random: batch statistics of a few pictures are no good
 (He et al., Rethinking ImageNet Pre-training, 2019)."""
 
+FRESH = {"optimizer": "muon", "lr": 0.002}
+"""Recipe of a model whose weights start at random, unless another optimizer is asked for; docs/results.md has what it
+gains over AdamW."""
+
 MOST = 10.0
 """Class weights chosen here lie between 1 / MOST and MOST: a class seen twice must not shake all others."""
 
@@ -48,7 +52,7 @@ def prepare_training(
     Args:
         name: of the system. data: to train on. backbone: its name; None: the file's, or the system's own default.
         source: a checkpoint of ours (heads are carried over by class name) or backbone weights; None: random weights.
-        tune: see `Recipe`; None: "scratch" without weights, else the recipe's default.
+        tune: see `Recipe`; None: "scratch" without weights (with Muon), else the recipe's default.
         settings: fields of `Recipe`, of `Preprocess`, and arguments of the model, all by name. class_weights="auto"
             weighs the classes by their inverse frequency in the data.
 
@@ -62,9 +66,8 @@ def prepare_training(
     if for_model.get("class_weights") == "auto":
         for_model["class_weights"] = inverse_frequencies(data)
     for_model |= {"backbone": backbone} if backbone else {}
-    recipe = Recipe().replace(
-        **({"tune": tune} if tune else {"tune": "scratch"} if source is None else {}) | for_recipe
-    )
+    fresh = {"tune": "scratch", **({} if "optimizer" in for_recipe else FRESH)} if source is None else {}
+    recipe = Recipe().replace(**{**fresh, **({"tune": tune} if tune else {}), **for_recipe})
     torch.manual_seed(recipe.seed)
     if source is None:
         known = model_arguments(kind)

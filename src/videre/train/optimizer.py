@@ -10,7 +10,11 @@ from torch import Tensor, nn
 from videre.backbones import Backbone
 from videre.layers.norm import FrozenBatchNorm2d
 from videre.models.base import Model
+from videre.train.muon import Muon
 from videre.train.recipe import Recipe
+
+NARROW = 16
+"""Fewest rows and columns of a matrix that Muon turns; a depthwise 3x3 convolution has nine columns."""
 
 
 def choose_trained(model: Model, tune: str) -> list[str]:
@@ -35,7 +39,7 @@ def describe(model: nn.Module) -> str:
 
 
 def make_optimizer(model: Model, recipe: Recipe) -> torch.optim.Optimizer:
-    """AdamW or SGD; no weight decay on norms and biases, the backbone at its own rate."""
+    """AdamW, SGD or Muon; no weight decay on norms and biases, the backbone at its own rate."""
     in_backbone = {id(p) for m in model.modules() if isinstance(m, Backbone) for p in m.parameters()}
     norms = (nn.BatchNorm2d, nn.GroupNorm, nn.SyncBatchNorm, FrozenBatchNorm2d)
     no_decay = {
@@ -44,21 +48,45 @@ def make_optimizer(model: Model, recipe: Recipe) -> torch.optim.Optimizer:
         for n, p in m.named_parameters(recurse=False)
         if isinstance(m, norms) or n == "bias"
     }
-    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    matrices = hidden_weights(model) if recipe.optimizer == "muon" else set()
+    groups: dict[tuple[bool, bool, bool], list[nn.Parameter]] = {}
     for p in model.parameters():
         if p.requires_grad:
-            groups.setdefault((id(p) in in_backbone, id(p) in no_decay), []).append(p)
+            groups.setdefault((id(p) in in_backbone, id(p) in no_decay, id(p) in matrices), []).append(p)
     settings = [
         {
             "params": parameters,
             "peak": recipe.lr * (recipe.backbone_lr if slow else 1.0),
             "weight_decay": 0.0 if plain else recipe.weight_decay,
+            "matrix": matrix,
         }
-        for (slow, plain), parameters in groups.items()
+        for (slow, plain, matrix), parameters in groups.items()
     ]
+    if recipe.optimizer == "muon":
+        return Muon(settings, lr=recipe.lr)
     if recipe.optimizer == "sgd":
         return torch.optim.SGD(settings, lr=recipe.lr, momentum=0.9)
     return torch.optim.AdamW(settings, lr=recipe.lr)
+
+
+def hidden_weights(model: Model) -> set[int]:
+    """Ids of the weights of layers that lead from features to features: what Muon turns.
+
+    Not those that read pixels (the backbone's first), not depthwise ones, not what classes are read from, and none
+    narrower than `NARROW` (they give logits and box deltas).
+    """
+    firsts = {
+        id(next(m for m in backbone.modules() if isinstance(m, nn.Conv2d)))
+        for backbone in model.modules() if isinstance(backbone, Backbone)
+    }  # fmt: skip
+    read = set(model.named_rows())
+    kinds = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
+    return {
+        id(m.weight)
+        for name, m in model.named_modules()
+        if isinstance(m, kinds) and id(m) not in firsts and f"{name}.weight" not in read
+        and min(m.weight.flatten(1).shape) >= NARROW
+    }  # fmt: skip
 
 
 def set_rate(optimizer: torch.optim.Optimizer, factor: float) -> None:

@@ -101,8 +101,10 @@ class FasterRCNN(Model):
                 raise ConfigError(f"{name} must be at least 1, found {value}")
         light = backbone in LIGHT
         options: dict[str, Any] = {"norm": norm, "channels": len(self.preprocess.mean), "eps": norm_eps}
-        special = {"padding": (padding, "half"), "multiplier": (multiplier, 1.0)}  # not every family takes these
-        options |= {name: value for name, (value, plain) in special.items() if value != plain}
+        special = {"padding": (padding, "half"), "multiplier": (multiplier, 1.0), "last": (max(strides), 32)}
+        options |= {
+            name: value for name, (value, plain) in special.items() if value != plain
+        }  # not all families take all
         self.backbone = make_backbone(backbone, **options)
         channels = {s: self.backbone.channels[s] for s in strides}
         self.neck = FeaturePyramid(channels, width or (128 if light else 256), fpn_norm)
