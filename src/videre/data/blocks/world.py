@@ -30,7 +30,7 @@ UPRIGHT, LYING = range(2)
 HALF = ((0.22, 0.31), (0.44, 0.60))  # metres: half the height of a small and a large solid; the gap keeps them apart
 
 MIN_SHOWN = 0.35  # of a solid's own silhouette inside the picture
-MIN_AREA = 0.0022  # of the picture
+MIN_AREA = 0.0045  # of the picture
 CLEARANCE = 0.04  # metres between two solids on the floor
 
 _LIES = (0.0, 0.0, 0.35, 0.35, 0.75)  # how often a solid of each shape lies
@@ -114,11 +114,11 @@ def random_world(rng: np.random.Generator, size: tuple[int, int], solids: tuple[
 
 
 def random_view(rng: np.random.Generator, size: tuple[int, int]) -> View:
-    """Return a camera that looks down at the origin from 16 to 42 degrees, 4.3 to 6.4 metres away."""
+    """Return a camera that looks down at the origin from 16 to 42 degrees, 4.3 to 6.4 metres away, 32 to 46 wide."""
     height, width = size
     pitch, azimuth = math.radians(rng.uniform(16, 42)), rng.uniform(0, 2 * math.pi)
     away = rng.uniform(4.3, 6.4)
-    focal = 0.5 * max(size) / math.tan(math.radians(rng.uniform(40, 58)) / 2)
+    focal = 0.5 * max(size) / math.tan(math.radians(rng.uniform(32, 46)) / 2)
     flat, rise = math.cos(pitch), math.sin(pitch)
     forward = (math.cos(azimuth) * flat, math.sin(azimuth) * flat, -rise)
     right = (math.sin(azimuth), -math.cos(azimuth), 0.0)
@@ -283,7 +283,7 @@ def _drop(rng: np.random.Generator, size: tuple[int, int], view: View, solids: n
         return False
     far = eye[2] / -ray[2]
     at = eye + far * ray
-    if far < 3.0 or far > 9.5:
+    if far < 3.0 or far > 8.5:
         return False
     rest(solids[0], at[0], at[1])
     return True
