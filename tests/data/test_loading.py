@@ -3,9 +3,11 @@
 import itertools
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+import torch
 
 from videre import data
 from videre.data.loading import load
@@ -72,3 +74,13 @@ def test_errors_come_in_turn_with_the_name_of_the_picture(small, workers):
     assert "4.png" in caught.value.__notes__[0]
     with pytest.raises(ConfigError):
         load([], prepare, -1, small.where)
+
+
+def test_loading_threads_compute_alone_and_leave_the_others_their_threads() -> None:
+    """Teams of OpenMP threads beyond the cores make every operator of a training wait."""
+    before = torch.get_num_threads()
+    inside = list(load(range(6), lambda _: torch.get_num_threads(), 2, str))
+    with ThreadPoolExecutor(1) as pool:
+        later = pool.submit(torch.get_num_threads).result()
+    assert inside == [1] * 6
+    assert torch.get_num_threads() == later == before

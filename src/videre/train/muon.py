@@ -51,12 +51,22 @@ class Muon(torch.optim.AdamW):
 
 
 def orthogonalise(matrix: Tensor, steps: int = 5) -> Tensor:
-    """A matrix [M, N] with the same singular vectors; values above a hundredth of its norm become .6 to 1.25."""
+    """A matrix [M, N] with the same singular vectors; values above a hundredth of its norm become .6 to 1.25.
+
+    Jordan's iteration X <- (a + b X X' + c (X X')^2) X, carried out on the small square matrix X X' alone: the
+    polynomials commute, so their product is gathered there and meets the wide matrix once, at the end.
+    """
     a, b, c = COEFFICIENTS
-    x = matrix / (matrix.norm() + 1e-7)
-    wide = x.shape[0] <= x.shape[1]
-    x = x if wide else x.T
-    for _ in range(steps):
-        square = x @ x.T
-        x = a * x + (b * square + c * square @ square) @ x
-    return x if wide else x.T
+    wide = matrix.shape[0] <= matrix.shape[1]
+    x = matrix if wide else matrix.T
+    x = x / (x.norm() + 1e-7)
+    square = x @ x.T
+    product = torch.eye(len(x), dtype=x.dtype, device=x.device)
+    for step in range(steps):
+        factor = torch.addmm(square, square, square, beta=b, alpha=c)
+        factor.diagonal().add_(a)
+        product = factor @ product
+        if step < steps - 1:
+            square = factor @ (factor @ square)
+    turned = product @ x
+    return turned if wide else turned.T
