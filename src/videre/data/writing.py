@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Collection
+from collections.abc import Collection, Generator
 from pathlib import Path
 
 from videre.data.dataset import Dataset
+from videre.data.loading import load
 from videre.errors import DataError
 from videre.images.reading import SUFFIXES, write_picture
+from videre.structures import Scene
+
+WORKERS = 2
+"""Threads that copy, or render and encode."""
 
 # bookkeeping, not truth: a format that renumbers loses nothing that a model could learn
 _BOOKKEEPING = {"instances", "ids", "areas"}
@@ -50,3 +55,14 @@ def place_picture(dataset: Dataset, i: int, target: Path) -> None:
         raise DataError(f"{source}: the picture is missing, so that it cannot be copied to {target}")
     elif not (target.exists() and target.samefile(source)):
         shutil.copyfile(source, target)
+
+
+def placed(dataset: Dataset, folder: Path) -> Generator[tuple[str, Scene], None, None]:
+    """Place every picture in `folder`, some ahead on threads; gives the file's name and the truth of one by one."""
+    names = file_names(dataset)
+
+    def place(i: int) -> tuple[str, Scene]:
+        place_picture(dataset, i, folder / names[i])
+        return names[i], dataset.scene(i)
+
+    return load(range(len(names)), place, WORKERS, dataset.where)

@@ -21,7 +21,7 @@ import torch
 from videre.data.cleaning import OnInvalid, clean_boxes
 from videre.data.dataset import Dataset, Repair
 from videre.data.flat import FlatMasks, FlatSource, Texts
-from videre.data.writing import file_names, losses, place_picture
+from videre.data.writing import losses, placed
 from videre.errors import DataError
 from videre.structures import COCO_PERSON, Categories, Instances, Masks, Polygons, Scene, Schema, Skeleton
 
@@ -70,9 +70,7 @@ def write(dataset: Dataset, path: Path, split: str = "train", lossy: bool = Fals
     annotations: list[dict[str, Any]] = []
     captions: list[dict[str, Any]] = []
     next_id = 1
-    for i, filename in enumerate(file_names(dataset)):
-        place_picture(dataset, i, path / split / filename)
-        scene = dataset.scene(i)
+    for i, (filename, scene) in enumerate(placed(dataset, path / split)):
         image_id = _integer(scene.meta.get("id"), i + 1)
         images.append({"id": image_id, "width": scene.size[1], "height": scene.size[0], "file_name": filename})
         for text in scene.captions or ():

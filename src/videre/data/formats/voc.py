@@ -17,7 +17,7 @@ import numpy as np
 from videre.data.cleaning import OnInvalid, clean_boxes
 from videre.data.dataset import Dataset
 from videre.data.flat import FlatSource
-from videre.data.writing import file_names, losses, place_picture
+from videre.data.writing import losses, placed
 from videre.errors import DataError
 from videre.images.reading import SUFFIXES, picture_size
 from videre.structures import Categories, Schema
@@ -98,9 +98,7 @@ def write(dataset: Dataset, path: Path, split: str = "train", lossy: bool = Fals
     (path / "Annotations").mkdir(parents=True, exist_ok=True)
     (path / "ImageSets" / "Main").mkdir(parents=True, exist_ok=True)
     stems = []
-    for i, filename in enumerate(file_names(dataset)):
-        place_picture(dataset, i, path / "JPEGImages" / filename)
-        scene = dataset.scene(i)
+    for filename, scene in placed(dataset, path / "JPEGImages"):
         root = ElementTree.Element("annotation")
         _add(root, folder="JPEGImages", filename=filename)
         _add(ElementTree.SubElement(root, "size"), width=scene.size[1], height=scene.size[0], depth=3)
