@@ -13,7 +13,7 @@ from videre.errors import DataError
 from videre.evaluate.coco import CocoResult, Kind, coco_evaluate
 from videre.evaluate.intervals import Interval, bootstrap_ap
 from videre.evaluate.thresholds import Decision, best_thresholds, choose_thresholds, decide
-from videre.evaluate.voc import voc_evaluate
+from videre.evaluate.voc import voc_evaluate, voc_mean
 from videre.structures import Scene, Schema
 
 __all__ = ["WORDS", "Report", "choose_thresholds", "evaluate"]
@@ -113,6 +113,7 @@ class Report:
             },
             "per_class": {kind: {n: clean(v) for n, v in r.per_class.items()} for kind, r in self.results.items()},
             "voc": {name: {way: clean(v) for way, v in row.items()} for name, row in self.voc.items()},
+            "voc_mean": {way: clean(v) for way, v in voc_mean(self.voc).items()},
             "decisions": {
                 name: {
                     **dataclasses.asdict(d),

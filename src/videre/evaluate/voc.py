@@ -14,23 +14,30 @@ import numpy as np
 from videre.errors import DataError
 from videre.structures import Scene, Schema
 
+WAYS = ("11 points", "area")
+"""Pascal's two ways to measure the area under a curve: until 2009, and since."""
+
 
 def voc_evaluate(
     predictions: Sequence[Scene], truths: Sequence[Scene], schema: Schema, iou: float = 0.5
 ) -> dict[str, dict[str, float]]:
-    """AP by class name, {"11 points": …, "area": …}; NaN where a class has no truth; "mean" over those that have."""
+    """AP by class name, {"11 points": …, "area": …}; NaN where a class has no truth."""
     if schema.things is None:
         raise DataError("VOC evaluation needs the names of the things (schema.things)")
     table = {}
     for label, name in enumerate(schema.things):
         recall, precision, count = _curve(predictions, truths, label, iou)
-        nothing = {"11 points": float("nan"), "area": float("nan")}
+        nothing = dict.fromkeys(WAYS, float("nan"))
         table[name] = (
             {"11 points": _eleven_points(recall, precision), "area": _area(recall, precision)} if count else nothing
         )
+    return table
+
+
+def voc_mean(table: dict[str, dict[str, float]]) -> dict[str, float]:
+    """Mean AP in the two ways over the classes that have truth; NaN where none has."""
     known = [row for row in table.values() if not np.isnan(row["area"])]
-    mean = lambda way: float(np.mean([row[way] for row in known])) if known else float("nan")
-    return {**table, "mean": {"11 points": mean("11 points"), "area": mean("area")}}
+    return {way: float(np.mean([row[way] for row in known])) if known else float("nan") for way in WAYS}
 
 
 def _curve(
