@@ -186,7 +186,11 @@ def _summary(evaluator: Any, kind: Kind) -> dict[str, float]:
     metrics |= {"AP50": _mean(precision[0, :, :, 0, -1]), "AP75": _mean(precision[5, :, :, 0, -1])}
     metrics |= {f"AP{a}": _mean(precision[:, :, :, i, -1]) for i, a in enumerate(areas) if a}
     limits = evaluator.params.max_dets
-    metrics |= {f"AR{limit}": _mean(recall[:, :, 0, i]) for i, limit in enumerate(limits)}
+    if kind == "keypoints":
+        metrics |= {"AR": _mean(recall[:, :, 0, -1]), "AR50": _mean(recall[0, :, 0, -1])}
+        metrics |= {"AR75": _mean(recall[5, :, 0, -1])}
+    else:
+        metrics |= {f"AR{limit}": _mean(recall[:, :, 0, i]) for i, limit in enumerate(limits)}
     return metrics | {f"AR{a}": _mean(recall[:, :, i, -1]) for i, a in enumerate(areas) if a}
 
 

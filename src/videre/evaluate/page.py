@@ -185,7 +185,8 @@ def _metrics_table(report: Report) -> Table:
     names = list(dict.fromkeys(name for result in report.results.values() for name in result.metrics))
     rows = []
     for name in names:
-        row = [_in_words(name)]
+        kind: Kind = next(kind for kind, result in report.results.items() if name in result.metrics)
+        row = [_in_words(kind, name)]
         for kind, result in report.results.items():
             sure = report.intervals.get(kind, {}).get(name)
             row.append(
@@ -195,11 +196,12 @@ def _metrics_table(report: Report) -> Table:
     return Table(["", *(WORDS[kind] for kind in report.results)], rows)
 
 
-def _in_words(metric: str) -> str:
+def _in_words(kind: Kind, metric: str) -> str:
     known = {"AP": "mean over IoU .50:.95", "AP50": "at IoU .50", "AP75": "at IoU .75"}
     size = {"s": "small things", "m": "medium things", "l": "large things"}.get(metric[2:])
     if metric.startswith("AR"):
-        return f"{metric}, recall of {size}" if size else f"{metric}, recall with at most {metric[2:]} a picture"
+        of = known.get(f"AP{metric[2:]}") if kind == "keypoints" else f"with at most {metric[2:]} a picture"
+        return f"{metric}, recall of {size}" if size else f"{metric}, recall, {of}"
     return f"{metric}, {known.get(metric) or size}"
 
 
