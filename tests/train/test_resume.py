@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -173,3 +174,14 @@ def test_a_full_disk_leaves_the_last_good_files(tmp_path: Path, monkeypatch) -> 
     assert str(caught.value.filename).endswith("state/state.safetensors")
     monkeypatch.undo()
     assert run(tmp_path, resume=True).finished
+
+
+def test_a_resumed_run_keeps_the_number_format_it_began_with(tmp_path: Path, monkeypatch) -> None:
+    """Found by trying where it began; another machine, or a busy moment, might choose otherwise."""
+    formats = iter(["bf16", "fp32"])
+    monkeypatch.setattr("videre.train.loop.fastest_precision", lambda device: next(formats))
+    run(tmp_path / "whole", precision="auto")
+    record = json.loads((tmp_path / "whole" / "run.json").read_text())
+    assert record["recipe"]["precision"] == "bf16"
+    assert run(tmp_path / "whole", resume=True, precision="auto").finished
+    assert json.loads((tmp_path / "whole" / "run.json").read_text())["recipe"]["precision"] == "bf16"

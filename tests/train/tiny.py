@@ -106,7 +106,7 @@ def detector(schema: Schema = SCHEMA, preprocess: Preprocess = SQUARE, **setting
 
 
 def tiny_recipe(**changes: object) -> Recipe:
-    base = {"pictures": 12, "batch": 2, "lr": 1e-3, "tune": "scratch", "workers": 1, "ema": 0.9}
+    base = {"pictures": 12, "batch": 2, "lr": 1e-3, "tune": "scratch", "workers": 1, "ema": 0.9, "precision": "fp32"}
     return Recipe().replace(**{**base, **changes})
 
 

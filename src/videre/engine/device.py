@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import platform
+from pathlib import Path
+
 import torch
 
 from videre.errors import ConfigError
@@ -27,3 +30,12 @@ def choose_device(name: str = "auto") -> torch.device:
             f"there is no device {name!r} here; there are {torch.cuda.device_count()} GPUs, from cuda:0 on"
         )
     return device
+
+
+def describe_processor() -> str:
+    """The processor as a benchmark names it: "AMD EPYC, AVX512, 2 threads"."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    name = next(named, platform.processor() or platform.machine())
+    return f"{name}, {torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads"

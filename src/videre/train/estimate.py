@@ -10,6 +10,7 @@ import torch
 
 from videre.data.dataset import Dataset
 from videre.engine.device import choose_device
+from videre.engine.precision import fastest_precision
 from videre.models.base import Model
 from videre.structures import ImageBatch
 from videre.train.optimizer import choose_trained, gradient_norm, make_optimizer
@@ -45,13 +46,14 @@ def estimate(model: Model, data: Dataset, recipe: Recipe, device: str = "auto") 
     choose_trained(model, recipe.tune)
     optimizer = make_optimizer(model, recipe)
     samples = TrainingSamples(data, model.preprocess, recipe)
+    precision = fastest_precision(place) if recipe.precision == "auto" else recipe.precision
     loading = computing = 0.0
     for step in range(2):
         began = time.perf_counter()
         group = [samples.sample(step * recipe.batch + n) for n in range(recipe.batch)]
         loading = time.perf_counter() - began
         batch = ImageBatch.cat([b for _, b, _ in group]).to(place)
-        with torch.autocast(place.type, torch.bfloat16, enabled=recipe.precision == "bf16"):
+        with torch.autocast(place.type, torch.bfloat16, enabled=precision == "bf16"):
             loss = torch.stack(list(model.losses(batch, [scene for _, _, scene in group]).values())).sum()
         loss.backward()
         gradient_norm([p for p in model.parameters() if p.requires_grad], recipe.clip)

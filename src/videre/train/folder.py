@@ -29,6 +29,14 @@ FREE = ("workers", "save_minutes")
 """Fields of a recipe that may change on resume: they change no number."""
 
 
+def recorded(path: Path) -> dict[str, Any]:
+    """run.json of the run in a folder; ConfigError when there is none."""
+    file = path / "run.json"
+    if not file.exists():
+        raise ConfigError(f"{path}: there is no state to resume (run.json); start without --resume")
+    return json.loads(file.read_text())
+
+
 class RunFolder:
     """The folder of one training.
 
@@ -57,7 +65,7 @@ class RunFolder:
 
         Raises ConfigError when there is nothing to resume, or the run there is another one.
         """
-        if not (self.state.exists() and (self.path / "run.json").exists()):
+        if not self.state.exists():
             raise ConfigError(
                 f"{self.path}: there is no state to resume (state/state.safetensors); start without --resume"
             )
@@ -74,7 +82,7 @@ class RunFolder:
         return numbers
 
     def _same_run(self) -> None:
-        old = json.loads((self.path / "run.json").read_text())
+        old = recorded(self.path)
         new = json.loads(json.dumps(self.record))
         for field in ("model", "config", "preprocess", "recipe", "data"):
             differ = [name for name in _differences(old.get(field), new[field]) if name.split()[0] not in FREE]

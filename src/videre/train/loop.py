@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
-import platform
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -21,12 +20,13 @@ from torch.nn.parallel import DistributedDataParallel
 
 from videre import __version__
 from videre.data.dataset import Dataset
-from videre.engine.device import choose_device
+from videre.engine.device import choose_device, describe_processor
+from videre.engine.precision import fastest_precision
 from videre.errors import ConfigError, DataError
 from videre.models import model_name
 from videre.models.base import Model
 from videre.structures import ImageBatch, Scene
-from videre.train.folder import RunFolder, averaged
+from videre.train.folder import RunFolder, averaged, recorded
 from videre.train.interrupt import Interrupt
 from videre.train.optimizer import Average, choose_trained, gradient_norm, make_optimizer, set_rate
 from videre.train.processes import any_of, from_first, joined, largest, mean
@@ -87,6 +87,9 @@ def _train(
     if recipe.batch % world:
         raise ConfigError(f"a batch of {recipe.batch} cannot be shared by {world} processes; make it a multiple")
     device = choose_device(device_name)
+    if recipe.precision == "auto":
+        before = recorded(out)["recipe"]["precision"] if resume else None
+        recipe = recipe.replace(precision=from_first(before or fastest_precision(device)))
     torch.manual_seed(recipe.seed)
     model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     lines = choose_trained(model, recipe.tune)
@@ -204,11 +207,10 @@ def _evaluate(
 
 def _record(model: Model, data: Dataset, recipe: Recipe, steps: int, provenance: dict[str, Any]) -> dict[str, Any]:
     """Everything to repeat the run, plain JSON."""
-    capability = torch.backends.cpu.get_cpu_capability()
     return {
         "videre": __version__,
         "torch": torch.__version__,
-        "processor": f"{platform.machine()}, {capability}, {torch.get_num_threads()} threads",
+        "processor": describe_processor(),
         "model": model_name(model),
         "config": model.config,
         "preprocess": model.preprocess.to_json(),

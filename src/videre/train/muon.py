@@ -40,7 +40,10 @@ class Muon(torch.optim.AdamW):
             for p in group["params"]:
                 if p.grad is None:
                     continue
-                momentum = self.state[p].setdefault("momentum", torch.zeros_like(p))
+                if not self.state[p]:
+                    self.state[p] = {"step": torch.tensor(0.0), "momentum": torch.zeros_like(p)}  # AdamW wants a count
+                self.state[p]["step"] += 1
+                momentum = self.state[p]["momentum"]
                 momentum.lerp_(p.grad, 1 - MOMENTUM)
                 ahead = p.grad.lerp(momentum, MOMENTUM).flatten(1)
                 size = SCALE * max(ahead.shape) ** 0.5

@@ -13,7 +13,7 @@ from videre.train.settings import typed
 
 TUNES = ("top", "few", "many", "all", "scratch")
 WORDS = {
-    "optimizer": ("adamw", "sgd", "muon"), "schedule": ("cosine", "step"), "tune": TUNES, "precision": ("fp32", "bf16"),
+    "optimizer": ("adamw", "sgd", "muon"), "schedule": ("cosine", "step"), "tune": TUNES, "precision": ("auto", "fp32", "bf16"),
 }  # fmt: skip
 _SHARE, _COUNT, _STRENGTH = (0.0, 1.0), (1.0, math.inf), (0.0, math.inf)
 RANGES = {
@@ -46,7 +46,9 @@ class Recipe:
         evaluate_every: epochs between evaluations on validation data. patience: evaluations without gain before an
             early stop; 0: never.
         save_minutes: longest time between two saves of the state.
-        workers: loading threads. precision: "fp32" or "bf16".
+        workers: loading threads.
+        precision: of convolutions and products: "fp32", "bf16" (weights and losses stay fp32), or "auto", the faster of
+            the two here; run.json says which it was, and a resumed run keeps it.
     """
 
     epochs: float = 12
@@ -77,7 +79,7 @@ class Recipe:
     patience: int = 0
     save_minutes: float = 5.0
     workers: int = 2
-    precision: str = "fp32"
+    precision: str = "auto"
 
     def __post_init__(self) -> None:
         for name, hint in typing.get_type_hints(Recipe).items():
