@@ -49,8 +49,11 @@ def use_torch_threads() -> int:
     """Give the parallel kernels as many threads as torch has been given, and return that number."""
     threads = torch.get_num_threads()
     if numba is not None:
-        threads = min(threads, numba.config.NUMBA_NUM_THREADS)
-        numba.set_num_threads(threads)
+        kernels = min(threads, numba.config.NUMBA_NUM_THREADS)
+        numba.set_num_threads(kernels)
+        if torch.get_num_threads() != threads:  # the first call starts Numba's pool, which sets OpenMP's number for both
+            torch.set_num_threads(threads)
+        return kernels
     return threads
 
 
