@@ -28,7 +28,7 @@ MISTAKES = {
     "a width below nothing": ([*TRAIN, *SMALL, "-o", "width=-1"], "width must be at least 1, found -1"),
     "a side of nothing": ([*TRAIN, "-o", "short_side=0"], "short_side must be at least 1, found 0"),
     "a word for yes": ([*TRAIN, "-o", "turn=maybe"], "turn must be true or false, found 'maybe'"),
-    "no such optimiser": ([*TRAIN, "-o", "optimizer=adam"], "optimizer must be one of adamw, sgd; found 'adam'"),
+    "no such optimiser": ([*TRAIN, "-o", "optimizer=adam"], "optimizer must be one of adamw, sgd, muon; found 'adam'"),
     "no such tune": ([*TRAIN, "--tune", "most"], "tune must be one of top, few, many, all, scratch; found 'most'"),
     "no such backbone": ([*TRAIN, "--backbone", "resnet19"], "no backbone named 'resnet19'; did you mean resnet1"),
     "weight of no class": ([*TRAIN, "-o", 'class_weights={"cubes": 2}'], "cubes"),

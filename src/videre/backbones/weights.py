@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import os
 from pathlib import Path
 from typing import Any
 
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from videre.backbones.download import cache_folder, download, unpickle
 from videre.errors import WeightsError
 from videre.structures.preprocess import IMAGENET_MEAN, IMAGENET_STD
 
@@ -67,6 +70,19 @@ BACKBONE_WEIGHTS = (
     ),
 )  # fmt: skip
 """Sources: torchvision's weight enums (names, accuracies); the publishers' model cards."""
+
+
+def fetch_backbone(card: BackboneWeights, cache: Path | None = None) -> dict[str, Tensor]:
+    """The tensors of published weights, downloaded once and kept as safetensors."""
+    copy = (cache or cache_folder()) / f"{card.name.replace('/', '-')}-{card.sha256[:8]}.safetensors"
+    if copy.exists():
+        return load_file(copy)
+    tensors = unpickle(download(card.url), card.sha256, card.url)
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    partial = copy.with_suffix(f".{os.getpid()}.partial")
+    save_file({name: value.contiguous() for name, value in tensors.items()}, partial)
+    partial.replace(copy)
+    return tensors
 
 
 def recognise_weights(path: str | Path, tensors: dict[str, Tensor]) -> BackboneWeights:

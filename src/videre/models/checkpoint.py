@@ -26,6 +26,8 @@ from videre.structures import Preprocess, Schema
 
 KEY = "videre"
 """The header entry that marks a checkpoint of ours."""
+HOUSE = "detector."
+"""Where systems that build on a detector keep it: Mask and Keypoint R-CNN are a Faster R-CNN and a head."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +41,14 @@ class Checkpoint:
     thresholds: dict[str, float]
     provenance: dict[str, Any]
     tensors: dict[str, Tensor]
+
+    @classmethod
+    def of(cls, model: Model, provenance: Mapping[str, Any]) -> Checkpoint:
+        """What a file of this model would hold."""
+        return cls(
+            model_name(model), model.config, model.schema, model.preprocess, model.thresholds, dict(provenance),
+            model.state_dict(),
+        )  # fmt: skip
 
     def build(self) -> Model:
         """The model with its weights, in eval mode."""
@@ -103,15 +113,10 @@ def set_thresholds(path: str | Path, thresholds: Mapping[str, float]) -> None:
 
 
 def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """All tensors and the header of a safetensors file; pickles are refused."""
+    """All tensors and the header of a safetensors file."""
     path = Path(path)
     if not path.is_file():
         raise WeightsError(f"{path}: there is no such file")
-    if path.suffix in (".pth", ".pt", ".pkl", ".bin"):
-        raise WeightsError(
-            f"{path}: pickles can run code when they are read, so only safetensors files are; official checkpoints "
-            "load by their name (see `videre models`)"
-        )
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
@@ -156,9 +161,10 @@ def transfer(model: Model, source: Checkpoint) -> Transfer:
     """Fill a model from another's checkpoint: equal tensors whole, the heads' rows by class or keypoint name."""
     own = model.state_dict()
     axes = model.named_rows()
+    theirs = _rehoused(source.tensors, own)
     loaded, by_name, reset, new = [], {}, [], {}
     for name, value in own.items():
-        old = source.tensors.get(name)
+        old = theirs.get(name)
         if old is None:
             reset.append(name)
         elif name in axes and axes[name].names(model.schema) != axes[name].names(source.schema):
@@ -169,4 +175,14 @@ def transfer(model: Model, source: Checkpoint) -> Transfer:
         else:
             reset.append(name)
     model.load_state_dict(new, strict=False)
-    return Transfer(loaded, by_name, reset, sorted(set(source.tensors) - set(own)))
+    return Transfer(loaded, by_name, reset, sorted(set(theirs) - set(own)))
+
+
+def _rehoused(tensors: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors under the names that they have in another system: the one detector lies inside the other, or outside."""
+    inside, wanted = ({name.startswith(HOUSE) for name in names} for names in (tensors, own))
+    if True in inside and True not in wanted:
+        return {name.removeprefix(HOUSE): value for name, value in tensors.items()}
+    if True in wanted and True not in inside:
+        return {HOUSE + name: value for name, value in tensors.items()}
+    return dict(tensors)

@@ -7,11 +7,7 @@ Downloaded only when asked for by name; the hash is verified before anything is 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import io
-import os
 import re
-import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from videre.backbones.download import cache_folder, download, unpickle
 from videre.errors import WeightsError
 from videre.models import find_model
 from videre.models.base import Model
@@ -188,28 +185,17 @@ def fetch_official(name: str, cache: Path | None = None) -> Model:
     Raises WeightsError when it cannot be downloaded or its hash is wrong.
     """
     official = next(o for o in OFFICIAL if o.name == name)
-    folder = cache or Path(os.environ.get("VIDERE_CACHE", Path.home() / ".cache" / "videre"))
-    copy = folder / f"{official.name.replace('/', '-')}-{official.sha256}.safetensors"
+    copy = (cache or cache_folder()) / f"{official.name.replace('/', '-')}-{official.sha256}.safetensors"
     if copy.exists():
         return read_checkpoint(copy).build()
-    try:
-        with urllib.request.urlopen(official.url, timeout=60) as response:
-            data = response.read()
-    except OSError as error:
-        raise WeightsError(f"{official.url}: could not be downloaded ({error})") from error
-    model = convert_official(official, data)
+    model = convert_official(official, download(official.url))
     save_checkpoint(model, copy, {"source": official.url, "licence": official.licence, "data": official.data})
     return model
 
 
 def convert_official(official: Official, data: bytes) -> Model:
     """The model from the bytes of an official file, whose hash is checked first."""
-    digest = hashlib.sha256(data).hexdigest()
-    if not digest.startswith(official.sha256):
-        raise WeightsError(
-            f"{official.url}: the file's sha256 is {digest[:12]}…, it should begin with {official.sha256}"
-        )
-    tensors = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    tensors = unpickle(data, official.sha256, official.url)
     model = find_model(official.model)(official.schema, official.preprocess, **dict(official.config))  # type: ignore[call-arg, arg-type]
     model.load_state_dict(from_torchvision(tensors, official.rows, model))
     return model.eval()

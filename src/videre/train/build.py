@@ -12,11 +12,11 @@ from typing import Any
 import torch
 
 from videre.backbones import Backbone
-from videre.backbones.weights import recognise_weights
 from videre.data.dataset import Dataset
+from videre.engine.weights import find_weights
 from videre.errors import ConfigError, VidereError, WeightsError
 from videre.models import Model, find_model
-from videre.models.checkpoint import KEY, read_checkpoint, read_tensors, transfer
+from videre.models.checkpoint import Checkpoint, transfer
 from videre.structures import Preprocess
 from videre.train.recipe import Recipe
 from videre.train.settings import typed
@@ -28,6 +28,9 @@ SCRATCH = {"norm": "group", "fpn_norm": "group"}
 FRESH = {"optimizer": "muon", "lr": 0.002}
 """Recipe of a model whose weights start at random, unless another optimizer is asked for; docs/results.md has what it
 gains over AdamW."""
+
+BACKBONE = ("backbone", "norm", "norm_eps", "padding", "multiplier")
+"""Arguments that say which backbone a detector stands on."""
 
 MOST = 10.0
 """Class weights chosen here lie between 1 / MOST and MOST: a class seen twice must not shake all others."""
@@ -51,7 +54,8 @@ def prepare_training(
 
     Args:
         name: of the system. data: to train on. backbone: its name; None: the file's, or the system's own default.
-        source: a checkpoint of ours (heads are carried over by class name) or backbone weights; None: random weights.
+        source: see `find_weights`: a checkpoint (its settings and the heads of classes of the same name are carried over,
+            also from one detector to another), or backbone weights; None: random weights.
         tune: see `Recipe`; None: "scratch" without weights (with Muon), else the recipe's default.
         settings: fields of `Recipe`, of `Preprocess`, and arguments of the model, all by name. class_weights="auto"
             weighs the classes by their inverse frequency in the data.
@@ -70,20 +74,29 @@ def prepare_training(
     recipe = Recipe().replace(**{**fresh, **({"tune": tune} if tune else {}), **for_recipe})
     torch.manual_seed(recipe.seed)
     if source is None:
+        if recipe.tune not in ("all", "scratch"):
+            raise ConfigError(
+                f"tune={recipe.tune} keeps layers of the backbone as they are, and they are random: give weights to start "
+                "from, or leave tune out"
+            )
         known = model_arguments(kind)
         model = _make(
             kind, data, Preprocess(**for_pictures), {k: v for k, v in SCRATCH.items() if k in known} | for_model
         )
         return Start(model, recipe, ["all weights start at random"], {"from": None})
-    tensors, header = read_tensors(source)
-    if KEY in header:
-        old = read_checkpoint(source)
-        kept = {k: v for k, v in old.config.items() if k != "class_weights"}  # these belong to the data
-        config = {**kept, **for_model} if old.model == name else for_model
-        model = _make(kind, data, old.preprocess.replace(**for_pictures), config)
-        lines = [f"from {source} ({old.model}):", *str(transfer(model, old)).splitlines()]
-        return Start(model, recipe, lines, {"from": {"file": Path(source).name, "provenance": old.provenance}})
-    card = recognise_weights(source, tensors)
+    found = find_weights(source)
+    if isinstance(found, Checkpoint):
+        config = {**carried_over(found, kind), **for_model}
+        model = _make(kind, data, found.preprocess.replace(**for_pictures), config)
+        taken = transfer(model, found)
+        backbones = tuple(f"{n}." for n, module in model.named_modules() if isinstance(module, Backbone))
+        if not any(tensor.startswith(backbones) for tensor in taken.loaded):
+            raise WeightsError(
+                f"{source}: the backbone of this {found.model} does not fit a {name} with these settings"
+            )
+        lines = [f"from {source} ({found.model}):", *str(taken).splitlines()]
+        return Start(model, recipe, lines, {"from": {"file": Path(source).name, "provenance": found.provenance}})
+    card, tensors = found
     if backbone is not None and backbone != card.backbone:
         raise WeightsError(f"{source}: these are weights of {card.backbone}, not of {backbone}")
     preprocess = Preprocess(mean=card.mean, std=card.std).replace(**for_pictures)
@@ -94,6 +107,20 @@ def prepare_training(
         f"in the file but not used: {', '.join(unused) or 'nothing'}; the heads start at random",
     ]
     return Start(model, recipe, lines, {"from": {"weights": card.name, "sha256": card.sha256, "licence": card.licence}})
+
+
+def carried_over(old: Checkpoint, kind: type[Model]) -> dict[str, Any]:
+    """The settings of a checkpoint's model that a model of `kind` shares: all of a detector's, else the backbone's.
+
+    Class weights belong to the data and stay behind.
+    """
+    from videre.models.detect.faster_rcnn import FasterRCNN
+
+    before, known = model_arguments(find_model(old.model)), model_arguments(kind)
+    detector = set(model_arguments(FasterRCNN))
+    alike = set(before) == set(known) or (detector <= set(before) and detector <= set(known))
+    names = (set(known) if alike else set(BACKBONE) & set(known)) - {"class_weights"}
+    return {k: v for k, v in old.config.items() if k in names}
 
 
 def sort_settings(kind: type[Model], settings: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:

@@ -1,0 +1,68 @@
+"""Weights by whatever a user calls them: a file, a name of the wheel, an official checkpoint, published backbone weights."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import io
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from videre.backbones.weights import BACKBONE_WEIGHTS, BackboneWeights, fetch_backbone, recognise_weights
+from videre.errors import WeightsError
+from videre.models.checkpoint import KEY, Checkpoint, read_checkpoint, read_tensors
+from videre.models.official import OFFICIAL, convert_official, fetch_official
+from videre.zoo import zoo_cards, zoo_path
+
+PICKLES = (".pth", ".pt")
+"""Suffixes of files that can run code when they are read: only those whose hash is in a table are."""
+
+BackboneFile = tuple[BackboneWeights, dict[str, Tensor]]
+"""The card and the tensors of published backbone weights."""
+
+
+def find_weights(source: str | Path) -> Checkpoint | BackboneFile:
+    """What `source` names: a whole model, or a backbone's tensors with their card.
+
+    A file comes first; then the names that `videre models` lists. Official files are downloaded when they are asked for
+    by name, and their hash is checked.
+
+    Raises WeightsError: nothing of this name (the nearest ones are given), a damaged file, an unknown pickle.
+    """
+    path, name = Path(source), str(source)
+    if path.is_file():
+        return _of_pickle(path) if path.suffix in PICKLES else _of_file(path)
+    officials, backbones = {o.name: o for o in OFFICIAL}, {b.name: b for b in BACKBONE_WEIGHTS if b.url}
+    if name in officials:
+        return Checkpoint.of(fetch_official(name), {"source": officials[name].url, "licence": officials[name].licence})
+    if name in backbones:
+        return backbones[name], fetch_backbone(backbones[name])
+    if name in zoo_cards():
+        return read_checkpoint(zoo_path(name))
+    names = [*zoo_cards(), *officials, *backbones]
+    near = difflib.get_close_matches(name, names, 3, 0.5)
+    hint = f"; did you mean {' or '.join(near)}?" if near else "; `videre models` lists the names"
+    raise WeightsError(f"{name}: neither a file nor the name of weights{hint}")
+
+
+def _of_file(path: Path) -> Checkpoint | BackboneFile:
+    tensors, header = read_tensors(path)
+    return read_checkpoint(path) if KEY in header else (recognise_weights(path, tensors), tensors)
+
+
+def _of_pickle(path: Path) -> Checkpoint | BackboneFile:
+    """A published file that was downloaded by hand, known by its hash."""
+    data = path.read_bytes()
+    digest = hashlib.sha256(data).hexdigest()
+    for official in OFFICIAL:
+        if digest.startswith(official.sha256):
+            return Checkpoint.of(convert_official(official, data), {"source": path.name, "licence": official.licence})
+    for card in BACKBONE_WEIGHTS:
+        if digest.startswith(card.sha256):
+            return card, torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    raise WeightsError(
+        f"{path}: pickles can run code when they are read, and this one (sha256 {digest[:12]}…) is none of the published "
+        "files that videre knows; convert it to safetensors where you trust it"
+    )
