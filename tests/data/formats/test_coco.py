@@ -1,17 +1,22 @@
 """COCO: what pycocotools sees in a file is what the scenes hold, and what is written is read by it."""
 
 import json
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pycocotools.coco import COCO
 
 from videre import data
+from videre.data.flat import FlatSource
 from videre.data.formats.coco import mirror_pairs, read_results, write_results
 from videre.errors import DataError
-from videre.images.reading import write_picture
-from videre.structures import COCO_PERSON
+from videre.images.reading import picture_size, write_picture
+from videre.structures import COCO_PERSON, Categories, Schema
 
 from ..shared import real
 
@@ -127,6 +132,35 @@ def test_written_sets_are_what_pycocotools_reads(tmp_path):
         for n, identity in enumerate(b.instances.ids.tolist()):
             assert np.array_equal(judge.annToMask(judge.anns[identity]), b.instances.masks.bitmaps()[n])
     assert np.array_equal(after.picture(0), before.picture(0))
+
+
+NAMES = st.one_of(st.integers(0, 20).map(str), st.integers(0, 20).map("{:03d}".format), st.text("ab²", min_size=1, max_size=3))  # fmt: skip
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.lists(NAMES, min_size=1, max_size=6, unique=True), min_size=1, max_size=3))
+def test_every_picture_that_is_written_comes_back_with_its_truth(parts):
+    """Whatever the pictures are called, and though several sets are joined: none takes another's place."""
+    with tempfile.TemporaryDirectory() as folder:
+        sets, width = [], 0
+        for title, names in enumerate(parts):
+            paths = [Path(folder) / "in" / str(title) / f"{name}.png" for name in names]
+            for path in paths:
+                width += 1  # each picture has a width, and a box, of its own
+                write_picture(path, np.zeros((4, width, 3), np.uint8))
+            sizes = np.array([picture_size(p) for p in paths])
+            boxes = np.array([(0, 0, w, 4) for _, w in sizes], np.float32)
+            columns = {"boxes": boxes, "labels": np.zeros(len(names), np.int64)}
+            source = FlatSource(
+                [str(p) for p in paths], names, sizes, starts=np.arange(len(names) + 1), columns=columns
+            )
+            sets.append(data.Dataset(source, Schema(things=Categories(("thing",))), title=f"set {title}"))
+        data.write(data.Dataset.cat(sets), f"{folder}/out", "coco")
+        after = data.read(f"{folder}/out", "train")
+        assert [after.picture(i).shape[1] for i in range(len(after))] == list(range(1, width + 1))
+        assert [after.scene(i).instances.boxes[:, 2].tolist() for i in range(width)] == [[w + 1] for w in range(width)]
+        judge = COCO(f"{folder}/out/annotations/instances_train.json")
+        assert len(judge.imgs) == len(judge.imgToAnns) == width
 
 
 def test_results_are_what_pycocotools_takes_and_come_back(tmp_path):

@@ -62,22 +62,29 @@ def read(path: Path, split: str | None = None, on_invalid: OnInvalid = "drop") -
 def write(dataset: Dataset, path: Path, split: str = "train", lossy: bool = False) -> list[str]:
     """Write <split>/ with the pictures and annotations/instances_<split>.json (captions_<split>.json).
 
-    Masks kept as polygons without holes stay polygons, the others become run lengths. Returns the fields lost.
+    Masks kept as polygons without holes stay polygons, the others become run lengths. Image ids are kept where they are
+    different whole numbers, and numbered anew otherwise. Returns the fields lost.
     """
     lost = losses(dataset, HOLDS, "COCO", lossy)
     schema, things = dataset.schema, dataset.schema.things
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     captions: list[dict[str, Any]] = []
+    identities: list[int | None] = []  # of the pictures, as far as COCO can hold them
     next_id = 1
-    for i, (filename, scene) in enumerate(placed(dataset, path / split)):
-        image_id = _integer(scene.meta.get("id"), i + 1)
+    for image_id, (filename, scene) in enumerate(placed(dataset, path / split), start=1):
+        identities.append(_integer(scene.meta.get("id")))
         images.append({"id": image_id, "width": scene.size[1], "height": scene.size[0], "file_name": filename})
         for text in scene.captions or ():
             captions.append({"id": len(captions) + 1, "image_id": image_id, "caption": text})
         if scene.instances is not None and things is not None:
             annotations += _annotations(scene, scene.instances, things, image_id, next_id)
             next_id += len(scene)
+    if None not in identities and len(set(identities)) == len(identities):
+        for image in images:
+            image["id"] = identities[image["id"] - 1]
+        for row in (*annotations, *captions):
+            row["image_id"] = identities[row["image_id"] - 1]
     (path / "annotations").mkdir(parents=True, exist_ok=True)
     if things is not None:
         if len({a["id"] for a in annotations}) < len(annotations):  # of several files joined
@@ -241,7 +248,7 @@ def _read_instances(
         "boxes": boxes,
         "labels": np.array([label_of[a["category_id"]] for a in rows], np.int64),
         "ignore": ignore,
-        "ids": np.array([_integer(i, n) for n, i in enumerate(ids)], np.int64),
+        "ids": np.array([n if (number := _integer(i)) is None else number for n, i in enumerate(ids)], np.int64),
     }
     if rows and all(a.get("area") is not None for a in rows):
         columns["areas"] = np.array([a["area"] for a in rows], np.float64)
@@ -429,5 +436,7 @@ def _categories(schema: Schema) -> list[dict[str, Any]]:
     return rows
 
 
-def _integer(value: Any, otherwise: int) -> int:
-    return int(value) if isinstance(value, int) or (isinstance(value, str) and value.isdigit()) else otherwise
+def _integer(value: Any) -> int | None:
+    """An id as a whole number of 64 bit, None where it is none."""
+    number = int(value) if isinstance(value, int) or (isinstance(value, str) and value.isdecimal()) else None
+    return number if number is not None and abs(number) < 2**63 else None
