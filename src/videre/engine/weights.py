@@ -12,12 +12,9 @@ from torch import Tensor
 
 from videre.backbones.weights import BACKBONE_WEIGHTS, BackboneWeights, fetch_backbone, recognise_weights
 from videre.errors import WeightsError
-from videre.models.checkpoint import KEY, Checkpoint, read_checkpoint, read_tensors
+from videre.models.checkpoint import KEY, PICKLES, Checkpoint, read_checkpoint, read_tensors
 from videre.models.official import OFFICIAL, convert_official, fetch_official
 from videre.zoo import zoo_cards, zoo_path
-
-PICKLES = (".pth", ".pt")
-"""Suffixes of files that can run code when they are read: only those whose hash is in a table are."""
 
 BackboneFile = tuple[BackboneWeights, dict[str, Tensor]]
 """The card and the tensors of published backbone weights."""

@@ -26,6 +26,8 @@ from videre.structures import Preprocess, Schema
 
 KEY = "videre"
 """The header entry that marks a checkpoint of ours."""
+PICKLES = (".pth", ".pt", ".pkl", ".bin")
+"""Suffixes of files that can run code when they are read."""
 HOUSE = "detector."
 """Where systems that build on a detector keep it: Mask and Keypoint R-CNN are a Faster R-CNN and a head."""
 
@@ -113,10 +115,15 @@ def set_thresholds(path: str | Path, thresholds: Mapping[str, float]) -> None:
 
 
 def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """All tensors and the header of a safetensors file."""
+    """All tensors and the header of a safetensors file; pickles are refused."""
     path = Path(path)
     if not path.is_file():
         raise WeightsError(f"{path}: there is no such file")
+    if path.suffix in PICKLES:
+        raise WeightsError(
+            f"{path}: pickles can run code when they are read, so only safetensors files are; official checkpoints "
+            "load by their name (see `videre models`)"
+        )
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
