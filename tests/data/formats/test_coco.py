@@ -102,6 +102,58 @@ def test_what_is_wrong_is_named_with_its_ids(tmp_path):
         data.read(tmp_path)
 
 
+FIELDS = [
+    ("images", "file_name", None, "image 7: file_name should be text, but it is missing; correct the file"),
+    ("images", "id", None, "image at place 0: id should be a number or text, but it is missing"),
+    ("images", "id", [7], r"image \[7\]: id should be a number or text, found \[7\]"),
+    ("images", "width", "wide", "image 7: width should be a number of pixels, found 'wide'"),
+    ("annotations", "image_id", None, "annotation 1: image_id should be a number or text, but it is missing"),
+    ("annotations", "category_id", None, "annotation 1: category_id should be a number or text, but it is missing"),
+    ("annotations", "bbox", None, r"annotation 1: bbox should be \[x, y, width, height\], but it is missing"),
+    ("annotations", "bbox", [1, "two", 3, 4], r"annotation 1: bbox should be .*, found \[1, 'two', 3, 4\]"),
+    ("annotations", "bbox", 5, "annotation 1: bbox should be .*, found 5"),
+    ("annotations", "area", "large", "annotation 1: area should be a finite number, found 'large'"),
+    ("annotations", "area", float("nan"), "annotation 1: area should be a finite number, found nan"),
+    ("annotations", "keypoints", [1, 2, "seen"], r"annotation 1: keypoints should be 3 finite numbers .*, found \[1, 2, 'seen'\]"),
+    ("annotations", "keypoints", [1, 2, 3], r"annotation 1: keypoints should be .*visibility 0, 1 or 2.*, found \[1, 2, 3\]"),
+    ("annotations", "keypoints", [1, 2], "annotation 1: keypoints should be 3 finite numbers"),
+    ("annotations", "segmentation", [[1, 2, float("nan"), 4, 5, 6]],
+     r"image 7 \(a\.png\), annotation 1: segmentation: points should be finite, found \[nan, 4\.0\]"),
+    ("annotations", "segmentation", {"size": [20, 30], "counts": [None]}, r"image 7 \(a\.png\), annotation 1: segmentation"),
+    ("categories", "name", None, "category 3: name should be text, but it is missing"),
+    ("categories", "id", "three", "category three: id should be a whole number, found 'three'"),
+    ("categories", "keypoints", [1], r"category 3: keypoints should be a list of names, found \[1\]"),
+    ("categories", "skeleton", [["nose", "nose"]], "category 3: skeleton should be pairs of numbers, found"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("section", "field", "value", "message"), FIELDS)
+def test_a_missing_or_wrong_field_is_named_with_file_row_and_value(tmp_path, section, field, value, message):
+    make(tmp_path, [box(1, 3, [1, 1, 4, 4], keypoints=[1, 2, 2])], [{"id": 3, "name": "cat", "keypoints": ["nose"]}])
+    file = tmp_path / "annotations" / "instances_train.json"
+    content = json.loads(file.read_text())
+    data.read(tmp_path)
+    if value is None:
+        del content[section][0][field]
+    else:
+        content[section][0][field] = value
+    file.write_text(json.dumps(content))
+    with pytest.raises(DataError, match=rf"instances_train\.json: {message}"):
+        data.read(tmp_path, format="coco")
+
+
+def test_one_id_for_two_pictures_is_refused(tmp_path):
+    make(tmp_path, [])
+    file = tmp_path / "annotations" / "instances_train.json"
+    content = json.loads(file.read_text())
+    content["images"].append(content["images"][0] | {"file_name": "b.png"})
+    file.write_text(json.dumps(content))
+    with pytest.raises(
+        DataError, match="image 7: file_name should be 'a.png', which has this id already, found 'b.png'"
+    ):
+        data.read(tmp_path)
+
+
 def test_repairs_are_counted(tmp_path):
     square = [[2, 2, 9, 2, 9, 9, 2, 9]]
     make(tmp_path, [box(1, 3, [5, 5, 0, 3], segmentation=square), box(2, 3, [20, 5, 10.04, 3], segmentation=square),
@@ -183,6 +235,15 @@ def test_results_are_what_pycocotools_takes_and_come_back(tmp_path):
             assert torch.allclose(a.instances.keypoints, b.instances.keypoints, atol=1e-4)
     with pytest.raises(DataError, match=r"results for \d+ images that are not in"):
         read_results(tmp_path / "r.json", dataset.subset([0]))
+    for field, value, message in [
+        ("score", None, "result at place 0: score should be a number, but it is missing"),
+        ("image_id", None, "result at place 0: image_id should be"),
+        ("bbox", [1, 2, 3, "x"], r"result at place 0: bbox should be \[x, y, width, height\], found \[1, 2, 3, 'x'\]"),
+    ]:
+        row = {"image_id": 1, "category_id": 1, "score": 0.5, field: value}
+        (tmp_path / "w.json").write_text(json.dumps([{k: v for k, v in row.items() if v is not None}]))
+        with pytest.raises(DataError, match=rf"w\.json: {message}"):
+            read_results(tmp_path / "w.json", dataset)
     with pytest.raises(DataError, match="need boxes, labels and scores"):
         write_results([dataset.scene(0)], dataset.schema, tmp_path / "x.json")
 

@@ -10,8 +10,9 @@ half a pixel is added here and taken off on writing. `iscrowd` is `ignore`. Cate
 from __future__ import annotations
 
 import json
+import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -141,11 +142,13 @@ def read_results(path: str | Path, dataset: Dataset) -> list[Scene]:
     results, things = _load(Path(path)), dataset.schema.things
     if not isinstance(results, list) or things is None:
         raise DataError(f"{path}: a result file is a JSON list, and the data set needs named things")
+    _demand(path, "result", results, image_id=_ID, category_id=_ID, score=_NUMBER)
+    _demand(path, "result", [r for r in results if "bbox" in r], bbox=_BOX)
     rows: dict[Any, list[dict[str, Any]]] = {}
     for result in results:
         rows.setdefault(result["image_id"], []).append(result)
     label_of = {category: label for label, category in enumerate(things.source_ids)}
-    unknown = sorted({r["category_id"] for r in results} - set(label_of))
+    unknown = sorted({r["category_id"] for r in results} - set(label_of), key=str)
     if unknown:
         raise DataError(f"{path}: categories {unknown[:10]} are not among the data set's {sorted(label_of)[:100]}")
     scenes = []
@@ -185,12 +188,20 @@ def _read_files(files: list[Path], title: str, on_invalid: OnInvalid) -> Dataset
     for file, content in contents.items():
         if not isinstance(content, dict) or "images" not in content or "annotations" not in content:
             raise DataError(f"{file}: COCO files are an object with images and annotations")
+        _demand(file, "image", content["images"], id=_ID, file_name=_TEXT, height=_SIDE, width=_SIDE)
+        _demand(file, "annotation", content["annotations"], image_id=_ID)
+        if _kind(content) == "captions":
+            _demand(file, "annotation", content["annotations"], caption=_TEXT)
+        _demand(file, "annotation", [a for a in content["annotations"] if "id" in a], id=_ID)
         for image in content["images"]:
-            images.setdefault(image["id"], image)
+            first = images.setdefault(image["id"], image)
+            if first["file_name"] != image["file_name"]:
+                raise DataError(f"{file}: image {image['id']}: file_name should be {first['file_name']!r}, which has this "
+                                f"id already, found {image['file_name']!r}; give each image an id of its own")  # fmt: skip
     rows = list(images.values())
     place = {image["id"]: i for i, image in enumerate(rows)}
     for file, content in contents.items():
-        stray = sorted({a["image_id"] for a in content["annotations"]} - set(place))
+        stray = sorted({a["image_id"] for a in content["annotations"]} - set(place), key=str)
         if stray:
             raise DataError(f"{file}: annotations of {len(stray)} images that are not listed under images: {stray[:5]}")
     sizes = np.array([(m.get("height") or 0, m.get("width") or 0) for m in rows], np.int64).reshape(-1, 2)
@@ -215,7 +226,10 @@ def _read_instances(
     source: FlatSource, base: Path, files: dict[Path, Any], place: dict[int, int], on_invalid: OnInvalid
 ) -> tuple[Schema, list[Repair]]:
     """Fill in the instances of `base`, with keypoints from the file that has them."""
+    for file, content in files.items():
+        _demand(file, "category", content["categories"], id=_WHOLE, name=_TEXT)
     categories = files[base]["categories"]
+    _demand(base, "annotation", files[base]["annotations"], category_id=_ID, bbox=_BOX, area=_AREA)
     try:
         things = Categories(
             tuple(c["name"] for c in categories),
@@ -225,7 +239,7 @@ def _read_instances(
     except DataError as error:
         raise DataError(f"{base}: {error}") from None
     label_of = {category: label for label, category in enumerate(things.source_ids)}
-    unknown = sorted({a["category_id"] for a in files[base]["annotations"]} - set(label_of))
+    unknown = sorted({a["category_id"] for a in files[base]["annotations"]} - set(label_of), key=str)
     if unknown:
         raise DataError(f"{base}: annotations of categories {unknown[:10]} that are not listed under categories")
     rows = sorted(files[base]["annotations"], key=lambda a: place[a["image_id"]])  # stable: the file's order otherwise
@@ -235,10 +249,6 @@ def _read_instances(
         if source.sizes is not None and not source.sizes[i].all():
             source.sizes[i] = source.size(int(i))  # the file does not say
     assert source.sizes is not None
-    wrong = [(a.get("id"), a.get("bbox")) for a in rows if len(a.get("bbox") or ()) != 4]
-    if wrong:
-        raise DataError(f"{base}: annotation {wrong[0][0]}: bbox should be [x, y, width, height], found {wrong[0][1]} "
-                        f"({len(wrong)} such)")  # fmt: skip
     boxes = np.array([a["bbox"] for a in rows], np.float64).reshape(-1, 4)
     boxes[:, 2:] += boxes[:, :2]
     pictures = [source.names[o] for o in owners]
@@ -283,8 +293,12 @@ def _mask(segmentation: Any, size: tuple[int, int], where: str) -> Polygons | np
         if isinstance(segmentation, dict):
             return Masks.from_rle([segmentation], size).runs()[0].numpy()
         rings = [np.asarray(ring, np.float64).reshape(-1, 2) for ring in segmentation]
-    except (ValueError, TypeError, KeyError) as error:
-        raise DataError(f"{where}: {error}") from None
+    except (ValueError, TypeError, KeyError, RuntimeError) as error:  # torch says RuntimeError of a word among numbers
+        raise DataError(f"{where}: segmentation: {error}") from None
+    for ring in rings:
+        if not np.isfinite(ring).all():
+            point = ring[~np.isfinite(ring).all(1)][0].tolist()
+            raise DataError(f"{where}: segmentation: points should be finite, found {point}; correct the file")
     rings = [r for r in rings if len(r) >= 3]  # two points enclose nothing
     return Polygons(tuple(rings)) if rings else None
 
@@ -293,13 +307,12 @@ def _keypoints(annotations: list[dict[str, Any]], ids: list[Any], count: int, fi
     """[N, J, 3] for the annotations `ids`; nothing labelled where the file has none."""
     points = np.zeros((len(ids), count, 3))
     place = {identity: n for n, identity in enumerate(ids)}
+    expected = f"{count * 3} finite numbers (x, y and visibility 0, 1 or 2 of {count} keypoints)"
+    _demand(file, "annotation", annotations, keypoints=(expected, lambda v: v is None or _are_keypoints(v, count)))
     for n, a in enumerate(annotations):
         values, row = a.get("keypoints"), place.get(a.get("id", n))
-        if values is None or row is None:
-            continue
-        if len(values) != count * 3:
-            raise DataError(f"{file}: annotation {a.get('id')}: {len(values)} keypoint numbers, {count} keypoints need {count * 3}")  # fmt: skip
-        points[row] = np.asarray(values, np.float64).reshape(-1, 3)
+        if values is not None and row is not None:
+            points[row] = np.asarray(values, np.float64).reshape(-1, 3)
     points[:, :, :2] = np.where(points[:, :, 2:] > 0, points[:, :, :2] + 0.5, 0)
     return points
 
@@ -308,6 +321,7 @@ def _skeleton(categories: list[dict[str, Any]], file: Path) -> Skeleton | None:
     named = [c for c in categories if c.get("keypoints")]
     if not named:
         return None
+    _demand(file, "category", named, keypoints=_NAMES, skeleton=_PAIRS)
     if len({tuple(c["keypoints"]) for c in named}) > 1:
         raise DataError(f"{file}: categories {[c['name'] for c in named]} have different keypoints; read one at a time")
     names = tuple(named[0]["keypoints"])
@@ -335,6 +349,50 @@ def _load(file: Path) -> Any:
         return json.loads(file.read_bytes())
     except ValueError as error:
         raise DataError(f"{file}: not a JSON file ({error})") from None
+
+
+_Rule = tuple[str, Callable[[Any], bool]]
+"""What a value should be, in words and as a test; a field that is absent is tested as None."""
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float)
+
+
+def _are_numbers(value: Any, count: int) -> bool:
+    return isinstance(value, list) and len(value) == count and all(map(_is_number, value))
+
+
+def _are_keypoints(value: Any, count: int) -> bool:
+    return _are_numbers(value, count * 3) and all(
+        v == 0 or (v in (1, 2) and math.isfinite(x) and math.isfinite(y))
+        for x, y, v in zip(value[::3], value[1::3], value[2::3])
+    )
+
+
+_ID: _Rule = ("a number or text", lambda v: isinstance(v, int | float | str))
+_WHOLE: _Rule = ("a whole number", lambda v: _is_number(v) and v % 1 == 0)
+_TEXT: _Rule = ("text", lambda v: isinstance(v, str))
+_NUMBER: _Rule = ("a number", _is_number)
+_SIDE: _Rule = ("a number of pixels", lambda v: v is None or (_is_number(v) and 0 <= v < 2**31))
+_BOX: _Rule = ("[x, y, width, height]", lambda v: _are_numbers(v, 4))
+_NAMES: _Rule = ("a list of names", lambda v: isinstance(v, list) and all(isinstance(name, str) for name in v))
+_PAIRS: _Rule = ("pairs of numbers", lambda v: not v or (isinstance(v, list) and all(_are_numbers(e, 2) for e in v)))
+_AREA: _Rule = ("a finite number", lambda v: v is None or (_is_number(v) and math.isfinite(v)))
+
+
+def _demand(file: str | Path, what: str, rows: Any, **rules: _Rule) -> None:
+    """Raise DataError unless every row keeps the rules, one for each field; names the first row that does not."""
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise DataError(f"{file}: {what}s should be a list of objects; is this COCO?")
+    for field, (expected, holds) in rules.items():
+        wrong = [n for n, row in enumerate(rows) if not holds(row.get(field))]
+        if wrong:
+            row = rows[wrong[0]]
+            found = f"found {row[field]!r}" if field in row else "but it is missing"
+            more = f" ({len(wrong)} such)" if len(wrong) > 1 else ""
+            raise DataError(f"{file}: {what} {row.get('id', f'at place {wrong[0]}')}: {field} should be {expected}, "
+                            f"{found}; correct the file{more}")  # fmt: skip
 
 
 def _kind(content: dict[str, Any]) -> str:
