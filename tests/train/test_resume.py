@@ -176,6 +176,24 @@ def test_a_full_disk_leaves_the_last_good_files(tmp_path: Path, monkeypatch) -> 
     assert run(tmp_path, resume=True).finished
 
 
+def test_a_run_that_died_before_its_first_save_begins_again(straight: Path, tmp_path: Path, monkeypatch) -> None:
+    model, calls = toy(), []
+    losses = model.losses
+
+    def deadly(batch, truths):
+        calls.append(1)
+        if len(calls) == 2:
+            raise Killed
+        return losses(batch, truths)
+
+    monkeypatch.setattr(model, "losses", deadly)
+    with pytest.raises(Killed):
+        train(model, tiny_data(), tiny_recipe(), tmp_path, evaluate=measure, progress="none")
+    assert len(log_of(tmp_path)) == 1
+    assert run(tmp_path, resume=True).finished
+    same(straight, tmp_path)
+
+
 def test_a_resumed_run_keeps_the_number_format_it_began_with(tmp_path: Path, monkeypatch) -> None:
     """Found by trying where it began; another machine, or a busy moment, might choose otherwise."""
     formats = iter(["bf16", "fp32"])

@@ -41,7 +41,7 @@ def find_weights(source: str | Path) -> Checkpoint | BackboneFile:
     names = [*zoo_cards(), *officials, *backbones]
     near = difflib.get_close_matches(name, names, 3, 0.5)
     hint = f"; did you mean {' or '.join(near)}?" if near else "; `videre models` lists the names"
-    raise WeightsError(f"{name}: neither a file nor the name of weights{hint}")
+    raise WeightsError(f"{name}: there is no such file, and there are no weights of this name{hint}")
 
 
 def _of_file(path: Path) -> Checkpoint | BackboneFile:

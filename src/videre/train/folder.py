@@ -63,16 +63,16 @@ class RunFolder:
     def resume(self, model: Model, average: Average | None, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
         """Put the saved state back and cut the log to it; returns the numbers saved with it.
 
-        Raises ConfigError when there is nothing to resume, or the run there is another one.
+        A run that ended before its first save begins again. Raises ConfigError when there is nothing to resume, or the
+        run there is another one.
         """
-        if not self.state.exists():
-            raise ConfigError(
-                f"{self.path}: there is no state to resume (state/state.safetensors); start without --resume"
-            )
+        recorded(self.path)
         if self.writes:
             self._same_run()
-        numbers = restore_state(self.state, model, average, optimizer)
-        self.saved = numbers["step"]
+        numbers = {"step": 0}
+        if self.state.exists():
+            numbers = restore_state(self.state, model, average, optimizer)
+            self.saved = numbers["step"]
         if self.writes:
             for partial in self.path.rglob(".*.partial"):  # left by a kill
                 partial.unlink(missing_ok=True)

@@ -116,7 +116,7 @@ def _train(
         Progress(steps, first, progress_mode) as bar,
         contextlib.closing(samples.batches(first, steps, rank, world)) as groups,
     ):
-        for line in lines if first == 0 else [f"resumed at step {first} of {steps}"]:
+        for line in [f"resumed at step {first} of {steps}"] if resume else lines:
             bar.say(line)
         model.train()
         for step, group in enumerate(groups, start=first):
