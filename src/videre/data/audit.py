@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 import torch
 
+from videre.data.cleaning import UNREADABLE
 from videre.data.dataset import Dataset, hash_file
 from videre.data.loading import load
 from videre.errors import DataError
@@ -156,7 +157,7 @@ def _look(split: str, dataset: Dataset, index: int) -> _Look:
             picture = dataset.picture(index)
         except DataError as error:
             wrong = "its annotation says" in str(error)
-            kind = "picture of another size" if wrong else "picture unreadable"
+            kind = "picture of another size" if wrong else UNREADABLE
             say("error", kind, None, _without(str(error), str(path)), "replace the file, or correct its annotation")
     if picture is not None:
         look.digest = hash_file(path) if path is not None else ""
@@ -279,10 +280,11 @@ def _repairs(split: str, dataset: Dataset) -> list[Finding]:
         index = places.get(r.picture)
         file = str(dataset.path(index) or "") if index is not None else ""
         numbers = r.found.partition("(")[2].partition(")")[0].split(",")
-        boxes = (tuple(map(float, numbers)),) if len(numbers) == 4 else ()
+        boxes = (tuple(map(float, numbers)),) if "box" in r.kind and len(numbers) == 4 else ()
+        severity: Severity = "error" if r.kind == UNREADABLE else "warning"
         remedy = f"it was {r.action} in reading; correct the file so that it counts"
         found.append(
-            Finding("warning", r.kind, split, r.picture, file, r.annotation, r.found, remedy, boxes, index=index)
+            Finding(severity, r.kind, split, r.picture, file, r.annotation, r.found, remedy, boxes, index=index)
         )
     return found
 

@@ -1,4 +1,4 @@
-"""Boxes from files: clip what leaves its picture, drop what has no area, and say so for each."""
+"""What files say, made usable: boxes clipped or dropped, sizes that nobody states looked up; each repair is told."""
 
 from __future__ import annotations
 
@@ -9,11 +9,43 @@ import numpy as np
 
 from videre.data.dataset import Repair
 from videre.errors import ConfigError, DataError
+from videre.images.reading import picture_size
 
 OnInvalid = Literal["drop", "error"]
 
 TOLERANCE = 0.05
 """Pixels by which a box may leave its picture without being counted: the files round to tenths and hundredths."""
+
+
+UNREADABLE = "picture unreadable"
+"""Kind of the repair that leaves a picture out."""
+
+
+def fill_sizes(
+    sizes: np.ndarray, paths: Sequence[str], names: Sequence[str]
+) -> tuple[np.ndarray, np.ndarray, list[Repair]]:
+    """Look up the sizes that the annotations do not state; without its size a picture's truth cannot be used.
+
+    Args:
+        sizes: int [P, 2] height, width; zeros where nothing is said. paths, names: of the pictures.
+
+    Returns:
+        sizes filled in, bool [P] which pictures to keep, and a repair for each of the others, which cannot be read.
+
+    Raises:
+        DataError: there are pictures and none can be read: the folder is likely another.
+    """
+    sizes, keep, repairs = sizes.copy(), np.ones(len(paths), bool), list[Repair]()
+    for i in np.flatnonzero((sizes == 0).any(1)).tolist():
+        try:
+            sizes[i] = picture_size(paths[i])
+        except DataError as error:
+            keep[i] = False
+            repairs.append(Repair(UNREADABLE, names[i], "-", str(error), "dropped"))
+    if repairs and not keep.any():
+        raise DataError(f"{repairs[0].found}; nor can any other of the {len(paths)} pictures be read, and the annotations "
+                        "do not state their sizes")  # fmt: skip
+    return sizes, keep, repairs
 
 
 def clean_boxes(

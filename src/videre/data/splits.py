@@ -15,6 +15,8 @@ from videre.errors import ConfigError, DataError
 def by_list(dataset: Dataset, file: str | Path) -> Dataset:
     """The pictures that a text file names, one a line (name, file name, or file name without suffix), in its order.
 
+    Pictures that the reader dropped stay left out, with their repairs.
+
     Raises DataError when a line names no picture, or more than one.
     """
     file = Path(file)
@@ -24,6 +26,10 @@ def by_list(dataset: Dataset, file: str | Path) -> Dataset:
         path = dataset.path(i) or Path(dataset.name(i))
         for key in (dataset.name(i), path.name, path.stem):
             places.setdefault(key, set()).add(i)
+    dropped = {key: r for r in dataset.repairs for key in (r.picture, Path(r.picture).name, Path(r.picture).stem)
+               if r.picture not in places}  # fmt: skip
+    left_out = [dropped[line] for line in lines if line not in places and line in dropped]
+    lines = [line for line in lines if line in places or line not in dropped]
     unknown = [line for line in lines if len(places.get(line, ())) != 1]
     if unknown:
         several = [line for line in unknown if line in places]
@@ -31,7 +37,9 @@ def by_list(dataset: Dataset, file: str | Path) -> Dataset:
             f"{file}: {len(unknown)} of {len(lines)} lines do not name one picture of {dataset.title}: {unknown[:5]}"
             + (f"; {several[0]!r} names several" if several else "")
         )
-    return dataset.subset([next(iter(places[line])) for line in lines])
+    part = dataset.subset([next(iter(places[line])) for line in lines])
+    part.repairs += tuple(left_out)
+    return part
 
 
 def by_ratio(dataset: Dataset, ratios: Mapping[str, float], seed: int = 0) -> dict[str, Dataset]:

@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 from pycocotools.coco import COCO
 
 from videre import data
+from videre.data.audit import check
 from videre.data.flat import FlatSource
 from videre.data.formats.coco import mirror_pairs, read_results, write_results
+from videre.data.splits import by_list
 from videre.errors import DataError
 from videre.images.reading import picture_size, write_picture
 from videre.structures import COCO_PERSON, Categories, Schema
@@ -149,8 +151,33 @@ def test_one_id_for_two_pictures_is_refused(tmp_path):
     content["images"].append(content["images"][0] | {"file_name": "b.png"})
     file.write_text(json.dumps(content))
     with pytest.raises(
-        DataError, match="image 7: file_name should be 'a.png', which has this id already, found 'b.png'"
+        DataError, match=r"image 7: file_name should be 'a\.png', which has this id already, found 'b.png'"
     ):
+        data.read(tmp_path)
+
+
+def test_a_picture_without_stated_size_that_cannot_be_read_is_left_out_and_told(tmp_path):
+    annotations = [box(i, 3, [1, 1, 4, 4], image_id=i) for i in (7, 8, 9)]
+    make(tmp_path, annotations)
+    file = tmp_path / "annotations" / "instances_train.json"
+    content = json.loads(file.read_text())
+    content["images"] = [{"id": i, "file_name": f"{i}.png"} for i in (7, 8, 9, 10)]
+    file.write_text(json.dumps(content))
+    for i in (7, 9, 10):
+        write_picture(tmp_path / "train" / f"{i}.png", np.full((20, 20 + i, 3), i, np.uint8))
+    (tmp_path / "train" / "8.png").write_bytes(b"no, picture, at, all")
+    dataset = data.read(tmp_path)
+    assert [dataset.size(i) for i in range(len(dataset))] == [(20, 27), (20, 29), (20, 30)]
+    assert [dataset.scene(i).instances.ids.tolist() for i in range(3)] == [[7], [9], []]
+    assert dataset.repair_counts() == {"picture unreadable, dropped": 1}
+    (told,) = [f for f in check(dataset).errors if f.kind == "picture unreadable"]
+    assert told.picture == "8.png" and "8.png: not a picture" in told.values
+    (tmp_path / "mine.txt").write_text("9\n8\n")
+    part = by_list(dataset, tmp_path / "mine.txt")
+    assert [part.name(i) for i in range(len(part))] == ["9.png"] and part.repairs == dataset.repairs
+    for i in (7, 9, 10):
+        (tmp_path / "train" / f"{i}.png").unlink()
+    with pytest.raises(DataError, match=r"7\.png: there is no such file; nor can any other of the 4 pictures be read"):
         data.read(tmp_path)
 
 

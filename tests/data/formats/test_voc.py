@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from videre import data
+from videre.data.audit import check
 from videre.errors import DataError
 from videre.images.reading import write_picture
 
@@ -109,6 +110,17 @@ def test_size_comes_from_the_picture_where_the_file_has_none(tmp_path):
     dataset = data.read(tmp_path)
     assert dataset.size(0) == (20, 30)
     assert dataset.scene(0).instances.boxes.tolist() == [[0, 0, 30, 20]]
+
+
+def test_an_unreadable_picture_without_stated_size_is_left_out_and_told(tmp_path):
+    make(tmp_path, {"a": [thing("dog", 1, 1, 9, 9)], "b": [thing("cat", 1, 1, 5, 5)], "c": []}, width=0)
+    (tmp_path / "JPEGImages" / "b.jpg").write_bytes(b"no picture")
+    dataset = data.read(tmp_path)
+    assert [dataset.name(i) for i in range(len(dataset))] == ["a", "c"]
+    assert dataset.scene(0).instances.boxes.tolist() == [[0, 0, 9, 9]]
+    assert dataset.repair_counts() == {"picture unreadable, dropped": 1}
+    (told,) = check(dataset).errors
+    assert (told.kind, told.picture) == ("picture unreadable", "b") and "b.jpg: not a picture" in told.values
 
 
 def test_given_classes_must_cover_the_files(tmp_path):

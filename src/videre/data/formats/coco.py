@@ -9,6 +9,7 @@ half a pixel is added here and taken off on writing. `iscrowd` is `ignore`. Cate
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import re
@@ -19,7 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from videre.data.cleaning import OnInvalid, clean_boxes
+from videre.data.cleaning import OnInvalid, clean_boxes, fill_sizes
 from videre.data.dataset import Dataset, Repair
 from videre.data.flat import FlatMasks, FlatSource, Texts
 from videre.data.writing import losses, placed
@@ -198,15 +199,19 @@ def _read_files(files: list[Path], title: str, on_invalid: OnInvalid) -> Dataset
             if first["file_name"] != image["file_name"]:
                 raise DataError(f"{file}: image {image['id']}: file_name should be {first['file_name']!r}, which has this "
                                 f"id already, found {image['file_name']!r}; give each image an id of its own")  # fmt: skip
-    rows = list(images.values())
-    place = {image["id"]: i for i, image in enumerate(rows)}
     for file, content in contents.items():
-        stray = sorted({a["image_id"] for a in content["annotations"]} - set(place), key=str)
+        stray = sorted({a["image_id"] for a in content["annotations"]} - set(images), key=str)
         if stray:
             raise DataError(f"{file}: annotations of {len(stray)} images that are not listed under images: {stray[:5]}")
-    sizes = np.array([(m.get("height") or 0, m.get("width") or 0) for m in rows], np.int64).reshape(-1, 2)
-    names = [str(m["file_name"]) for m in rows]
-    source = FlatSource(_find_pictures(files[0], names), names, sizes, ids=[m["id"] for m in rows])
+    names = [m["file_name"] for m in images.values()]
+    paths = _find_pictures(files[0], names)
+    sizes = np.array([(m.get("height") or 0, m.get("width") or 0) for m in images.values()], np.int64).reshape(-1, 2)
+    sizes, known, unreadable = fill_sizes(sizes, paths, names)
+    rows = list(itertools.compress(images.values(), known))
+    place = {image["id"]: i for i, image in enumerate(rows)}
+    source = FlatSource(
+        list(itertools.compress(paths, known)), [m["file_name"] for m in rows], sizes[known], ids=list(place)
+    )
     schema, repairs = Schema(), list[Repair]()
     with_boxes = {f: c for f, c in contents.items() if c.get("categories") and _kind(c) != "captions"}
     base = next((f for f, c in with_boxes.items() if not _has_keypoints(c)), next(iter(with_boxes), None))
@@ -215,11 +220,12 @@ def _read_files(files: list[Path], title: str, on_invalid: OnInvalid) -> Dataset
     texts: list[list[str]] = [[] for _ in rows]
     for content in contents.values():
         for a in content["annotations"] if _kind(content) == "captions" else ():
-            texts[place[a["image_id"]]].append(str(a["caption"]).strip())
+            if a["image_id"] in place:
+                texts[place[a["image_id"]]].append(a["caption"].strip())
     if any(texts):
         source.captions = Texts(texts)
     source.__post_init__()  # the fields follow what was filled in
-    return Dataset(source, schema, repairs, title)
+    return Dataset(source, schema, unreadable + repairs, title)
 
 
 def _read_instances(
@@ -242,12 +248,10 @@ def _read_instances(
     unknown = sorted({a["category_id"] for a in files[base]["annotations"]} - set(label_of), key=str)
     if unknown:
         raise DataError(f"{base}: annotations of categories {unknown[:10]} that are not listed under categories")
-    rows = sorted(files[base]["annotations"], key=lambda a: place[a["image_id"]])  # stable: the file's order otherwise
+    there = [a for a in files[base]["annotations"] if a["image_id"] in place]
+    rows = sorted(there, key=lambda a: place[a["image_id"]])  # stable: the file's order otherwise
     owners = np.array([place[a["image_id"]] for a in rows], np.int64)
     ids = [a.get("id", n) for n, a in enumerate(rows)]
-    for i in np.unique(owners):
-        if source.sizes is not None and not source.sizes[i].all():
-            source.sizes[i] = source.size(int(i))  # the file does not say
     assert source.sizes is not None
     boxes = np.array([a["bbox"] for a in rows], np.float64).reshape(-1, 4)
     boxes[:, 2:] += boxes[:, :2]

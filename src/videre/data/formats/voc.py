@@ -10,16 +10,17 @@ from __future__ import annotations
 
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Sequence
+from itertools import compress
 from pathlib import Path
 
 import numpy as np
 
-from videre.data.cleaning import OnInvalid, clean_boxes
+from videre.data.cleaning import OnInvalid, clean_boxes, fill_sizes
 from videre.data.dataset import Dataset
 from videre.data.flat import FlatSource
 from videre.data.writing import losses, placed
 from videre.errors import DataError
-from videre.images.reading import SUFFIXES, picture_size
+from videre.images.reading import SUFFIXES
 from videre.structures import Categories, Schema
 
 LOOKS_FOR = "Pascal VOC: a folder with Annotations/*.xml (or *.xml beside the pictures) whose root is <annotation>"
@@ -68,10 +69,11 @@ def read(
     if unknown:
         raise DataError(f"{path}: classes {unknown} are in the files but not among class_names {list(things.names)}")
     pictures = _pictures(path)
+    paths = [str(pictures.get(stem) or files[stem].parent.parent / "JPEGImages" / parsed[stem].filename)
+             for stem in chosen]  # fmt: skip
+    sizes, known, unreadable = fill_sizes(np.array([parsed[s].size for s in chosen]).reshape(-1, 2), paths, chosen)
+    chosen, paths, sizes = list(compress(chosen, known)), list(compress(paths, known)), sizes[known]
     annotations = [parsed[stem] for stem in chosen]
-    paths = [str(pictures.get(stem) or files[stem].parent.parent / "JPEGImages" / a.filename)
-             for stem, a in zip(chosen, annotations)]  # fmt: skip
-    sizes = np.array([a.size or picture_size(p) for a, p in zip(annotations, paths)]).reshape(-1, 2)
 
     owners = np.repeat(np.arange(len(chosen)), [len(a.names) for a in annotations])
     places = [k for a in annotations for k in range(len(a.names))]
@@ -87,7 +89,9 @@ def read(
         paths, chosen, sizes, starts=np.cumsum([0, *counts]),
         columns={"boxes": boxes[keep], "labels": labels[keep], "ignore": ignore[keep]},
     )  # fmt: skip
-    return Dataset(source, Schema(things=things), repairs, title=path.name + (f" {split}" if split else ""))
+    return Dataset(
+        source, Schema(things=things), unreadable + repairs, title=path.name + (f" {split}" if split else "")
+    )
 
 
 def write(dataset: Dataset, path: Path, split: str = "train", lossy: bool = False) -> list[str]:
@@ -125,7 +129,7 @@ class _Annotation:
 
     def __init__(self) -> None:
         self.filename = ""
-        self.size: tuple[int, int] | None = None
+        self.size = (0, 0)  # height, width; zeros where the file does not say
         self.names: list[str] = []
         self.boxes: list[list[float]] = []
         self.difficult: list[bool] = []
@@ -139,7 +143,7 @@ def _parse(file: Path) -> _Annotation:
     result = _Annotation()
     result.filename = (root.findtext("filename") or file.stem).strip()
     width, height = (_number(root, f"size/{side}", file, 0) for side in ("width", "height"))
-    result.size = (int(height), int(width)) if width > 0 and height > 0 else None  # some tools leave zeros
+    result.size = (int(height), int(width)) if width > 0 and height > 0 else (0, 0)  # some tools leave zeros
     for place, element in enumerate(root.findall("object")):
         name = (element.findtext("name") or "").strip()
         if not name:
