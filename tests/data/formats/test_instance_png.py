@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from videre import data
+from videre.data.audit import check
 from videre.errors import DataError
 from videre.images.reading import read_picture, write_picture
 
@@ -50,6 +51,41 @@ def test_written_sets_come_back(tmp_path):
     assert data.write(data.read(tmp_path / "in"), tmp_path / "out", "instances") == []
     after = data.read(tmp_path / "out", "train")
     assert np.array_equal(after.scene(0).instances.masks.bitmaps(), np.stack([ids == 1, ids == 2]))
+
+
+def test_masks_of_one_value_are_told_not_to_be_instances(tmp_path):
+    """Two squares apart drawn in one value look semantic; one square, one picture alone, or real ids do not."""
+    two = np.zeros((9, 20), np.uint8)
+    two[1:4, 2:5] = two[5:9, 12:17] = 255
+    one = np.zeros((9, 20), np.uint8)
+    one[1:4, 2:5] = 255
+    real_ids = np.where(two > 0, np.arange(20, dtype=np.uint8) // 10 + 1, 0).astype(np.uint8)
+    cases = {"semantic": (two, one, two), "once": (two, one, one), "whole": (one, one), "ids": (two, two, real_ids)}
+    for case, maps in cases.items():
+        for n, ids in enumerate(maps):
+            make(tmp_path / case, ids, f"{n}")
+    counts = {case: data.read(tmp_path / case).repair_counts() for case in cases}
+    assert counts.pop("semantic") == {"semantic mask in place of instance ids?, taken as one instance": 2}
+    assert not any(counts.values())
+    told = [f for f in check(data.read(tmp_path / "semantic")) if "semantic" in f.kind]
+    assert [(f.picture, f.values) for f in told] == [(n, "value 255 in 2 separate regions") for n in ("0", "2")]
+
+
+def test_the_class_is_named_in_a_file_that_writing_keeps(tmp_path):
+    ids = np.zeros((9, 12), np.uint8)
+    ids[1:4, 2:5] = 1
+    make(tmp_path / "in", ids)
+    assert data.read(tmp_path / "in").schema.things.names == ("object",)
+    (tmp_path / "in" / "classes.txt").write_text("red blood cell\n\n")
+    before = data.read(tmp_path / "in")
+    assert before.schema.things.names == ("red blood cell",)
+    assert data.read(tmp_path / "in", class_name="cell").schema.things.names == ("cell",)
+    assert data.write(before, tmp_path / "out", "instances") == []
+    assert data.read(tmp_path / "out", "train").schema == before.schema and data.splits(tmp_path / "out") == ["train"]
+    for content in ("", "cat\ndog\n"):
+        (tmp_path / "in" / "classes.txt").write_text(content)
+        with pytest.raises(DataError, match=r"classes\.txt: id maps hold one class, .* found \["):
+            data.read(tmp_path / "in")
 
 
 def test_overlaps_and_classes_are_lost_only_when_allowed(tmp_path):

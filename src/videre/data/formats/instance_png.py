@@ -1,6 +1,7 @@
 """One PNG of instance ids per picture (8 or 16 bit, 0 = background), one class: cells, nuclei, grains.
 
-`images/<name>.*` and `labels/<name>.png` (or `masks`, `instances`); splits are lists `train.txt` beside them.
+`images/<name>.*` and `labels/<name>.png` (or `masks`, `instances`); splits are lists `train.txt` beside them, and
+`classes.txt` has the name of the class ("object" without it).
 """
 
 from __future__ import annotations
@@ -20,6 +21,9 @@ from videre.structures import Categories, Instances, Masks, Scene, Schema
 LOOKS_FOR = "instance PNG: images/<name>.* with labels/<name>.png (or masks/, instances/), one id per instance"
 HOLDS = {"boxes", "masks"}
 FOLDERS = ("labels", "instances", "masks")
+CLASSES = "classes.txt"
+LOOKS = 32
+"""Maps that are looked into before anything is trained on them, spread over the set."""
 
 
 def recognise(path: Path) -> str:
@@ -33,11 +37,13 @@ def splits(path: Path) -> list[str]:
     return []
 
 
-def read(path: Path, split: str | None = None, class_name: str = "object") -> Dataset:
-    """Read pictures and id maps; every instance is of the one class `class_name`.
+def read(path: Path, split: str | None = None, class_name: str | None = None) -> Dataset:
+    """Read pictures and id maps; every instance is of the one class `class_name`, else of that in classes.txt.
 
-    Pictures without a map are left out and counted. Raises DataError when a map has another size than its picture, or
-    two pictures share a map.
+    Pictures without a map are left out and counted. Maps that seem to tell classes, not instances, are counted, too.
+
+    Raises DataError when a map has another size than its picture, two pictures share a map, or classes.txt does not
+    hold one name.
     """
     folder = _folder(path)
     assert folder is not None  # recognised
@@ -49,12 +55,13 @@ def read(path: Path, split: str | None = None, class_name: str = "object") -> Da
         raise DataError(f"{path / 'images'}: two pictures of one name: {sorted({s for s in stems if stems.count(s) > 1})}")  # fmt: skip
     repairs = [Repair("picture without id map", p.stem, "-", f"no {folder.name}/{p.stem}.png", "dropped")
                for p in pictures if p.stem not in maps]  # fmt: skip
+    repairs += _semantic(stems, [maps[s] for s in stems])
     source = _IdMaps([str(p) for p in known], stems, maps=[str(maps[s]) for s in stems])
-    return Dataset(source, Schema(things=Categories((class_name,))), repairs, path.name)
+    return Dataset(source, Schema(things=Categories((class_name or _class_name(path),))), repairs, path.name)
 
 
 def write(dataset: Dataset, path: Path, split: str = "train", lossy: bool = False) -> list[str]:
-    """Write images/, labels/ and <split>.txt; where masks overlap the later one wins. Returns what was lost."""
+    """Write images/, labels/, classes.txt and <split>.txt; where masks overlap the later one wins. Returns the losses."""
     import cv2
 
     lost = losses(dataset, HOLDS, "a PNG of instance ids", lossy)
@@ -82,7 +89,10 @@ def write(dataset: Dataset, path: Path, split: str = "train", lossy: bool = Fals
         stems.append(Path(filename).stem)
         (path / "labels" / f"{stems[-1]}.png").write_bytes(cv2.imencode(".png", ids)[1].tobytes())
     (path / f"{split}.txt").write_text("".join(f"{s}\n" for s in stems))
-    if len(dataset.schema.things or ()) > 1:
+    names = tuple(dataset.schema.things or ())
+    if len(names) == 1:
+        (path / CLASSES).write_text(f"{names[0]}\n", encoding="utf-8")
+    elif names:
         lost.append("class names")
     return lost + ([f"{hidden} pixels under other masks"] if hidden else [])
 
@@ -106,6 +116,43 @@ class _IdMaps(FileSource):
             masks.boxes(), torch.zeros(len(masks), dtype=torch.int64), masks=masks, ids=torch.from_numpy(values)
         )
         return Scene(size, instances, meta={"path": self.paths[i], "id": self.names[i]})
+
+
+def _class_name(path: Path) -> str:
+    """The one name in classes.txt, "object" where there is no such file."""
+    file = path / CLASSES
+    if not file.exists():
+        return "object"
+    names = [line.strip() for line in file.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    if len(names) != 1:
+        raise DataError(f"{file}: id maps hold one class, so that one line with its name is expected, found {names}; "
+                        "correct the file, or delete it")  # fmt: skip
+    return names[0]
+
+
+def _semantic(stems: list[str], maps: list[Path]) -> list[Repair]:
+    """A notice for each map looked into whose single value covers separate regions, where all maps have but one value.
+
+    A mask of 0 and 255 ("cell here") looks like this: read as ids, all cells of a picture are one instance. In a single
+    picture it may well be one thing seen in parts, so that at least two are asked for.
+    """
+    import cv2
+
+    notices = []
+    for i in np.unique(np.linspace(0, len(maps) - 1, min(LOOKS, len(maps))).astype(int)).tolist():
+        try:
+            ids = read_ids(maps[i])
+        except DataError:
+            continue  # it is told when its truth is asked for
+        values = np.flatnonzero(np.bincount(ids.ravel()))
+        values = values[values != 0]
+        if len(values) > 1:
+            return []  # real ids: one map tells
+        regions = cv2.connectedComponents((ids != 0).astype(np.uint8), connectivity=8)[0] - 1
+        if regions > 1:
+            notices.append(Repair("semantic mask in place of instance ids?", stems[i], "-",
+                                  f"value {values[0]} in {regions} separate regions", "taken as one instance"))  # fmt: skip
+    return notices if len(notices) > 1 else []
 
 
 def _folder(path: Path) -> Path | None:
