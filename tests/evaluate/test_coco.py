@@ -38,7 +38,7 @@ def judge(predictions, truths, kind, limit=None):
         if kind == "keypoints":
             evaluator.params.kpt_oks_sigmas = np.array(SCHEMA.skeleton.sigmas)
         if limit is not None:
-            evaluator.params.maxDets = [1, 10, limit]
+            evaluator.params.maxDets = [1, 10, 100, limit]
         evaluator.evaluate()
         evaluator.accumulate()
         if limit is None:
@@ -82,6 +82,10 @@ def test_more_detections_than_are_counted(kind, limit):
     curves = theirs.eval
     assert np.array_equal(ours.precision, curves["precision"][:, :, :, 0, -1])
     assert ours.metrics["AP"] == mean(curves["precision"][:, :, :, 0, -1])
+    assert ("AP@100" in ours.metrics) == (limit is not None)
+    if limit is not None:
+        usual = judge(predictions, truths, kind).eval["precision"]  # COCO's own limits, nothing of ours
+        assert ours.metrics["AP@100"] == mean(usual[:, :, :, 0, -1]) != ours.metrics["AP"]
     for i, most in enumerate(theirs.params.maxDets):
         name = "AR" if kind == "keypoints" else f"AR{most}"
         assert ours.metrics[name] == mean(curves["recall"][:, :, 0, i])

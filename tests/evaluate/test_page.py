@@ -121,14 +121,15 @@ def test_a_run_that_never_stepped_still_has_a_page(tmp_path):
     assert "mask-rcnn" in write_run_page(tmp_path).read_text()
 
 
-def test_an_evaluation_page(tmp_path, evaluation):
+def test_an_evaluation_page_says_whose_thresholds_it_shows(tmp_path, evaluation):
     data, predictions, truths, report = evaluation
-    page = write_evaluation_page(
-        tmp_path / "new", report, data, predictions, truths, thresholds={"cube": 0.77}
-    ).read_text()
+    page = write_evaluation_page(tmp_path / "new", report, data, predictions, truths).read_text()
     assert "Evaluation on blocks 3" in page
-    assert "0.77" in page
+    assert "chosen on these very pictures" in page
     assert self_contained(page)
+    own = evaluate(predictions, truths, data.schema, bootstrap=0, thresholds={"cube": 0.77})
+    page = write_evaluation_page(tmp_path / "new", own, data, predictions, truths).read_text()
+    assert "0.77" in page and "the model&#39;s own" in page and "chosen on these" not in page
 
 
 def test_a_model_that_finds_nothing_has_a_page_too(tmp_path, evaluation):

@@ -16,7 +16,14 @@ def evaluate(
     model: Annotated[str, typer.Argument(help="A checkpoint file or a name of the zoo.")],
     data: Annotated[Path, typer.Argument(help="The data set: a folder or an annotation file.")],
     split: Split = None,
-    max_detections: Annotated[int, typer.Option(min=1, help="Detections counted a picture (COCO: 100).")] = 100,
+    max_detections: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Detections counted a picture and class; the model then gives as many.  "
+            "[default: as many as the model gives, at least COCO's 100]",
+        ),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Write report.html, metrics.json and predictions.json there.")
     ] = None,
@@ -26,7 +33,8 @@ def evaluate(
 ) -> None:
     """Evaluate a model on a data set.
 
-    Nothing is thresholded: average precision wants every detection. Each AP has a 95% interval.
+    No threshold but the model's own floor, which the protocol names: average precision wants every detection. Each AP
+    has a 95% interval. A picture that cannot be read is reported and left out; the exit code is then 1.
     """
     from rich.console import Console
     from rich.progress import Progress
@@ -55,3 +63,5 @@ def evaluate(
         write_evaluation_page(out, report, dataset, predictions, truths)
         if not quiet:
             print(f"report: {out / 'report.html'}")
+    if report.unread:
+        raise typer.Exit(1)

@@ -52,6 +52,11 @@ class Predictor:
         self.model = model.eval().to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.batch = batch or (1 if self.device.type == "cpu" else 8)
 
+    @property
+    def thresholds(self) -> dict[str, float]:
+        """Least score of each class that is shown: the model's own, 0.5 where it has none."""
+        return {n: self.model.thresholds.get(n, DEFAULT_THRESHOLD) for n in self.model.schema.things or ()}
+
     def predict(self, source: Any, threshold: float | None = None) -> Scene | list[Scene]:
         """One scene for one picture; a list of scenes, in order, for everything that may hold several.
 
@@ -83,7 +88,8 @@ class Predictor:
             except VidereError as error:
                 yield from self._run(waiting, threshold)
                 waiting = []
-                yield Prediction(name, None, None, str(error))
+                reason = str(error)
+                yield Prediction(name, None, None, reason if name in reason else f"{name}: {reason}")
                 continue
             if waiting and waiting[-1][2].image.shape != prepared.image.shape:
                 yield from self._run(waiting, threshold)
@@ -113,8 +119,7 @@ class Predictor:
             return scene
         least = torch.tensor(DEFAULT_THRESHOLD if threshold is None else threshold)
         if threshold is None and things.labels is not None and classes is not None:
-            own = [self.model.thresholds.get(name, DEFAULT_THRESHOLD) for name in classes]
-            least = torch.tensor(own)[things.labels]
+            least = torch.tensor(list(self.thresholds.values()))[things.labels]
         return scene.select(things.scores >= least)
 
 

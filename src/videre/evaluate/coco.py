@@ -21,6 +21,8 @@ from videre.structures import Categories, Instances, Scene, Schema, Skeleton
 
 Kind = Literal["boxes", "masks", "keypoints"]
 IOU_TYPE = {"boxes": "bbox", "masks": "segm", "keypoints": "keypoints"}
+USUAL = 100
+"""Detections that COCO's own numbers count, a picture and class; 20 where keypoints are compared."""
 HALF = 0.5
 """COCO counts keypoints from the middle of the first pixel, videre from its corner."""
 
@@ -53,9 +55,11 @@ def coco_evaluate(
     truths: Sequence[Scene],
     schema: Schema,
     kind: Kind = "boxes",
-    max_detections: int = 100,
+    max_detections: int = USUAL,
 ) -> CocoResult:
     """Average precision and recall.
+
+    Where more than 100 detections count, "AP@100" is the AP that COCO's own limit would give.
 
     Args:
         predictions, truths: one scene a picture, in the same order and in the pictures' own pixels.
@@ -79,8 +83,9 @@ def coco_evaluate(
         cap = 20 if kind == "keypoints" else max_detections
         if kind == "keypoints" and schema.skeleton is not None:
             evaluator.params.kpt_oks_sigmas = list(schema.skeleton.sigmas)
-        elif max_detections != 100:
-            evaluator.params.max_dets = [1, 10, max_detections]
+        elif max_detections != USUAL:
+            usual = [USUAL] if max_detections > USUAL else []
+            evaluator.params.max_dets = [1, 10, *usual, max_detections]
         evaluator.evaluate()
         evaluator.accumulate()
     precision = np.asarray(_curves(evaluator)["precision"])[:, :, :, 0, -1]  # (T, 101, K) of all sizes
@@ -191,7 +196,10 @@ def _summary(evaluator: Any, kind: Kind) -> dict[str, float]:
         metrics |= {"AR75": _mean(recall[5, :, 0, -1])}
     else:
         metrics |= {f"AR{limit}": _mean(recall[:, :, 0, i]) for i, limit in enumerate(limits)}
-    return metrics | {f"AR{a}": _mean(recall[:, :, i, -1]) for i, a in enumerate(areas) if a}
+    metrics |= {f"AR{a}": _mean(recall[:, :, i, -1]) for i, a in enumerate(areas) if a}
+    if limits[-1] > USUAL:
+        metrics[f"AP@{USUAL}"] = _mean(precision[:, :, :, 0, limits.index(USUAL)])
+    return metrics
 
 
 def _curves(evaluator: Any) -> dict[str, Any]:

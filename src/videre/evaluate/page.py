@@ -12,9 +12,9 @@ from typing import Any
 from videre.data.dataset import Dataset
 from videre.draw import curves, draw_pair
 from videre.draw.page import Chart, Gallery, Page, Section, Table, embed
-from videre.evaluate.coco import CocoResult, Kind
+from videre.evaluate.coco import Kind
 from videre.evaluate.errors import IN_WORDS, Outcome, picture_errors
-from videre.evaluate.report import WORDS, Report, choose_thresholds
+from videre.evaluate.report import WORDS, Report, number
 from videre.models.checkpoint import write_atomic
 from videre.structures import Scene, Schema
 
@@ -42,14 +42,12 @@ def write_run_page(
     data: Dataset | None = None,
     predictions: Sequence[Scene] | None = None,
     truths: Sequence[Scene] | None = None,
-    *,
-    thresholds: Mapping[str, float] | None = None,
 ) -> Path:
     """Write report.html of a training run from its run.json and log.jsonl, and of its evaluation where there is one.
 
     Args:
         folder: the run's. report, data, predictions, truths: of `evaluate_model` on the validation data, or None.
-        thresholds: scores from which predictions count as shown; None: those of the largest F1 on this data.
+            Predictions count as shown from the thresholds of the report's decisions on.
     """
     folder = Path(folder)
     record = json.loads((folder / "run.json").read_text())
@@ -66,7 +64,7 @@ def write_run_page(
     ]  # fmt: skip
     sections = [Section("Training", _training_charts(steps, evaluations))] if steps else []
     if report is not None and predictions is not None and truths is not None and data is not None:
-        sections += _evaluation(report, data, predictions, truths, thresholds)
+        sections += _evaluation(report, data, predictions, truths)
     settings = [("recipe", record.get("recipe", {})), ("model", record.get("config", {})), ("preprocessing", record.get("preprocess", {}))]  # fmt: skip
     tables = [Table([], [[k, _plain(v)] for k, v in values.items()], folded=name, numbers=False) for name, values in settings if values]  # fmt: skip
     sections += [Section("Everything to repeat it", tables)] if tables else []
@@ -81,13 +79,11 @@ def write_evaluation_page(
     dataset: Dataset,
     predictions: Sequence[Scene],
     truths: Sequence[Scene],
-    *,
-    thresholds: Mapping[str, float] | None = None,
 ) -> Path:
     """Write report.html of an evaluation. Arguments as in `write_run_page`."""
     facts = [("data", f"{dataset.title}, {len(dataset):,} pictures"),
              ("classes", ", ".join(list(report.schema.things or [])[:30]))]  # fmt: skip
-    sections = _evaluation(report, dataset, predictions, truths, thresholds)
+    sections = _evaluation(report, dataset, predictions, truths)
     return _write(Path(folder), Page(f"Evaluation on {dataset.title}", sections, facts, _headline(report)))
 
 
@@ -146,19 +142,15 @@ def _time(steps: list[dict[str, Any]], record: dict[str, Any]) -> str:
 # evaluation -------------------------------------------------------------------------------------------------------------
 
 
-def _evaluation(
-    report: Report,
-    data: Dataset,
-    predictions: Sequence[Scene],
-    truths: Sequence[Scene],
-    thresholds: Mapping[str, float] | None,
-) -> list[Section]:
-    if thresholds is None:
-        thresholds = choose_thresholds(predictions, truths, report.schema) if "boxes" in report.results else {}
-    level = {name: thresholds.get(name, SURE) for name in report.schema.things or ()}
+def _evaluation(report: Report, data: Dataset, predictions: Sequence[Scene], truths: Sequence[Scene]) -> list[Section]:
+    level = dict.fromkeys(report.schema.things or (), SURE)
+    level |= {name: decision.threshold for name, decision in report.decisions.items()}
     outcomes = picture_errors(predictions, truths, report.schema, level)
-    protocols = ". ".join(result.protocol for result in report.results.values())
-    measured = f"{report.pictures:,} pictures; 95% intervals by bootstrap over them. {protocols}."
+    if report.unread:
+        data = data.subset([i for i in range(len(data)) if i not in report.unread])
+    left_out = f" ({len(report.unread):,} could not be read and are left out)" if report.unread else ""
+    protocols = ". ".join(report.protocols.values())
+    measured = f"{report.pictures:,} pictures{left_out}; 95% intervals by bootstrap over them. {protocols}."
     galleries = _galleries(data, predictions, truths, report.schema, level, outcomes)
     return [
         Section("Metrics", [_metrics_table(report), *_class_bars(report)], measured),
@@ -177,7 +169,7 @@ def _headline(report: Report | None) -> list[tuple[str, str, str]]:
         for name in ("AP", "AP50"):
             sure = report.intervals.get(kind, {}).get(name)
             span = f"{sure.low:.3f} to {sure.high:.3f}" if sure is not None else ""
-            cards.append((f"{WORDS[kind]} {name}", _number(report.results[kind].metrics[name]), span))
+            cards.append((f"{WORDS[kind]} {name}", number(report.results[kind].metrics[name]), span))
     return cards
 
 
@@ -190,7 +182,7 @@ def _metrics_table(report: Report) -> Table:
         for kind, result in report.results.items():
             sure = report.intervals.get(kind, {}).get(name)
             row.append(
-                str(sure) if sure is not None else _number(result.metrics[name]) if name in result.metrics else ""
+                str(sure) if sure is not None else number(result.metrics[name]) if name in result.metrics else ""
             )
         rows.append(row)
     return Table(["", *(WORDS[kind] for kind in report.results)], rows)
@@ -198,6 +190,8 @@ def _metrics_table(report: Report) -> Table:
 
 def _in_words(kind: Kind, metric: str) -> str:
     known = {"AP": "mean over IoU .50:.95", "AP50": "at IoU .50", "AP75": "at IoU .75"}
+    if "@" in metric:
+        return f"{metric}, {known['AP']}, with at most {metric.partition('@')[2]} a picture"
     size = {"s": "small things", "m": "medium things", "l": "large things"}.get(metric[2:])
     if metric.startswith("AR"):
         of = known.get(f"AP{metric[2:]}") if kind == "keypoints" else f"with at most {metric[2:]} a picture"
@@ -214,11 +208,12 @@ def _class_table(report: Report, truths: Sequence[Scene], level: Mapping[str, fl
     header += ["VOC 11 points", "VOC area"] if report.voc else []
     rows = [[row[0], f"{there[k]:,}", *row[1:], f"{level[row[0]]:.2f}"] for k, row in enumerate(report.class_rows())]
     note = "VOC: average precision of boxes at IoU .50 in Pascal's two ways. " if report.voc else ""
-    return Table([*header, "threshold"], rows, note + "Threshold: the score from which a prediction is shown.")
+    note += f"Threshold: the score from which a prediction is shown; {report.thresholds_in_words}."
+    return Table([*header, "threshold"], rows, note)
 
 
 def _class_bars(report: Report, most: int = 40) -> list[Chart]:
-    measured = {n: v for n, v in _main(report).per_class.items() if not math.isnan(v)}
+    measured = {n: v for n, v in report.main.per_class.items() if not math.isnan(v)}
     order = sorted(measured, key=lambda name: -measured[name])
     if len(order) > most:
         order = order[: most // 2] + order[-most // 2 :]
@@ -238,7 +233,7 @@ def _curves(report: Report) -> list[Chart]:
 
 
 def _error_blocks(report: Report, level: Mapping[str, float], outcomes: Sequence[Outcome]) -> list[Table | Chart]:
-    evaluator, names = _main(report).evaluator, list(report.schema.things or [])
+    evaluator, names = report.main.evaluator, list(report.schema.things or [])
     least = min(level.values(), default=SURE)
     counts = Counter(kind for outcome in outcomes for kind in outcome.kinds)
     rows = [[words, f"{counts[kind]:,}"] for kind, words in IN_WORDS.items() if counts[kind]]
@@ -253,13 +248,8 @@ def _error_blocks(report: Report, level: Mapping[str, float], outcomes: Sequence
         matrix = evaluator.confusion_matrix(iou_thr=0.5, min_score=least)["matrix"]
         note = f"Truths by row, detections with a score of {least:.2f} or more by column, IoU .50; shade: share of the row."
         blocks.append(Chart(curves.confusion(matrix, names), "Taken for what?", note))
-    note = "Above the thresholds, matched by boxes at IoU .50."
+    note = f"Above the thresholds ({report.thresholds_in_words}), matched by boxes at IoU .50."
     return [*blocks, Table(["what is shown", "number"], rows, note)]
-
-
-def _main(report: Report) -> CocoResult:
-    """The result that errors are told of: boxes where there are some."""
-    return report.results.get("boxes") or next(iter(report.results.values()))
 
 
 # pictures ---------------------------------------------------------------------------------------------------------------
@@ -303,10 +293,6 @@ def choose_pictures(outcomes: Sequence[Outcome]) -> dict[str, list[Outcome]]:
     middle = max(0, len(order) // 2 - WORST - TYPICAL // 2)
     typical = rest[min(middle, max(0, len(rest) - TYPICAL)) :][:TYPICAL]
     return {name: group for name, group in (("Worst", worst), ("Typical", typical), ("Best", best)) if group}
-
-
-def _number(value: float) -> str:
-    return "—" if math.isnan(value) else f"{value:.3f}"
 
 
 def _plain(value: Any) -> str:

@@ -10,15 +10,14 @@ from typing import Any
 import numpy as np
 
 from videre.errors import DataError
-from videre.evaluate.coco import CocoResult, Kind, coco_evaluate
+from videre.evaluate.coco import USUAL, CocoResult, Kind, coco_evaluate
 from videre.evaluate.intervals import Interval, bootstrap_ap
-from videre.evaluate.thresholds import Decision, best_thresholds, choose_thresholds, decide
+from videre.evaluate.thresholds import Decision, best_thresholds, decide
 from videre.evaluate.voc import voc_evaluate, voc_mean
 from videre.structures import Scene, Schema
 
-__all__ = ["WORDS", "Report", "choose_thresholds", "evaluate"]
-
 WORDS = {"boxes": "box", "masks": "mask", "keypoints": "keypoint"}
+CHOSEN_HERE = "chosen on these very pictures, which flatters precision, recall and F1"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,6 +28,8 @@ class Report:
         results: one COCO result a kind ("boxes", "masks", "keypoints"). intervals: of AP and AP50, by kind.
         voc: AP by class in the two ways of Pascal VOC, of boxes. pictures: how many. schema: of the truths.
         decisions: by class what is right, wrong and missed when everything from its threshold on is shown.
+        limits: what the model itself leaves out, in words. unread: why a picture, by its number, is not among these.
+        chosen_here: the thresholds of the decisions were chosen on these very pictures, and not brought along.
     """
 
     results: dict[Kind, CocoResult]
@@ -37,6 +38,19 @@ class Report:
     pictures: int
     schema: Schema
     decisions: dict[str, Decision] = dataclasses.field(default_factory=dict)
+    chosen_here: bool = False
+    limits: str = ""
+    unread: Mapping[int, str] = dataclasses.field(default_factory=dict)
+
+    @property
+    def protocols(self) -> dict[Kind, str]:
+        """How each kind was measured."""
+        return {kind: "; ".join(filter(None, (r.protocol, self.limits))) for kind, r in self.results.items()}
+
+    @property
+    def thresholds_in_words(self) -> str:
+        """Where the thresholds of the decisions come from; to be said wherever precision and recall are shown."""
+        return CHOSEN_HERE if self.chosen_here else "the model's own"
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -65,27 +79,29 @@ class Report:
         """A table: kind, then each metric; AP and AP50 with their interval."""
         rows = []
         for kind, result in self.results.items():
-            shown = {name: _number(value) for name, value in result.metrics.items()}
+            shown = {name: number(value) for name, value in result.metrics.items()}
             shown |= {name: str(interval) for name, interval in self.intervals.get(kind, {}).items()}
             rows.append([WORDS[kind], *(f"{name} {text}" for name, text in shown.items())])
         return rows
 
     def class_rows(self) -> list[list[str]]:
-        """A row per class: AP of each kind, AP50 of boxes by VOC's two ways, number of true instances."""
+        """A row per class: AP of each kind, AP50 of boxes by VOC's two ways."""
         names = list(self.schema.things or [])
         rows = []
         for name in names:
-            row = [name, *(_number(result.per_class[name]) for result in self.results.values())]
-            rows.append(row + ([_number(self.voc[name][way]) for way in ("11 points", "area")] if self.voc else []))
+            row = [name, *(number(result.per_class[name]) for result in self.results.values())]
+            rows.append(row + ([number(self.voc[name][way]) for way in ("11 points", "area")] if self.voc else []))
         return rows
 
     def lines(self) -> list[str]:
         """The report as plain text."""
         lines = [f"{self.pictures} pictures; 95% intervals by bootstrap over them"]
+        if self.unread:
+            lines[0] += f"; {len(self.unread)} could not be read and are left out"
         for kind, result in self.results.items():
-            lines.append(f"{WORDS[kind]}: {result.protocol}")
+            lines.append(f"{WORDS[kind]}: {self.protocols[kind]}")
             sure = self.intervals.get(kind, {})
-            lines.append("  " + "  ".join(f"{n} {sure.get(n) or _number(v)}" for n, v in result.metrics.items()))
+            lines.append("  " + "  ".join(f"{n} {sure.get(n) or number(v)}" for n, v in result.metrics.items()))
         header = [
             "class",
             *(f"{WORDS[k]} AP" for k in self.results),
@@ -94,9 +110,11 @@ class Report:
         widths = [max(len(header[0]), *(len(r[0]) for r in self.class_rows() or [[""]]))]
         for row in [header, *self.class_rows()]:
             lines.append("  " + row[0].ljust(widths[0]) + "".join(cell.rjust(15) for cell in row[1:]))
+        if self.decisions:
+            lines.append(f"thresholds: {self.thresholds_in_words}")
         for name, d in self.decisions.items():
-            lines.append(f"  {name.ljust(widths[0])}  from score {d.threshold:.2f} on: precision {_number(d.precision)}, "
-                         f"recall {_number(d.recall)}, F1 {_number(d.f1)}")  # fmt: skip
+            lines.append(f"  {name.ljust(widths[0])}  from score {d.threshold:.2f} on: precision {number(d.precision)}, "
+                         f"recall {number(d.recall)}, F1 {number(d.f1)}")  # fmt: skip
         return lines
 
     def to_json(self) -> dict[str, Any]:
@@ -104,7 +122,8 @@ class Report:
         clean = lambda v: None if math.isnan(v) else v
         return {
             "pictures": self.pictures,
-            "protocol": {kind: result.protocol for kind, result in self.results.items()},
+            "unread": list(self.unread.values()),
+            "protocol": self.protocols,
             "metrics": {name: clean(value) for name, value in self.metrics.items()},
             "intervals": {
                 f"{WORDS[kind]} {name}": [clean(i.low), clean(i.high)]
@@ -114,6 +133,7 @@ class Report:
             "per_class": {kind: {n: clean(v) for n, v in r.per_class.items()} for kind, r in self.results.items()},
             "voc": {name: {way: clean(v) for way, v in row.items()} for name, row in self.voc.items()},
             "voc_mean": {way: clean(v) for way, v in voc_mean(self.voc).items()},
+            "thresholds": self.thresholds_in_words,
             "decisions": {
                 name: {
                     **dataclasses.asdict(d),
@@ -133,16 +153,20 @@ def evaluate(
     truths: Sequence[Scene],
     schema: Schema,
     *,
-    max_detections: int = 100,
+    max_detections: int = USUAL,
     bootstrap: int = 500,
     thresholds: Mapping[str, float] | None = None,
+    limits: str = "",
+    unread: Mapping[int, str] | None = None,
 ) -> Report:
     """Compare predictions with truths by every metric whose fields both sides have.
 
     Args:
         predictions: unthresholded, in the pixels of the pictures, in the order of `truths`.
         schema: names the labels of both. max_detections: of the COCO protocol. bootstrap: resamplings; 0: no intervals.
-        thresholds: by class, for the report's decisions; None: those of the largest F1 on these pictures.
+        thresholds: by class, the model's own, for the report's decisions; None: those of the largest F1 on these
+            pictures, and the report says so.
+        limits, unread: what the report says of the predictions, as in `Report`.
 
     Raises:
         DataError: there is nothing that both sides have.
@@ -155,7 +179,10 @@ def evaluate(
     voc = voc_evaluate(predictions, truths, schema) if "boxes" in both else {}
     main = main_result(results)
     decisions = decide(main, best_thresholds(main) if thresholds is None else thresholds)
-    return Report(results, intervals, voc, len(truths), schema, decisions)
+    return Report(
+        results, intervals, voc, len(truths), schema, decisions, chosen_here=thresholds is None, limits=limits,
+        unread=unread or {},
+    )  # fmt: skip
 
 
 def main_result(results: Mapping[Kind, CocoResult]) -> CocoResult:
@@ -167,5 +194,6 @@ def _any(scenes: Sequence[Scene], field: str) -> bool:
     return any(scene.has(field) for scene in scenes)
 
 
-def _number(value: float) -> str:
+def number(value: float) -> str:
+    """Three digits, or a dash where there is no value."""
     return "—" if math.isnan(value) else f"{value:.3f}"
