@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -27,7 +29,9 @@ def train(
     ] = None,
     format: Format = None,
     device: Device = "auto",
-    resume: Annotated[bool, typer.Option("--resume", help="Go on where the run in --out stopped.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on where the run in --out stopped, with its settings.")
+    ] = False,
     dry_run: Annotated[
         bool,
         typer.Option("--dry-run", help="Show what would be trained, try a step to see how long it takes, and stop."),
@@ -37,29 +41,38 @@ def train(
     """Train a system on your data.
 
     The run's folder holds run.json, log.jsonl, last.safetensors, best.safetensors, report.html and the state to resume.
-    With a val split and no --split, the split called train is trained on.
+    The splits called train and val (or train2017, valid, …) are trained and evaluated on where --split and --val do not
+    say others; data without splits are trained on whole.
 
     Example: videre train faster-rcnn DATA --from mobilenet_v2.safetensors -o epochs=20 -o short_side=480
     """
     from videre.data import read, splits
     from videre.engine.allocator import keep_memory
+    from videre.errors import ConfigError
     from videre.train import train as fit
-    from videre.train.build import prepare_training
+    from videre.train.build import prepare_training, resume_training
     from videre.train.estimate import estimate
+    from videre.train.folder import recorded
     from videre.train.processes import is_first
 
     keep_memory()
     quiet = quiet or not is_first()
+    out = out or Path("runs") / f"{model}-{data.resolve().name.removesuffix('.json')}"
     there = splits(data, format)
-    split = split or ("train" if "train" in there else None)
-    val = val or ("val" if "val" in there and split != "val" else "none")
+    split = split or _find_split(data, there, "train", "--split")
+    if split is None and len(there) > 1:
+        raise ConfigError(f"{data}: none of its splits is called train; say with --split which one: {', '.join(there)}")
+    val = val or _find_split(data, [name for name in there if name != split], "val", "--val") or "none"
     training = read(data, split, format)
     validation = read(data, val, format) if val != "none" else None
-    start = prepare_training(model, training, backbone, source, tune, parse_settings(settings))
+    given = parse_settings(settings)
+    if resume:
+        start = resume_training(model, training, backbone, tune, given, recorded(out))
+    else:
+        start = prepare_training(model, training, backbone, source, tune, given)
     if validation is not None:
         start.model.require(validation.fields, validation.title)
         _same_classes(training, validation)
-    out = out or Path("runs") / f"{model}-{data.resolve().stem}"
     if not quiet:
         _describe(training, validation, start, out)
     if dry_run:
@@ -70,12 +83,25 @@ def train(
     run = fit(
         start.model, training, start.recipe, out, evaluate=_evaluator(validation, device), resume=resume, device=device,
         progress="none" if quiet else "auto",
-        provenance={**start.provenance, "command": " ".join(["videre", *sys.argv[1:]])},
+        provenance={**start.provenance, "command": shlex.join(["videre", *sys.argv[1:]])},
     )  # fmt: skip
     if not run.finished:
         raise typer.Exit(130)
     if is_first():
         _finish(run.folder, validation, device, quiet)
+
+
+def _find_split(data: Path, there: Sequence[str], word: str, option: str) -> str | None:
+    """The split called `word`, or else the only one whose name begins so: train2017, valid.
+
+    None where there is none. ConfigError where there are several.
+    """
+    from videre.errors import ConfigError
+
+    found = [word] if word in there else [name for name in there if name.lower().startswith(word)]
+    if len(found) > 1:
+        raise ConfigError(f"{data}: say with {option} which split: {', '.join(found)}")
+    return found[0] if found else None
 
 
 def _same_classes(training: Any, validation: Any) -> None:
@@ -95,7 +121,11 @@ def _describe(training: Any, validation: Any, start: Any, out: Path) -> None:
     classes = list(training.schema.things or training.schema.pictures or [])
     lines = [f"{training.title}: {len(training)} pictures, classes {', '.join(classes)}"]
     lines += [f"  {count} × {kind} (see `videre data check`)" for kind, count in training.repair_counts().items()]
-    lines += [f"{validation.title}: {len(validation)} pictures to evaluate on"] if validation is not None else []
+    lines.append(
+        f"{validation.title}: {len(validation)} pictures to evaluate on"
+        if validation is not None
+        else "no validation data: nothing is evaluated while training, no best.safetensors is kept (see `videre data split`)"
+    )
     lines += start.lines
     weights = start.model.config.get("class_weights")
     lines += ["class weights " + ", ".join(f"{name} {w:g}" for name, w in weights.items())] if weights else []

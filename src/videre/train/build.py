@@ -109,6 +109,35 @@ def prepare_training(
     return Start(model, recipe, lines, {"from": {"weights": card.name, "sha256": card.sha256, "licence": card.licence}})
 
 
+def resume_training(
+    name: str, data: Dataset, backbone: str | None, tune: str | None, settings: dict[str, Any], record: dict[str, Any]
+) -> Start:
+    """The model and recipe of a run's record (run.json), to be filled with its saved state.
+
+    Settings that are given again must be those of the record, which the run's folder checks.
+
+    Raises ConfigError when the record is of another system, or a setting that nobody knows.
+    """
+    if record["model"] != name:
+        raise ConfigError(f"the run there trains {record['model']}, not {name}; resume that, or name another --out")
+    kind = find_model(name)
+    kind.require(data.fields, data.title)
+    for_recipe, for_pictures, for_model = sort_settings(kind, settings)
+    for_model |= {"backbone": backbone} if backbone else {}
+    for_recipe |= {"tune": tune} if tune else {}
+    if for_model.get("class_weights") == "auto":
+        for_model["class_weights"] = inverse_frequencies(data)
+    recipe = Recipe.from_json({**record["recipe"], **for_recipe})
+    torch.manual_seed(recipe.seed)
+    model = _make(
+        kind,
+        data,
+        Preprocess.from_json(record["preprocess"]).replace(**for_pictures),
+        {**record["config"], **for_model},
+    )
+    return Start(model, recipe, [], {"from": record.get("from")})
+
+
 def carried_over(old: Checkpoint, kind: type[Model]) -> dict[str, Any]:
     """The settings of a checkpoint's model that a model of `kind` shares: all of a detector's, else the backbone's.
 

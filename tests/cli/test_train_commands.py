@@ -1,0 +1,50 @@
+"""What `videre train` trains on and goes on with when it is not told."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from .conftest import SMALL, videre
+
+
+def renamed(tmp_path: Path, train: str, val: str) -> Path:
+    """The world with its two splits called otherwise."""
+    data = tmp_path / "data"
+    shutil.copytree("data", data)
+    for old, new in (("train", train), ("val", val)):
+        (data / old).rename(data / new)
+        for file in (data / "annotations").glob(f"*_{old}.json"):
+            file.rename(file.with_name(file.name.replace(f"_{old}.json", f"_{new}.json")))
+    return data
+
+
+@pytest.mark.parametrize(("train", "val"), [("train2017", "val2017"), ("train", "valid")])
+def test_splits_of_the_usual_names_are_found(tmp_path: Path, train: str, val: str) -> None:
+    data = renamed(tmp_path, train, val)
+    done = videre("train", "faster-rcnn", data, "--out", tmp_path / "run", *SMALL, "--dry-run")
+    assert done.code == 0, done.err
+    assert f"data {train}: 12 pictures, classes" in done.err and f"data {val}: 4 pictures to evaluate on" in done.err
+
+
+def test_splits_that_say_nothing_are_asked_about(tmp_path: Path) -> None:
+    done = videre("train", "faster-rcnn", renamed(tmp_path, "first", "second"), "--out", tmp_path / "run", *SMALL)
+    assert done.code == 2
+    assert done.err.splitlines()[-1].endswith("say with --split which one: first, second")
+
+
+def test_training_without_validation_says_so(tmp_path: Path) -> None:
+    done = videre("train", "faster-rcnn", "data", "--val", "none", "--out", tmp_path / "run", *SMALL, "--dry-run")
+    assert done.code == 0 and "no validation data: nothing is evaluated while training" in done.err
+
+
+def test_resume_takes_every_setting_from_the_run(tmp_path: Path) -> None:
+    shutil.copytree("run", tmp_path / "run")
+    before = (tmp_path / "run" / "run.json").read_text()
+    done = videre("train", "faster-rcnn", "data", "--out", tmp_path / "run", "--resume")
+    assert done.code == 0 and "resumed at step 3 of 3" in done.err, done.err
+    assert (tmp_path / "run" / "run.json").read_text() == before
+    other = videre("train", "mask-rcnn", "data", "--out", tmp_path / "run", "--resume")
+    assert other.code == 2 and "the run there trains faster-rcnn, not mask-rcnn" in other.err
