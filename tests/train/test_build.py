@@ -47,3 +47,19 @@ def test_a_file_whose_backbone_does_not_fit_is_refused(tmp_path: Path) -> None:
 def test_random_layers_are_never_frozen(tune: str) -> None:
     with pytest.raises(ConfigError, match=f"tune={tune} keeps layers of the backbone as they are, and they are random"):
         start("faster-rcnn", backbone="resnet18", tune=tune, settings=SMALL)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"nms": 2}, "nms must be within 0 and 1, found 2"),
+        ({"rpn_pre_nms": [500]}, r"rpn_pre_nms takes two numbers, for training and for prediction, found \[500\]"),
+        ({"roi_batch": 0}, "roi_batch must be at least 1"), ({"max_detections": 0}, "max_detections must be at least 1"),
+        ({"anchor_sizes": [0, 1, 2]}, "anchor_sizes must be at least 0.001, found 0"),
+        ({"class_weights": {"cube": -1}}, "class_weights must be at least 0, found -1"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("name", ["faster-rcnn", "mask-rcnn"])
+def test_settings_are_checked_before_anything_is_trained(name: str, settings: dict, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        start(name, backbone="resnet18", settings={**SMALL, **settings})

@@ -75,7 +75,7 @@ def train(
     recipe = recipe or Recipe()
     out = Path(out)
     model.require(data.fields, data.title)
-    with joined() as (rank, world):
+    with joined(device) as (rank, world):
         shown = progress if rank == 0 else "none"
         return _train(model, data, recipe, out, evaluate, resume, device, shown, provenance or {}, rank, world)
 
@@ -87,6 +87,10 @@ def _train(
     if recipe.batch % world:
         raise ConfigError(f"a batch of {recipe.batch} cannot be shared by {world} processes; make it a multiple")
     device = choose_device(device_name)
+    if world > 1 and device.type == "cpu" and any(isinstance(m, nn.SyncBatchNorm) for m in model.modules()):
+        raise ConfigError(
+            "norm=sync works between processes on GPUs only; take norm=group, which needs no other pictures"
+        )
     if recipe.precision == "auto":
         before = recorded(out)["recipe"]["precision"] if resume else None
         recipe = recipe.replace(precision=from_first(before or fastest_precision(device)))

@@ -15,6 +15,9 @@ from typing import TypeVar
 import torch
 import torch.distributed as dist
 
+from videre.engine.device import choose_device
+from videre.errors import ConfigError
+
 T = TypeVar("T")
 
 PATIENCE = datetime.timedelta(hours=24)
@@ -23,17 +26,26 @@ by torchrun, which ends the rest."""
 
 
 @contextmanager
-def joined() -> Iterator[tuple[int, int]]:
-    """(rank, number of processes); joins the others where torchrun started this process, unless they are joined already."""
+def joined(device: str = "auto") -> Iterator[tuple[int, int]]:
+    """(rank, number of processes); joins the others where torchrun started this process, unless they are joined already.
+
+    Processes on GPUs take one each and talk by nccl, all others by gloo. ConfigError where there are too few GPUs.
+    """
     if _several():
         yield dist.get_rank(), dist.get_world_size()
         return
     if not dist.is_available() or "RANK" not in os.environ or int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield 0, 1
         return
-    if torch.cuda.is_available():
-        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
-    dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo", timeout=PATIENCE)
+    on_gpu = choose_device(device).type == "cuda"
+    if on_gpu:
+        place, gpus = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+        if place >= gpus:
+            raise ConfigError(
+                f"process {place + 1} of this machine has no GPU of its own, there are {gpus}; start fewer"
+            )
+        torch.cuda.set_device(place)
+    dist.init_process_group("nccl" if on_gpu else "gloo", timeout=PATIENCE)
     try:
         yield dist.get_rank(), dist.get_world_size()
     finally:

@@ -12,6 +12,7 @@ made positive by the best-match rule (torchvision lets a true box with overlap 0
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -33,6 +34,15 @@ from videre.structures import Categories, ImageBatch, Instances, Preprocess, Sce
 
 BOX_WEIGHTS = (10.0, 10.0, 5.0, 5.0)
 """Scales of the box head's regression targets (1 / their typical spread); the RPN's are 1."""
+
+RANGES = {
+    "anchor_sizes": (1e-3, math.inf), "anchor_ratios": (1e-3, 1e3), "rpn_pre_nms": (1, math.inf),
+    "rpn_post_nms": (1, math.inf), "rpn_nms": (0, 1), "rpn_batch": (1, math.inf), "rpn_positive": (0, 1),
+    "roi_batch": (1, math.inf), "roi_positive": (0, 1), "resolution": (1, math.inf), "sampling_ratio": (0, math.inf),
+    "score_threshold": (0, 1), "nms": (0, 1), "max_detections": (1, math.inf), "width": (1, math.inf),
+    "hidden": (1, math.inf), "class_weights": (0, math.inf), "multiplier": (0.01, 100), "norm_eps": (0, 1),
+}  # fmt: skip
+"""Least and most of each number of a detector's settings, both allowed."""
 
 
 class FasterRCNN(Model):
@@ -91,14 +101,12 @@ class FasterRCNN(Model):
     ) -> None:
         config = {k: v for k, v in locals().items() if k not in ("self", "schema", "preprocess", "__class__")}
         super().__init__(schema, preprocess or Preprocess(), config)
+        check_ranges(config)
         if schema.things is None:
             raise ConfigError("Faster R-CNN finds things: the schema must name their categories (schema.things)")
         if len(anchor_sizes) != len(strides) + 1:
             raise ConfigError(f"{len(strides)} strides and the extra level need {len(strides) + 1} anchor sizes, "
                               f"found {list(anchor_sizes)}")  # fmt: skip
-        for name, value in (("width", width), ("hidden", hidden)):
-            if value is not None and value < 1:
-                raise ConfigError(f"{name} must be at least 1, found {value}")
         light = backbone in LIGHT
         options: dict[str, Any] = {"norm": norm, "channels": len(self.preprocess.mean), "eps": norm_eps}
         special = {"padding": (padding, "half"), "multiplier": (multiplier, 1.0), "last": (max(strides), 32)}
@@ -353,6 +361,20 @@ class BoxHead(nn.Module):
             parts.append((box[keep], score[keep], label[keep], torch.full_like(keep, i)))
         boxes, kept, labels, picture = (torch.cat(p) for p in zip(*parts))
         return {"boxes": boxes, "scores": kept, "labels": labels, "picture": picture}
+
+
+def check_ranges(config: Mapping[str, Any]) -> None:
+    """Raise ConfigError for a setting out of its range, before anything is built or trained."""
+    for name, (least, most) in RANGES.items():
+        value = config.get(name)
+        several = value.values() if isinstance(value, Mapping) else value if isinstance(value, Sequence) else [value]
+        for number in several:
+            if number is not None and not least <= number <= most:
+                limit = f"at least {least:g}" if most == math.inf else f"within {least:g} and {most:g}"
+                raise ConfigError(f"{name} must be {limit}, found {number}")
+    for name in ("rpn_pre_nms", "rpn_post_nms"):
+        if len(config[name]) != 2:
+            raise ConfigError(f"{name} takes two numbers, for training and for prediction, found {list(config[name])}")
 
 
 def weigh_classes(weights: Mapping[str, float], things: Categories) -> list[float]:

@@ -17,7 +17,7 @@ from videre.errors import ConfigError
 from videre.layers.anchors import Anchors
 from videre.layers.roi_pooler import RoIPooler
 from videre.models.base import Model
-from videre.models.detect.faster_rcnn import RPN, BoxHead, FasterRCNN, weigh_classes
+from videre.models.detect.faster_rcnn import RPN, BoxHead, FasterRCNN, check_ranges, weigh_classes
 from videre.structures import Preprocess, Schema
 
 
@@ -60,6 +60,7 @@ class FasterRCNNC4(FasterRCNN):
             k: v for k, v in locals().items() if k not in ("self", "schema", "preprocess", "__class__")
         }
         Model.__init__(self, schema, preprocess or Preprocess(), config)
+        check_ranges(config)
         if schema.things is None:
             raise ConfigError("Faster R-CNN finds things: the schema must name their categories (schema.things)")
         depths = {f"resnet{d}": d for d in DEPTHS}
