@@ -27,6 +27,7 @@ from videre.data.blocks.solids import (
 from videre.data.blocks.truth import KEYPOINT_FLIPS, PIXELS, observe
 from videre.data.blocks.words import ATTRIBUTES, BEHIND, FRONT, LEFT, NEAR, ON, PREDICATES, RIGHT, UNDER, Looks, names
 from videre.data.blocks.world import LYING, SIZES, UPRIGHT, World, gaps, intervals, random_studio, rest, turned
+from videre.errors import ConfigError
 
 SIZE = (96, 128)
 EXTENTS = {
@@ -409,7 +410,7 @@ def test_any_size(size):
 
 @pytest.mark.parametrize("wrong", [{"solids": (0, 3)}, {"solids": (5, 4)}, {"solids": (3, 40)}, {"size": (8, 128)}])
 def test_impossible_wishes_are_refused(wrong):
-    with pytest.raises(ValueError, match=r"solids=|size="):
+    with pytest.raises(ConfigError, match=r"solids \d-\d+: give|size="):
         render(0, 0, **wrong)
 
 

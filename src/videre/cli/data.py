@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from videre.cli.options import Format, Quiet, Split
+
+if TYPE_CHECKING:
+    from videre.data import Dataset
 
 app = typer.Typer(help="Look at data sets, check and convert them, or make one.", no_args_is_help=True)
 Data = Annotated[Path, typer.Argument(help="The data set: a folder or an annotation file.")]
@@ -52,13 +55,23 @@ def convert(
     """Write a data set in another format. Refuses to lose anything unless --lossy, and then says what."""
     from videre.data import read, splits, write
 
-    names: list[str | None] = [split] if split else [*splits(data, format)] or [None]
+    parts = [split] if split else splits(data, format)
     _new(out)
-    for name in names:
+    written: set[str] = set()
+    for name in parts or [None]:
         dataset = read(data, name, format)
         lost = write(dataset, out, to, split=name or "train", lossy=lossy)
+        written |= {dataset.where(i) for i in range(len(dataset))}
         if not quiet:
             print(f"{dataset.title}: {len(dataset)} pictures" + (f"; lost: {', '.join(lost)}" if lost else ""))
+            _tell_repairs(dataset)
+    if parts and not split and not quiet:
+        whole = read(data, None, format)
+        left = [whole.name(i) for i in range(len(whole)) if whole.where(i) not in written]
+        if left:
+            print(f"{data}: {len(left)} of {len(whole)} pictures are in none of {', '.join(parts)} and were left out "
+                  f"({', '.join(left[:5])}{', …' if len(left) > 5 else ''}); name them in a list to have them too",
+                  file=sys.stderr)  # fmt: skip
 
 
 @app.command()
@@ -104,8 +117,7 @@ def stats(
 
     dataset = read(data, split, format)
     print(count(dataset, short_side))
-    for kind, number in dataset.repair_counts().items():
-        print(f"{number} × {kind}", file=sys.stderr)
+    _tell_repairs(dataset)
 
 
 @app.command()
@@ -160,7 +172,7 @@ def blocks(
     from videre.errors import ConfigError
 
     fewest, dash, most = solids.partition("-")
-    if not (fewest.isdigit() and (most.isdigit() or not dash)):
+    if not (fewest.isdecimal() and (most.isdecimal() or not dash)):
         raise ConfigError(f"--solids {solids}: as in 3-8")
     _new(out)
     numbers = (int(fewest), int(most or fewest))
@@ -170,6 +182,11 @@ def blocks(
             lost = write(whole.subset(range(first, first + number)), out, "coco", split=name, lossy=True)
             if not quiet:
                 print(f"{out}: {name}, {number} pictures (COCO holds no {', '.join(lost)})")
+
+
+def _tell_repairs(dataset: Dataset) -> None:
+    for kind, number in dataset.repair_counts().items():
+        print(f"{number} × {kind}", file=sys.stderr)
 
 
 def _new(folder: Path) -> None:

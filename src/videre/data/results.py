@@ -1,13 +1,15 @@
 """Predictions written as they come, in constant memory: JSON lines, CSV, COCO results, VOC XML, id maps.
 
-Nothing is half written: files grow under a temporary name and get their own when all is done.
+A file of many pictures grows as NAME.unfinished.SUFFIX and gets its own name when all is done: what was finished before
+an interruption stays there.
 """
 
 from __future__ import annotations
 
 import csv
+import itertools
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,9 +19,17 @@ import cv2
 import numpy as np
 
 from videre.errors import ConfigError, DataError
+from videre.images.reading import SUFFIXES
 from videre.structures import Scene, Schema
 
-FORMATS = ("json", "csv", "coco", "voc", "png")
+HOLDS = {
+    "json": {"boxes", "scores", "masks", "keypoints"},
+    "csv": {"boxes", "scores"},
+    "coco": {"boxes", "scores", "masks", "keypoints"},
+    "voc": {"boxes", "scores"},
+    "png": {"masks"},
+}
+"""What each format keeps of a prediction, in the words of `Model.gives`."""
 
 
 class Writer(Protocol):
@@ -36,12 +46,17 @@ def open_results(format: str, folder: Path, schema: Schema) -> Iterator[Writer]:
     csv: predictions.csv, a row an instance. coco: predictions.json (COCO's result list) and pictures.json, which says
     which image_id is which picture. voc: an XML a picture. png: a 16-bit map of instance ids a picture, the best on top.
     """
-    if format not in FORMATS:
-        raise ConfigError(f"no result format {format!r}; there are: {', '.join(FORMATS)}")
+    if format not in HOLDS:
+        raise ConfigError(f"no result format {format!r}; there are: {', '.join(HOLDS)}")
     folder.mkdir(parents=True, exist_ok=True)
     make = {"json": _json_lines, "csv": _csv, "coco": _coco, "voc": _voc, "png": _png}[format]
     with make(folder, schema) as write:
         yield write
+
+
+def lost(format: str, gives: Collection[str]) -> list[str]:
+    """The fields of predictions that a format cannot hold."""
+    return sorted({*gives} - HOLDS[format])
 
 
 def describe(scene: Scene, schema: Schema) -> list[dict[str, Any]]:
@@ -74,13 +89,27 @@ def describe(scene: Scene, schema: Schema) -> list[dict[str, Any]]:
 
 @contextmanager
 def _growing(path: Path) -> Iterator[Any]:
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        with partial.open("w", newline="") as file:
-            yield file
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    unfinished = path.with_name(f"{path.stem}.unfinished{path.suffix}")
+    with unfinished.open("w", newline="", buffering=1) as file:  # a finished line is in the file, whatever comes
+        yield file
+    unfinished.replace(path)
+
+
+@contextmanager
+def _growing_list(path: Path) -> Iterator[Callable[[Any], None]]:
+    """Appends to a JSON list, which is closed whatever happens."""
+    with _growing(path) as file:
+        before = "["
+
+        def append(item: Any) -> None:
+            nonlocal before
+            file.write(f"{before}\n{json.dumps(item)}")
+            before = ","
+
+        try:
+            yield append
+        finally:
+            file.write("[]\n" if before == "[" else "\n]\n")
 
 
 @contextmanager
@@ -117,33 +146,29 @@ def _coco(folder: Path, schema: Schema) -> Iterator[Writer]:
     if schema.things is None:
         raise DataError("COCO results are of instances; this model names no things")
     categories = schema.things.source_ids
-    pictures: list[dict[str, Any]] = []
-    with _growing(folder / "predictions.json") as file:
-        file.write("[")
-        first = True
+    numbers = itertools.count(1)
+    with (
+        _growing_list(folder / "predictions.json") as add_result,
+        _growing_list(folder / "pictures.json") as add_picture,
+    ):
 
         def write(name: str, scene: Scene) -> None:
-            nonlocal first
-            pictures.append(
-                {"id": len(pictures) + 1, "file_name": name, "height": scene.size[0], "width": scene.size[1]}
-            )
+            number = next(numbers)
+            add_picture({"id": number, "file_name": name, "height": scene.size[0], "width": scene.size[1]})
             things = scene.instances
             if things is None or things.labels is None:
                 return
             for label, row in zip(things.labels.tolist(), describe(scene, schema)):
                 x1, y1, x2, y2 = row["box"]
-                result = {"image_id": len(pictures), "category_id": categories[label], "score": row["score"]}
+                result = {"image_id": number, "category_id": categories[label], "score": row["score"]}
                 result["bbox"] = [x1, y1, round(x2 - x1, 2), round(y2 - y1, 2)]
                 if "mask" in row:
                     result["segmentation"] = row["mask"]
                 if "keypoints" in row:  # COCO counts from the middle of the first pixel
                     result["keypoints"] = [v for x, y, s in row["keypoints"].values() for v in (x - 0.5, y - 0.5, s)]
-                file.write(("" if first else ",") + "\n" + json.dumps(result))
-                first = False
+                add_result(result)
 
         yield write
-        file.write("\n]\n")
-    (folder / "pictures.json").write_text(json.dumps(pictures, indent=1))
 
 
 @contextmanager
@@ -188,8 +213,9 @@ def _png(folder: Path, schema: Schema) -> Iterator[Writer]:
 
 
 def result_name(name: str, taken: set[str]) -> str:
-    """A file name for a picture's result: its stem, numbered where two pictures share it."""
-    stem = Path(name).stem or "picture"
+    """A file name for a picture's result: its own without the suffix of pictures, numbered where two share it."""
+    path = Path(name)
+    stem = (path.stem if path.suffix.lower() in SUFFIXES else path.name) or "picture"
     unique, number = stem, 2
     while unique in taken:
         unique, number = f"{stem}-{number}", number + 1

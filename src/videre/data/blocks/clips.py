@@ -16,6 +16,7 @@ from videre.data.blocks.solids import CUBE, CYLINDER, SPHERE
 from videre.data.blocks.truth import Truth, looks_of, observe, relations_of
 from videre.data.blocks.words import BEHIND, FRONT, LEFT, PREDICATES, RIGHT, Looks, names
 from videre.data.blocks.world import CLEARANCE, LYING, World, gaps, intervals, random_world, seen_from
+from videre.errors import ConfigError
 
 VERBS = ("slides", "rolls", "turns", "falls", "enters", "leaves", "hits")
 SLIDES, ROLLS, TURNS, FALLS, ENTERS, LEAVES, HITS = range(len(VERBS))
@@ -77,10 +78,10 @@ def render_clip(
 ) -> Clip:
     """Render clip `index` of the endless set `seed`; as for pictures, the same arguments give the same pixels.
 
-    Raises ValueError for `seconds` or `fps` that are not positive, and as `render` does.
+    Raises ConfigError for `seconds` or `fps` that are not positive, and as `render` does.
     """
     if seconds <= 0 or fps <= 0:
-        raise ValueError(f"seconds={seconds}, fps={fps}: both must be positive")
+        raise ConfigError(f"seconds={seconds}, fps={fps}: both must be positive")
     rng = np.random.Generator(np.random.PCG64([seed, index, 1]))
     world = random_world(rng, size, solids)
     first, moves, events = _plan(rng, world, size, seconds)

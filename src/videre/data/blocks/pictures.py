@@ -22,7 +22,7 @@ def render(
         The picture, uint8 [H,W,3] RGB, and the `Truth` about it.
 
     Raises:
-        ValueError: a size or number of solids that cannot be.
+        ConfigError: a size or number of solids that cannot be.
     """
     world, rng, words = _world(seed, index, size, solids)
     picture, who, depth, whole = photograph(world.solids, world.view, world.studio, size, rng)

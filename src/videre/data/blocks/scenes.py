@@ -14,6 +14,7 @@ from videre.data.blocks.pictures import render, truth_of
 from videre.data.blocks.solids import SHAPES
 from videre.data.blocks.truth import KEYPOINT_EDGES, KEYPOINT_FLIPS, KEYPOINTS, PIXELS, Truth
 from videre.data.blocks.words import ATTRIBUTES, PREDICATES
+from videre.data.blocks.world import check_world
 from videre.data.dataset import Dataset
 from videre.structures import (
     Box3D,
@@ -140,6 +141,7 @@ class BlocksSource:
     fields: frozenset[str] = field(default=frozenset(_FIELDS), init=False)
 
     def __post_init__(self) -> None:
+        check_world(self.picture_size, self.solids)  # before anything is rendered or written
         self.fields = frozenset((*_FIELDS, "meshes") if self.meshes else _FIELDS)
 
     def __len__(self) -> int:

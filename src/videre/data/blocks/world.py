@@ -23,6 +23,7 @@ from videre.data.blocks.materials import (
 )
 from videre.data.blocks.raytrace import CONCRETE, PAPER, PLANKS, TILES, Studio, View, trace
 from videre.data.blocks.solids import CONE, CUBE, CYLINDER, SHAPES, SOLID, SPHERE, TORUS, reach, span
+from videre.errors import ConfigError
 
 SIZES = ("small", "large")
 POSES = ("upright", "lying")  # cubes and spheres are always upright; a torus is upright on its rim, lying flat
@@ -96,13 +97,10 @@ class World:
 def random_world(rng: np.random.Generator, size: tuple[int, int], solids: tuple[int, int]) -> World:
     """Return a world of `solids` (fewest, most) solids for pictures of the shape of `size` (height, width).
 
-    Raises ValueError if `solids` asks for none or for more than 16, or `size` is smaller than 16 pixels.
+    Raises ConfigError as `check_world` does, or if no view has room for so many solids.
     """
+    check_world(size, solids)
     low, high = solids
-    if not 1 <= low <= high <= 16:
-        raise ValueError(f"solids=({low}, {high}): give (fewest, most) with 1 <= fewest <= most <= 16")
-    if min(size) < 16:
-        raise ValueError(f"size={size}: pictures of the blocks world are at least 16 pixels high and wide")
     wanted = int(rng.integers(low, high + 1))
     for attempt in range(200):
         view = random_view(rng, size)
@@ -110,7 +108,16 @@ def random_world(rng: np.random.Generator, size: tuple[int, int], solids: tuple[
         world = _populate(rng, size, view, random_studio(rng, view), max(low, wanted - attempt // 4))
         if len(world) >= max(low, wanted - attempt // 4):
             return world
-    raise ValueError(f"no view of size {size} shows {low} solids; ask for fewer")
+    raise ConfigError(f"no view of size {size} shows {low} solids; ask for fewer")
+
+
+def check_world(size: tuple[int, int], solids: tuple[int, int]) -> None:
+    """Raise ConfigError if `solids` asks for none or for more than 16, or `size` is smaller than 16 pixels."""
+    low, high = solids
+    if not 1 <= low <= high <= 16:
+        raise ConfigError(f"solids {low}-{high}: give fewest and most with 1 <= fewest <= most <= 16")
+    if min(size) < 16:
+        raise ConfigError(f"size={size}: pictures of the blocks world are at least 16 pixels high and wide")
 
 
 def random_view(rng: np.random.Generator, size: tuple[int, int]) -> View:
