@@ -6,6 +6,16 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
+import pytest
+from scenes import CONFIGS, PREPROCESS, SCHEMA
+
+from train.tiny import FEW
+from videre.images.clips import write_clip
+from videre.images.reading import write_picture
+from videre.models import find_model
+from videre.models.checkpoint import save_checkpoint
+
 from .conftest import videre
 
 MODEL = "run/best.safetensors"
@@ -31,3 +41,43 @@ def test_evaluate_lifts_the_limit_of_the_model_and_says_what_was_counted() -> No
     done = videre("evaluate", MODEL, "data", "--split", "val")
     assert "at most 100 detections a picture and class; the model gives at most 100 a picture" in done.out
     assert "AP@100" not in done.out
+
+
+def test_predict_says_what_a_format_cannot_hold(tmp_path: Path) -> None:
+    model = find_model("mask-rcnn")(SCHEMA, PREPROCESS, **CONFIGS["mask-rcnn"], **FEW)
+    save_checkpoint(model, tmp_path / "m.safetensors")
+    words = ["predict", "data/val", "-m", tmp_path / "m.safetensors", "--no-draw", "--out", tmp_path]
+    done = videre(*words, "--format", "csv")
+    assert done.code == 0 and done.err == "videre: csv cannot hold masks, which are left out; json can\n"
+    assert videre(*words, "--format", "json").err == ""
+
+
+def test_predict_twice_gives_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its own drawings are no pictures to predict, wherever they lie."""
+    model = Path(MODEL).resolve()
+    write_picture(tmp_path / "a.png", np.full((40, 50, 3), 99, np.uint8))
+    write_clip(tmp_path / "walk.avi", [np.zeros((32, 48, 3), np.uint8)] * 2, rate=10)
+    monkeypatch.chdir(tmp_path)
+    for words in ([], [], ["--out", "."], ["--out", "."]):
+        done = videre("predict", ".", "walk.avi", "-m", model, *words)
+        assert done.code == 0 and done.out.splitlines()[-1].startswith("3 pictures, "), done.out + done.err
+        names = sorted(p.name for p in Path(*words[1:] or ["predictions"]).glob("*.drawn.jpg"))
+        assert names == ["a.drawn.jpg", "walk-000000-0.00s.drawn.jpg", "walk-000001-0.10s.drawn.jpg"]
+
+
+def test_predict_keeps_what_was_finished_before_ctrl_c(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from videre.engine import Predictor
+
+    whole = Predictor.stream
+
+    def pressed(*words: object):
+        for number, prediction in enumerate(whole(*words)):
+            if number == 2:
+                raise KeyboardInterrupt
+            yield prediction
+
+    monkeypatch.setattr(Predictor, "stream", pressed)
+    done = videre("predict", "data/val", "-m", MODEL, "--no-draw", "--out", tmp_path)
+    assert done.code == 130
+    assert done.err == f"videre: not finished; the results of 2 pictures are kept in {tmp_path}\n"
+    assert len((tmp_path / "predictions.unfinished.jsonl").read_text().splitlines()) == 2

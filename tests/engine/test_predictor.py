@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -75,11 +76,54 @@ def test_equal_pictures_of_every_kind_give_equal_scenes(predictor: Predictor, tm
     assert all(torch.equal(b, boxes[0]) for b in boxes)
 
 
+def test_arrays_of_opencv_and_with_transparency_are_read_as_the_file_is(predictor: Predictor, tmp_path: Path) -> None:
+    """The judge is OpenCV's own writer and reader: a file is always read right."""
+    rng = np.random.default_rng(2)
+    for channels in (3, 4):
+        cv2.imwrite(str(tmp_path / "a.png"), rng.integers(0, 255, (24, 32, channels), np.uint8))
+        read = cv2.imread(str(tmp_path / "a.png"), cv2.IMREAD_UNCHANGED)
+        assert read.shape[2] == channels
+        turned = cv2.cvtColor(read, cv2.COLOR_BGR2RGB if channels == 3 else cv2.COLOR_BGRA2RGBA)
+        (file,) = predictor.stream([("a", tmp_path / "a.png")], order="bgr")  # a file knows its own order
+        for value, order in ((read, "bgr"), (torch.from_numpy(read).permute(2, 0, 1), "bgr"), (turned, "rgb")):
+            (found,) = predictor.stream([("a", value)], order=order)
+            assert np.array_equal(found.picture, file.picture) and found.scene.size == (24, 32)
+            boxes = [scene.instances.boxes for scene in predictor.predict([value, value], order=order)]
+            torch.testing.assert_close(boxes[1], file.scene.instances.boxes)  # two in a batch: other sums of floats
+        (wrong,) = predictor.stream([("a", read)])
+        assert not np.array_equal(wrong.picture, file.picture)
+    with pytest.raises(DataError, match="order must be rgb, bgr"):
+        predictor.predict(read, order="brg")
+
+
+def test_what_a_net_does_not_take_is_told_with_the_picture(predictor: Predictor) -> None:
+    with pytest.raises(DataError, match=r"picture 1: the net takes 3 channels .* the picture has 5"):
+        predictor.predict([np.zeros((9, 9, 3), np.uint8), np.zeros((9, 9, 5), np.uint8)])
+
+
+def test_results_are_no_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from videre.engine.sources import pictures_from
+
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.jpg", "b/c.jpg", "b/a.drawn.jpg", "out/a.drawn.jpg", "out/map.png"):
+        write_picture(name, np.zeros((4, 4, 3), np.uint8))
+    names = lambda source, results=None: [name for name, _ in pictures_from(source, results)]
+    assert names(".", Path("out")) == ["a.jpg", "b/c.jpg"]
+    assert names("**/*", Path("out")) == ["a.jpg", "b/c.jpg"]
+    assert names(".") == ["a.jpg", "b/c.jpg", "out/map.png"]
+    assert names("out", Path("out")) == ["out/map.png"]  # the folder itself is asked for
+    assert names(".", Path(".")) == ["a.jpg", "b/c.jpg", "out/map.png"]
+    assert names("b/a.drawn.jpg", Path("b")) == ["b/a.drawn.jpg"]  # and so is this file
+    (tmp_path / "b" / "c.jpg").unlink()
+    with pytest.raises(DataError, match="b: holds no pictures but results of a prediction"):
+        pictures_from("b")
+
+
 def test_clips_are_predicted_frame_by_frame(predictor: Predictor, tmp_path: Path) -> None:
     write_clip(tmp_path / "walk.avi", [np.full((32, 48, 3), n * 20, np.uint8) for n in range(5)], rate=10)
     scenes = predictor.predict(tmp_path / "walk.avi")
     assert [s.meta["path"][:11] for s in scenes] == [f"walk-{n:06d}" for n in range(5)]
-    assert scenes[2].size == (32, 48) and scenes[2].meta["path"].endswith("(0.20 s)")
+    assert scenes[2].size == (32, 48) and scenes[2].meta["path"] == "walk-000002-0.20s"
     (tmp_path / "broken.avi").write_bytes(b"RIFF")
     with pytest.raises(DataError, match=r"broken\.avi"):
         predictor.predict(tmp_path / "broken.avi")

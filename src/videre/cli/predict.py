@@ -25,34 +25,44 @@ def predict(
 ) -> None:
     """Predict pictures with a trained model.
 
-    A picture that cannot be read is reported and the rest goes on; the exit code is then 1.
+    A picture that cannot be read is reported and the rest goes on; the exit code is then 1. What is finished before an
+    interruption is kept.
     """
-    from videre.data.results import open_results, result_name
+    from videre.data.results import lost, open_results, result_name
     from videre.draw import draw_scene
     from videre.engine import load
     from videre.engine.allocator import keep_memory
-    from videre.engine.sources import pictures_from
+    from videre.engine.sources import DRAWN, pictures_from
     from videre.images.reading import write_picture
 
     keep_memory()
     predictor = load(model, device)
     schema = predictor.model.schema
-    source = pictures_from(pictures)
+    source = pictures_from(pictures, results=out)
     done = failed = found = 0
     taken: set[str] = set()
-    with open_results(format, out, schema) as write:
-        for prediction in predictor.stream(source, threshold):
-            if prediction.scene is None or prediction.picture is None:
-                failed += 1
-                print(f"videre: {prediction.error}", file=sys.stderr)
-                continue
-            write(prediction.name, prediction.scene)
-            done, found = done + 1, found + len(prediction.scene)
-            if draw:
-                drawn = draw_scene(prediction.picture, prediction.scene, schema)
-                write_picture(out / f"{result_name(prediction.name, taken)}.drawn.jpg", drawn)
-            if not quiet:
-                print(f"{prediction.name}: {_count(prediction.scene, schema)}")
+    try:
+        with open_results(format, out, schema) as write:
+            if not quiet and (dropped := lost(format, predictor.model.gives)):
+                print(
+                    f"videre: {format} cannot hold {', '.join(dropped)}, which are left out; json can", file=sys.stderr
+                )
+            for prediction in predictor.stream(source, threshold):
+                if prediction.scene is None or prediction.picture is None:
+                    failed += 1
+                    print(f"videre: {prediction.error}", file=sys.stderr)
+                    continue
+                write(prediction.name, prediction.scene)
+                done, found = done + 1, found + len(prediction.scene)
+                if draw:
+                    drawn = draw_scene(prediction.picture, prediction.scene, schema)
+                    write_picture(out / f"{result_name(prediction.name, taken)}{DRAWN}", drawn)
+                if not quiet:
+                    print(f"{prediction.name}: {_count(prediction.scene, schema)}")
+    except BaseException:  # Ctrl-C, a full disk: what is done has cost its time
+        if done:
+            print(f"videre: not finished; the results of {done} pictures are kept in {out}", file=sys.stderr)
+        raise
     if not quiet:
         print(
             f"{done} pictures, {found} things; results in {out}" + (f"; {failed} could not be read" if failed else "")

@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
+from PIL import Image
 
 from videre.engine.device import choose_device
 from videre.engine.sources import is_one_picture, pictures_from
@@ -19,6 +20,7 @@ from videre.models.base import Model
 from videre.models.checkpoint import read_checkpoint
 from videre.structures import ImageBatch, Scene
 
+Order = Literal["rgb", "bgr"]
 DEFAULT_THRESHOLD = 0.5
 """Least score shown where a model has no thresholds of its own."""
 
@@ -57,33 +59,37 @@ class Predictor:
         """Least score of each class that is shown: the model's own, 0.5 where it has none."""
         return {n: self.model.thresholds.get(n, DEFAULT_THRESHOLD) for n in self.model.schema.things or ()}
 
-    def predict(self, source: Any, threshold: float | None = None) -> Scene | list[Scene]:
+    def predict(self, source: Any, threshold: float | None = None, order: Order = "rgb") -> Scene | list[Scene]:
         """One scene for one picture; a list of scenes, in order, for everything that may hold several.
 
         Args:
-            source: one picture (path, array [H, W] or [H, W, C] RGB, tensor [C, H, W], Pillow image) gives a Scene; a
+            source: one picture (path, array [H, W] or [H, W, C], tensor [C, H, W], Pillow image) gives a Scene; a
                 folder, glob, clip, list, or array of pictures [B, H, W, C] gives a list, also when there is one in it.
             threshold: least score; None: the model's own per class, or 0.5; 0: everything.
+            order: of the channels of arrays and tensors: "bgr" for what OpenCV reads. A fourth channel that the net does
+                not take is transparency, and composited on white, as of files.
 
         Raises:
             DataError: a picture cannot be read. To go on after a broken one, use `stream`.
         """
         scenes = []
-        for prediction in self.stream(pictures_from(source), threshold):
+        for prediction in self.stream(pictures_from(source), threshold, order):
             if prediction.scene is None:
                 raise DataError(prediction.error or prediction.name)
             scenes.append(prediction.scene)
         return scenes[0] if is_one_picture(source) else scenes
 
-    def stream(self, pictures: Iterable[tuple[str, Any]], threshold: float | None = None) -> Iterator[Prediction]:
+    def stream(
+        self, pictures: Iterable[tuple[str, Any]], threshold: float | None = None, order: Order = "rgb"
+    ) -> Iterator[Prediction]:
         """A prediction for each (name, picture or function that reads it), in order, in constant memory.
 
-        A picture that cannot be read gives a `Prediction` with its error; the others go on.
+        `threshold` and `order` are as in `predict`; what a function reads is RGB. A picture that cannot be read gives a `Prediction` with its error; the others go on.
         """
         waiting: list[tuple[str, np.ndarray, ImageBatch]] = []
         for name, source in pictures:
             try:
-                picture = source() if callable(source) else as_picture(source)
+                picture = source() if callable(source) else self._as_rgb(source, order)
                 prepared = prepare(picture, self.model.preprocess)
             except VidereError as error:
                 yield from self._run(waiting, threshold)
@@ -104,6 +110,14 @@ class Predictor:
     def run(self, batch: ImageBatch) -> list[Scene]:
         """The scenes of prepared pictures, everything above the model's own floor."""
         return self.model.postprocess(self.model(batch.to(self.device)), batch)
+
+    def _as_rgb(self, value: Any, order: Order) -> np.ndarray:
+        """A picture in memory as files are read."""
+        picture = as_picture(value)
+        if isinstance(value, str | Path | Image.Image):  # they know their own order
+            return picture
+        transparent = picture.shape[2] == 4 and len(self.model.preprocess.mean) < 4
+        return as_picture(picture, f"{order}a" if transparent else order)  # type: ignore[arg-type]
 
     def _run(self, waiting: list[tuple[str, np.ndarray, ImageBatch]], threshold: float | None) -> Iterator[Prediction]:
         if not waiting:

@@ -2,37 +2,49 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from videre.errors import DataError, VidereError
 from videre.images.clips import CLIP_SUFFIXES, clip_info, read_clip
-from videre.images.reading import picture_paths, pictures_in
+from videre.images.reading import picture_paths, read_picture
 
-Named = tuple[str, Callable[[], np.ndarray]]
-"""A picture's name, and what reads it."""
+Named = tuple[str, Any]
+"""A picture's name, and the picture as it was given or what reads it."""
+DRAWN = ".drawn.jpg"
+"""How the names of pictures with predictions drawn on them end: results, never a source."""
 
 
-def pictures_from(source: Any) -> Iterator[Named]:
+def pictures_from(source: Any, results: Path | None = None) -> Iterator[Named]:
     """Every picture of a source, in order; of a clip every frame, named by its number and second.
 
     Args:
-        source: what `pictures_in` takes, clips, and lists of all these. A .gif is a picture.
+        source: a path, folder, glob, clip, array or tensor of one picture or of several, Pillow image, and lists of all
+            these. A .gif is a picture. Folders and globs leave out what `videre predict` has drawn.
+        results: where results go: folders and globs leave it out, unless it holds them.
 
     Raises:
         DataError: when called, if something named does not exist; what cannot be read raises when it is its turn.
     """
     if isinstance(source, list | tuple):
-        return (named for streams in [[pictures_from(item) for item in source]] for named in _numbered(streams))
+        return _numbered([pictures_from(item, results) for item in source])
     if is_clip(source):
         clip_info(source)
         return _frames(Path(source))
     if isinstance(source, str | Path):
-        picture_paths(source)  # that it is there, now
-    return pictures_in(source)
+        paths = _without_results(source, results)
+        return ((str(path), functools.partial(read_picture, path)) for path in paths)
+    if isinstance(source, Image.Image) or (hasattr(source, "shape") and len(source.shape) < 4):
+        return iter([("picture 0", source)])
+    if isinstance(source, Iterable):
+        return _numbered(pictures_from(item, results) for item in source)
+    raise DataError(f"pictures come from a path, glob, array, tensor, Pillow image or a list of these; "
+                    f"found {type(source).__name__}")  # fmt: skip
 
 
 def is_clip(source: Any) -> bool:
@@ -47,11 +59,24 @@ def is_one_picture(source: Any) -> bool:
     return not isinstance(source, Iterable) or (hasattr(source, "shape") and len(source.shape) < 4)
 
 
+def _without_results(source: str | Path, results: Path | None) -> list[Path]:
+    """The picture files of a source. A file that is named is taken, whatever it is."""
+    paths = picture_paths(source)
+    if Path(source).is_file():
+        return paths
+    kept = [path for path in paths if not path.name.endswith(DRAWN)]
+    if results is not None and not Path(source).resolve().is_relative_to(results.resolve()):
+        kept = [path for path in kept if not path.resolve().is_relative_to(results.resolve())]
+    if not kept:
+        raise DataError(f"{source}: holds no pictures but results of a prediction; name another folder")
+    return kept
+
+
 def _numbered(streams: Iterable[Iterable[Named]]) -> Iterator[Named]:
     """Arrays have no names of their own: "picture 0" is the first of a list only."""
     for number, stream in enumerate(streams):
-        for name, read in stream:
-            yield (f"picture {number}" if name == "picture 0" else name), read
+        for name, picture in stream:
+            yield (f"picture {number}" if name == "picture 0" else name), picture
 
 
 def _frames(path: Path) -> Iterator[Named]:
@@ -64,7 +89,7 @@ def _frames(path: Path) -> Iterator[Named]:
         except VidereError as error:  # the rest of the sources goes on
             yield str(path), _failing(error)
             return
-        yield f"{path.stem}-{number:06d} ({seconds:.2f} s)", lambda frame=frame: frame  # type: ignore[misc]
+        yield f"{path.stem}-{number:06d}-{seconds:.2f}s", lambda frame=frame: frame
 
 
 def _failing(error: VidereError) -> Callable[[], np.ndarray]:
