@@ -51,7 +51,8 @@ def use_torch_threads() -> int:
     if numba is not None:
         kernels = min(threads, numba.config.NUMBA_NUM_THREADS)
         numba.set_num_threads(kernels)
-        if torch.get_num_threads() != threads:  # the first call starts Numba's pool, which sets OpenMP's number for both
+        # the first call starts Numba's pool, which sets OpenMP's number for both
+        if torch.get_num_threads() != threads:
             torch.set_num_threads(threads)
         return kernels
     return threads
