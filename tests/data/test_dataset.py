@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from videre import data
-from videre.data.flat import FlatMasks, Ragged, Texts
+from videre.data.flat import FlatMasks, FlatSource, Ragged, Texts
 from videre.data.splits import by_hash, by_list, by_ratio
 from videre.errors import ConfigError, DataError
 from videre.images.reading import write_picture
-from videre.structures import Polygons
+from videre.structures import Polygons, Schema
 
 from .shared import real
 
@@ -54,6 +54,13 @@ def test_two_formats_in_one_place_are_refused(tmp_path):
     with pytest.raises(DataError, match=r"several formats fit \(voc: 1 XML files .*; coco: a\.json\); say which"):
         data.read(tmp_path)
     assert len(data.read(tmp_path, format="coco")) == 0
+
+
+def test_a_truth_that_cannot_be_names_its_picture():
+    turned = FlatSource(["street/7.png"], ["7.png"], np.array([[4, 5]]), starts=np.array([0, 1]),
+                        columns={"boxes": np.array([[3, 0, 1, 1]], np.float32)})  # fmt: skip
+    with pytest.raises(DataError, match=r"^street/7\.png: instances: box 0 .* is turned over"):
+        data.Dataset(turned, Schema()).scene(0)
 
 
 def test_a_data_set_is_a_sequence(small):

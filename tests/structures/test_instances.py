@@ -33,7 +33,7 @@ def full(count: int, seed: int = 0) -> Instances:
         ({"boxes": [[0, 0, 1]]}, ShapeError, r"boxes must be \[N, 4\], found shape \(1, 3\)"),
         ({"boxes": []}, ShapeError, r"boxes must be \[N, 4\], found shape \(0,\)"),
         ({"labels": [[1]]}, ShapeError, r"labels must be \[N\], found shape \(1, 1\)"),
-        ({"labels": 3}, ShapeError, "labels must have one entry per instance, found the single number 3"),
+        ({"labels": 3}, ShapeError, "labels must be a list, found the single number 3"),
         ({"keypoints": torch.zeros(2, 3)}, ShapeError, r"keypoints has shape \(2, 3\)"),
         ({"keypoints": torch.zeros(2, 3, 3)}, ShapeError, r"keypoints has shape \(2, 3, 3\)"),
         ({"class_scores": torch.zeros(2)}, ShapeError, r"class_scores has shape \(2,\)"),

@@ -86,13 +86,61 @@ def test_cat_with_scenes_that_lack_something():
 
 
 def test_has_speaks_of_the_scene_or_of_its_instances():
-    scene = Scene((4, 5), Instances(boxes=[[0, 0, 1, 1]], labels=[0]), segmentation=torch.zeros(4, 5))
+    scene = Scene(
+        (4, 5), Instances(boxes=[[0, 0, 1, 1]], labels=[0]), segmentation=torch.zeros(4, 5, dtype=torch.uint8)
+    )
     assert scene.has("boxes") and scene.has("segmentation") and not scene.has("masks") and not scene.has("depth")
     assert not scene.has("labels") and Scene((4, 5), labels=torch.tensor([1])).has("labels")
     assert not Scene((4, 5)).has("boxes") and len(Scene((4, 5))) == 0
 
 
 META = {"path": "street_07.jpg"}
+NAN = float("nan")
+WRONG = [
+    (dict(labels=[0.5]), DataError, r"labels must be int64, found 0\.5 at \[0\]"),
+    (dict(labels=[3, -1]), DataError, "labels start at 0, found -1"),
+    (dict(labels=3), ShapeError, "labels must be a list, found the single number 3"),
+    (dict(labels=["cat"]), ShapeError, "labels must be an array of numbers, found list"),
+    (dict(labels=[[0, 1]]), ShapeError, r"labels must be \[N\], found shape \(1, 2\)"),
+    (dict(labels=[0, 1], label_scores=[0.5]), ShapeError, "1 label_scores for 2 labels"),
+    (dict(label_scores=[0.5]), ShapeError, "1 label_scores for 0 labels"),
+    (dict(labels=[0], label_scores=[1.5]), DataError, r"label_scores must lie in \[0, 1\], found 1\.5\.\.1\.5"),
+    (dict(labels=[0, 1], label_scores=[0.5, NAN]), DataError, "label_scores must be finite, found nan at 1"),
+    (dict(proposals=[[0, 0, 1]]), ShapeError, r"proposals must be \[N, 4\], found shape \(1, 3\)"),
+    (dict(proposals=[[0, 0, 1, 1], [2, 0, 1, 1]]), DataError, r"proposal 1 \[2\.0, 0\.0, 1\.0, 1\.0\] is turned over"),
+    (dict(proposals=[[0, 0, NAN, 1]]), DataError, r"proposals must be finite, found \[0\.0, 0\.0, nan, 1\.0\] at 0"),
+    (dict(proposals=[[0, 0, 1, 1]], proposal_scores=[1, 2]), ShapeError, "2 proposal_scores for 1 proposals"),
+    (dict(segmentation=torch.zeros(4, 5)), ShapeError, r"segmentation must be whole numbers .*, found float32"),
+    (dict(segmentation=torch.full((4, 5), 256)), DataError, "segmentation must be at least 0 and at most 255, found 256..256"),
+    (dict(panoptic=torch.full((4, 5), -1)), DataError, "panoptic must be at least 0 and finite, found -1..-1"),
+    (dict(depth=torch.full((4, 5), NAN)), DataError, "depth must be at least 0 and finite, found nan"),
+    (dict(depth=torch.full((4, 5), -1.0)), DataError, "depth must be at least 0"),
+    (dict(depth=torch.full((4, 5), float("inf"))), DataError, "depth must be .* finite, found inf"),
+    (dict(captions="a cat"), ShapeError, "captions must be a list of sentences, found the text 'a cat'"),
+    (dict(questions=["what?", "where?"], answers=["a cat"]), ShapeError, "1 answers to 2 questions"),
+    (dict(duration=NAN), DataError, "duration must be seconds from 0 on, found nan"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("fields", "error", "says"), WRONG)
+def test_fields_of_the_picture_are_checked_and_named(fields, error, says):
+    with pytest.raises(error, match=f"street_07.jpg: {says}"):
+        Scene((4, 5), meta=META, **fields)
+
+
+def test_lists_become_tensors_and_the_bounds_are_in():
+    scene = Scene(
+        (4, 5), labels=[2, 0], label_scores=[1, 0], proposals=[[1, 1, 1, 1]], proposal_scores=[-7.5], depth=[[0] * 5] * 4,
+        segmentation=torch.full((4, 5), 255), panoptic=torch.full((4, 5), 2**40), questions=["what?"], duration=0,
+    )  # fmt: skip
+    assert (scene.labels.dtype, scene.label_scores.dtype, scene.depth.dtype) == (
+        torch.int64,
+        torch.float32,
+        torch.float32,
+    )
+    assert scene.proposals.tolist() == [[1, 1, 1, 1]] and scene.labels.tolist() == [2, 0]
+    empty = Scene((4, 5), labels=[], label_scores=[], proposals=torch.zeros(0, 4), proposal_scores=[])
+    assert len(empty.labels) == 0 and empty.proposals.shape == (0, 4)
 
 
 @pytest.mark.parametrize(

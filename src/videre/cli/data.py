@@ -56,9 +56,10 @@ def convert(
     from videre.data import read, splits, write
 
     parts = [split] if split else splits(data, format)
+    names: list[str | None] = [*parts] or [None]
     _new(out)
     written: set[str] = set()
-    for name in parts or [None]:
+    for name in names:
         dataset = read(data, name, format)
         lost = write(dataset, out, to, split=name or "train", lossy=lossy)
         written |= {dataset.where(i) for i in range(len(dataset))}

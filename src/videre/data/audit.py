@@ -165,7 +165,7 @@ def _look(split: str, dataset: Dataset, index: int) -> _Look:
     try:
         scene = dataset.scene(index)
     except (DataError, ValueError) as error:
-        say("error", "annotation unusable", None, str(error), "correct the annotation")
+        say("error", "annotation unusable", None, _without(str(error), str(path)), "correct the annotation")
         return look
     if scene.labels is not None:
         look.labels = scene.labels.numpy()

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 from torch import Tensor
 
-from videre.errors import DataError
+from videre.errors import DataError, ShapeError
 from videre.images.reading import picture_size, read_picture
 from videre.structures import Masks, Scene, Schema
 
@@ -106,7 +106,13 @@ class Dataset(Sequence[tuple[np.ndarray, Scene]]):
 
     def scene(self, i: int) -> Scene:
         """The truth about picture i, without reading the picture."""
-        return self.source.scene(self._place(i))
+        place = self._place(i)
+        try:
+            return self.source.scene(place)
+        except (DataError, ShapeError) as error:  # instances are made before their scene, and know no picture
+            if self.where(i) in str(error):
+                raise
+            raise type(error)(f"{self.where(i)}: {error}") from error
 
     def picture(self, i: int) -> np.ndarray:
         """Picture i, uint8 or uint16 [H, W, C] RGB. Raises DataError when its size is not what its truth says."""

@@ -58,7 +58,7 @@ class Instances:
         for name, dtype in _DTYPES.items():
             value = getattr(self, name)
             if value is not None:
-                object.__setattr__(self, name, _as(name, torch.as_tensor(value), dtype))
+                object.__setattr__(self, name, as_rows(f"instances: {name}", value, dtype))
         for name in ("captions", "meshes"):
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, tuple(getattr(self, name)))
@@ -177,17 +177,30 @@ _DTYPES = {
 }
 
 
-def _as(name: str, value: Tensor, dtype: torch.dtype) -> Tensor:
-    """A field in its dtype; whole numbers and flags must not change by that."""
+def as_rows(name: str, values: Any, dtype: torch.dtype) -> Tensor:
+    """A field as a tensor [N, …] of its dtype; whole numbers and flags must not change by that.
+
+    Args:
+        name: of the field, and of what it belongs to, for messages.
+    """
+    value = as_tensor(name, values)
     if value.ndim == 0:
-        raise ShapeError(f"instances: {name} must have one entry per instance, found the single number {value.item()}")
+        raise ShapeError(f"{name} must be a list, found the single number {value.item()}")
     result = value.to(dtype)
     if not dtype.is_floating_point and value.dtype != dtype:
         changed = result.to(value.dtype) != value
         if bool(changed.any()):
             at = _first(changed)
-            raise DataError(f"instances: {name} must be {str(dtype)[6:]}, found {value[tuple(at)].item()} at {at}")
+            raise DataError(f"{name} must be {str(dtype)[6:]}, found {value[tuple(at)].item()} at {at}")
     return result
+
+
+def as_tensor(name: str, values: Any) -> Tensor:
+    """Any array as a tensor; ShapeError naming the field where it is none."""
+    try:
+        return torch.as_tensor(values)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ShapeError(f"{name} must be an array of numbers, found {type(values).__name__} ({error})") from None
 
 
 def _first(bad: Tensor) -> list[int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from videre.errors import DataError, ShapeError
 from videre.structures.camera import Camera
-from videre.structures.instances import Instances
+from videre.structures.instances import Instances, as_rows, as_tensor
 from videre.structures.masks import positions
 
 VOID = 255
@@ -74,12 +75,12 @@ class Scene:
 
     Args:
         size: height, width in pixels.
-        instances: the things. labels: int64 [L], the picture's classes, with label_scores float32 [L].
+        instances: the things. labels: int64 [L], the picture's classes, with label_scores float32 [L] in [0, 1].
         segmentation: uint8 or int64 [H, W], classes of `Schema.pixels`, 255 void. panoptic: int64 [H, W] segment ids.
-        captions, questions, answers: sentences about the whole picture.
+        captions, questions, answers: sentences about the whole picture; as many answers as questions.
         relations, situation, events: refer to instances by index. duration: seconds of a clip.
         proposals: float32 [P, 4] xyxy candidate boxes, with proposal_scores [P].
-        camera: the pinhole camera. depth: float32 [H, W], metres along z.
+        camera: the pinhole camera. depth: float32 [H, W], metres along z; 0 where unknown.
         meta: path, id, source and whatever a reader wants to keep.
 
     Raises:
@@ -111,12 +112,17 @@ class Scene:
         if height < 1 or width < 1:
             raise ShapeError(f"{self.name}: a picture of size {self.size} has no pixels")
         for field in ("captions", "questions", "answers", "events"):
-            if getattr(self, field) is not None:
-                object.__setattr__(self, field, tuple(getattr(self, field)))
-        for field in ("segmentation", "panoptic", "depth"):
             value = getattr(self, field)
-            if value is not None and tuple(value.shape) != self.size:
-                raise ShapeError(f"{self.name}: {field} is {tuple(value.shape)}, the picture is {self.size}")
+            if isinstance(value, str):
+                raise ShapeError(f"{self.name}: {field} must be a list of sentences, found the text {value!r}")
+            if value is not None:
+                object.__setattr__(self, field, tuple(value))
+        if self.questions is not None and self.answers is not None and len(self.questions) != len(self.answers):
+            raise ShapeError(f"{self.name}: {len(self.answers)} answers to {len(self.questions)} questions")
+        if self.duration is not None and not 0 <= self.duration < math.inf:
+            raise DataError(f"{self.name}: duration must be seconds from 0 on, found {self.duration}")
+        self._check_rows()
+        self._check_maps()
         masks = self.instances.masks if self.instances is not None else None
         if masks is not None and masks.size != self.size:
             raise ShapeError(f"{self.name}: masks are for a picture of {masks.size}, this one is {self.size}")
@@ -202,6 +208,55 @@ class Scene:
             )
         return first.replace(**changes)
 
+    def _check_rows(self) -> None:
+        """Lists of numbers become tensors; their shapes and values are checked."""
+        for field, (dtype, tail) in _ROWS.items():
+            if getattr(self, field) is None:
+                continue
+            value = as_rows(f"{self.name}: {field}", getattr(self, field), dtype)
+            object.__setattr__(self, field, value)
+            if tuple(value.shape[1:]) != tail:
+                shape = ", ".join(["N", *map(str, tail)])
+                raise ShapeError(f"{self.name}: {field} must be [{shape}], found shape {tuple(value.shape)}")
+            if dtype.is_floating_point and not bool(value.isfinite().all()):
+                row = int((~value.isfinite()).nonzero()[0, 0])
+                raise DataError(f"{self.name}: {field} must be finite, found {value[row].tolist()} at {row}")
+        for of, scores in (("labels", "label_scores"), ("proposals", "proposal_scores")):
+            rows, value = getattr(self, of), getattr(self, scores)
+            if value is not None and (rows is None or len(rows) != len(value)):
+                raise ShapeError(f"{self.name}: {len(value)} {scores} for {0 if rows is None else len(rows)} {of}")
+        if self.labels is not None and bool((self.labels < 0).any()):
+            raise DataError(f"{self.name}: labels start at 0, found {int(self.labels.min())}")
+        if self.label_scores is not None and bool(((self.label_scores < 0) | (self.label_scores > 1)).any()):
+            low, high = self.label_scores.aminmax()
+            raise DataError(f"{self.name}: label_scores must lie in [0, 1], found {low:.4g}..{high:.4g}")
+        if self.proposals is not None:
+            turned = (self.proposals[:, 2:] < self.proposals[:, :2]).any(1)
+            if bool(turned.any()):
+                row = int(turned.nonzero()[0])
+                raise DataError(f"{self.name}: proposal {row} {self.proposals[row].tolist()} is turned over; boxes need "
+                                "x1 <= x2, y1 <= y2")  # fmt: skip
+
+    def _check_maps(self) -> None:
+        """One value per pixel; a single pass over each map, since this is done for every picture of a training."""
+        for field, highest in (("segmentation", VOID), ("panoptic", math.inf), ("depth", math.inf)):
+            if getattr(self, field) is None:
+                continue
+            value = as_tensor(f"{self.name}: {field}", getattr(self, field))
+            if tuple(value.shape) != self.size:
+                raise ShapeError(f"{self.name}: {field} is {tuple(value.shape)}, the picture is {self.size}")
+            if field == "depth":
+                value = value.to(torch.float32)
+            elif value.dtype not in (torch.uint8, torch.int16, torch.int32, torch.int64):
+                raise ShapeError(f"{self.name}: {field} must be whole numbers (uint8 or int64), found {str(value.dtype)[6:]}")  # fmt: skip
+            object.__setattr__(self, field, value)
+            if value.dtype == torch.uint8:
+                continue  # cannot be out of range
+            low, high = (extreme.item() for extreme in value.aminmax())  # NaN where any is
+            if not (low >= 0 and high <= highest and math.isfinite(high)):
+                limit = "finite" if highest == math.inf else f"at most {highest}"
+                raise DataError(f"{self.name}: {field} must be at least 0 and {limit}, found {low}..{high}")
+
     def _check_references(self) -> None:
         count = len(self)
         referred: list[int] = []
@@ -215,4 +270,10 @@ class Scene:
             raise DataError(f"{self.name}: relations, roles or events name instance {wrong[0]}, there are {count}")
 
 
+_ROWS: dict[str, tuple[torch.dtype, tuple[int, ...]]] = {
+    "labels": (torch.int64, ()),
+    "label_scores": (torch.float32, ()),
+    "proposals": (torch.float32, (4,)),
+    "proposal_scores": (torch.float32, ()),
+}
 _SCENE_FIELDS = {f.name for f in dataclasses.fields(Scene)}
