@@ -1,6 +1,8 @@
 """Pictures in: every kind of file, orientation and array gives one upright RGB array."""
 
 import io
+import struct
+import zlib
 
 import cv2
 import numpy as np
@@ -158,6 +160,30 @@ def test_what_is_no_picture_is_an_error_that_says_so(tmp_path):
     for function in (read_picture, picture_size):
         with pytest.raises(DataError, match=r"none\.png: there is no such file"):
             function(tmp_path / "none.png")
+
+
+def test_large_scientific_pictures_are_read(tmp_path, recwarn):
+    """More pixels than Pillow's guard against bombs lets through."""
+    height, width, limit = 13_000, 14_000, Image.MAX_IMAGE_PIXELS
+    assert height * width > 2 * limit
+    large = np.zeros((height, width), np.uint8)
+    large[-1, -1] = 200
+    path = tmp_path / "slide.png"
+    path.write_bytes(cv2.imencode(".png", large, [cv2.IMWRITE_PNG_COMPRESSION, 1])[1].tobytes())
+    assert picture_size(path) == (height, width)
+    assert np.array_equal(read_picture(path)[:, :, 0], large) and np.array_equal(read_ids(path), large)
+    assert limit == Image.MAX_IMAGE_PIXELS and not recwarn.list
+
+
+@pytest.mark.parametrize("read", [read_picture, picture_size, read_ids])
+def test_what_is_larger_still_is_refused_in_one_true_line(tmp_path, read):
+    chunk = lambda kind, body: struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+    header = struct.pack(">IIBBBBB", 40_000, 30_000, 8, 0, 0, 0, 0)
+    path = tmp_path / "huge.png"
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", b"") + chunk(b"IEND", b""))
+    says = r"huge\.png: the picture is 40000x30000 \(width x height\), 1,200,000,000 pixels; at most 1,073,741,824 are read"
+    with pytest.raises(DataError, match=f"^[^:]*{says}"):
+        read(path)
 
 
 def test_arrays_tensors_and_pillow_images_are_pictures(colors):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import glob
 import io
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -23,6 +24,9 @@ from videre.errors import DataError, ShapeError
 SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp", ".gif", ".ppm", ".pgm")
 """What counts as a picture when a folder is looked through."""
 
+MAX_PIXELS = 2**30
+"""Largest picture that is read; OpenCV decodes no larger one."""
+
 Order = Literal["rgb", "bgr", "rgba", "bgra"]
 
 # Reading ----------------------------------------------------------------------------------------------------------------
@@ -35,11 +39,12 @@ def read_picture(path: str | Path) -> np.ndarray:
         uint8 or uint16 [H, W, C], RGB, upright; C = 1 for grey files. Pages or bands of a TIFF become channels.
 
     Raises:
-        DataError: the file is missing, not a picture, damaged, or of a kind that does not fit 8 or 16 bit.
+        DataError: the file is missing, not a picture, damaged, larger than MAX_PIXELS, or of a kind that does not fit 8
+        or 16 bit.
     """
     data = _bytes(path)
     try:
-        with Image.open(io.BytesIO(data)) as header:
+        with _open(io.BytesIO(data)) as header:
             return np.ascontiguousarray(_decode(data, header))
     except UnidentifiedImageError:
         if data[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):  # kinds of TIFF that Pillow does not know
@@ -60,11 +65,13 @@ def read_ids(path: str | Path) -> np.ndarray:
     """
     data = _bytes(path)
     try:
-        with Image.open(io.BytesIO(data)) as header:
+        with _open(io.BytesIO(data)) as header:
             if header.format == "PNG" and header.mode not in ("P", "RGB", "RGBA"):
                 ids = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
             else:
                 ids = np.asarray(header)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
     except Exception as error:
         raise DataError(f"{path}: no map of ids could be read ({error})") from error
     if ids is None or ids.ndim != 2 or ids.dtype.kind not in "ui":
@@ -76,11 +83,13 @@ def read_ids(path: str | Path) -> np.ndarray:
 def picture_size(path: str | Path) -> tuple[int, int]:
     """Height and width of the upright picture, from the header alone."""
     try:
-        with Image.open(path) as header:
+        with _open(path) as header:
             width, height = header.size
             turned = header.format != "TIFF" and _orientation(header, path) >= 5  # Pillow turns TIFF itself
     except FileNotFoundError:
         raise DataError(f"{path}: there is no such file") from None
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
     except Exception:
         return read_picture(path).shape[:2]  # rare kinds; raises the message that fits
     return (width, height) if turned else (height, width)
@@ -89,9 +98,9 @@ def picture_size(path: str | Path) -> tuple[int, int]:
 def exif_orientation(path: str | Path) -> int:
     """How the pixels lie in the file, EXIF's 1..8; 1 is upright. `read_picture` has turned them already."""
     try:
-        with Image.open(path) as header:
+        with _open(path) as header:
             return _orientation(header, path)
-    except OSError:
+    except (OSError, DataError):
         return 1
 
 
@@ -218,6 +227,28 @@ def write_picture(path: str | Path, picture: np.ndarray, quality: int = 95) -> N
 
 
 # Decoding ---------------------------------------------------------------------------------------------------------------
+
+
+_opening = threading.Lock()
+
+
+def _open(source: str | Path | io.BytesIO) -> Image.Image:
+    """Read the header with Pillow; DataError when the picture is larger than MAX_PIXELS.
+
+    Pillow's own limit, of the size of a large microscope slide, is for web servers. It is a global of the process, so
+    that it is set aside for the moment of opening only, by one thread at a time.
+    """
+    with _opening:
+        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            header = Image.open(source)
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit
+    if header.width * header.height > MAX_PIXELS:
+        header.close()
+        raise DataError(f"the picture is {header.width}x{header.height} (width x height), {header.width * header.height:,} "
+                        f"pixels; at most {MAX_PIXELS:,} are read: cut it into tiles, or make it smaller")  # fmt: skip
+    return header
 
 
 def _bytes(path: str | Path) -> bytes:
