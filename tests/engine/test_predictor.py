@@ -189,6 +189,11 @@ def test_load_finds_files_and_names_and_says_what_is_wrong(tmp_path: Path) -> No
                           ("none.safetensors", "neither a file nor a checkpoint")):  # fmt: skip
         with pytest.raises(WeightsError, match=message):
             load(tmp_path / name)
+    for name in ("torchvision/maskrcnn_resnet50", "maskrcnn_resnet50_fpn", "torchvison/maskrcnn_resnet50_fpn"):
+        with pytest.raises(WeightsError, match=r"did you mean torchvision/maskrcnn_resnet50_fpn\? There are: .*torchvision/fasterrcnn_"):  # fmt: skip
+            load(name)
+    with pytest.raises(WeightsError, match=r"nor an official one\. There are: "):
+        load("zebra")
 
 
 def test_devices_that_are_not_there_are_refused() -> None:

@@ -18,13 +18,17 @@ def zoo_cards() -> dict[str, dict[str, Any]]:
 
 
 def zoo_path(name: str) -> Path:
-    """The file of a checkpoint by its name; WeightsError with the names that exist."""
+    """The file of a checkpoint by its name; WeightsError with all names that can be loaded, the official ones too."""
     path = FOLDER / f"{name}.safetensors"
     if not path.is_file():
-        names = sorted(p.stem for p in FOLDER.glob("*.safetensors"))
-        near = difflib.get_close_matches(name, names, 1)
-        hint = f"; did you mean {near[0]}?" if near else "."
+        from videre.models.official import OFFICIAL  # torch with it, which the cards alone do not need
+
+        names = [*sorted(p.stem for p in FOLDER.glob("*.safetensors")), *(o.name for o in OFFICIAL)]
+        called = {name.rpartition("/")[2]: name for name in names}  # people leave out who published it
+        near = difflib.get_close_matches(name.rpartition("/")[2], called, 1)
+        hint = f"; did you mean {called[near[0]]}?" if near else "."
         raise WeightsError(
-            f"{name}: neither a file nor a checkpoint of the zoo{hint} The zoo has: {', '.join(names) or 'none yet'}"
+            f"{name}: neither a file nor a checkpoint of the zoo, nor an official one{hint} "
+            f"There are: {', '.join(names)}"
         )
     return path
