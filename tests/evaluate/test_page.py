@@ -1,5 +1,6 @@
 """Reports of runs and evaluations, and the errors by kind that they tell of."""
 
+import base64
 import json
 import re
 
@@ -113,6 +114,18 @@ def test_a_run_page_needs_no_evaluation(tmp_path):
     page = write_run_page(run_folder(tmp_path)).read_text()
     assert "Loss" in page
     assert "Pictures" not in page
+
+
+def test_a_metric_of_nought_is_a_point_of_the_curve_and_no_value_is_a_gap(tmp_path):
+    def points(first: float | None) -> int:
+        folder = run_folder(tmp_path)
+        lines = [{"step": s, "metrics": {"box AP": v}} for s, v in ((15, first), (30, 0.5))]
+        with (folder / "log.jsonl").open("w") as log:
+            log.write("".join(json.dumps(line) + "\n" for line in ({"step": 1, "loss": 1.0}, *lines)))
+        charts = re.findall(r"data:image/svg\+xml;base64,([^\"]+)", write_run_page(folder).read_text())
+        return sum(base64.b64decode(chart).count(b"<use") for chart in charts)  # markers, and ticks
+
+    assert points(0.0) == points(0.1) == points(None) + 1
 
 
 def test_a_run_that_never_stepped_still_has_a_page(tmp_path):

@@ -17,8 +17,9 @@ M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX, M_ARENA_MAX = -1, -2, -4, -8
 def keep_memory() -> bool:
     """Tell the C library to keep large blocks; True where it understood (glibc).
 
-    The environment variable VIDERE_ALLOCATOR=plain leaves the allocator as it is. Backward passes run on a thread of
-    their own, whose arena could not hold large blocks: one arena serves all threads.
+    The environment variable VIDERE_ALLOCATOR=plain leaves the allocator as it is. One arena serves all threads, those
+    that load and prepare pictures too: glibc gives each an arena of its own otherwise, made of heaps of at most 64 MiB,
+    and what such an arena has kept no other thread can reuse.
     """
     if os.environ.get("VIDERE_ALLOCATOR") == "plain":
         return False

@@ -121,11 +121,16 @@ def _training_charts(steps: list[dict[str, Any]], evaluations: list[dict[str, An
     if len(evaluations) > 1:
         # the per-class numbers stand in the table
         names = [name for name in evaluations[-1]["metrics"] if "/" not in name][:6]
-        values = {n: [float(e["metrics"].get(n) or math.nan) for e in evaluations] for n in names}
+        values = {n: [_value(e["metrics"].get(n)) for e in evaluations] for n in names}
         charts.append(Chart(curves.metric_curves([e["step"] for e in evaluations], values), "Validation"))
     if "lr" in steps[0]:
         charts.append(Chart(curves.rate_curve(at, series("lr")), "Learning rate"))
     return charts
+
+
+def _value(metric: float | None) -> float:
+    """A metric of the log, where null and absent are no value; 0 is one."""
+    return math.nan if metric is None else float(metric)
 
 
 def _time(steps: list[dict[str, Any]], record: dict[str, Any]) -> str:

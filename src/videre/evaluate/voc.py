@@ -1,8 +1,9 @@
 """Pascal VOC average precision: 11 points (2007) and area under the curve (2010 on).
 
 Everingham et al., The Pascal Visual Object Classes Challenge, 2010; the rules of its development kit: boxes of
-inclusive pixels, overlap strictly above the threshold, each truth found once, difficult ones neither right nor wrong,
-a detection competes only for the truth that it overlaps most.
+inclusive pixels, each truth found once, difficult ones neither right nor wrong, a detection competes only for the truth
+that it overlaps most. An overlap of exactly the threshold is not enough: so has voc_eval.py, the Python port that papers
+are measured with; the kit's own VOCevaldet.m takes it (`ovmax>=VOCopts.minoverlap`).
 """
 
 from __future__ import annotations
