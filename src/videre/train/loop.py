@@ -199,6 +199,7 @@ def _evaluate(
     model.train()
     value = next(iter(metrics.values()), math.nan)
     value = -1.0 if math.isnan(value) else value  # no truth to compare with, or no prediction: worse than any number
+    metrics = {name: number for name, number in metrics.items() if not math.isnan(number)}  # JSON has no NaN
     better = value > numbers["best"]
     changed = {"metrics": metrics, "stale": 0 if better else numbers["stale"] + 1, "best": max(value, numbers["best"])}
     if better:
