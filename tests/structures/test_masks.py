@@ -55,6 +55,8 @@ def test_every_form_agrees_with_pycocotools(bitmaps):
         assert np.array_equal(masks.bitmaps().numpy(), bitmaps), name
         assert np.array_equal(masks.as_bitmaps().bitmaps().numpy(), bitmaps), name
         assert np.array_equal(masks.as_rle().bitmaps().numpy(), bitmaps), name
+        for bitmap, (crop, (x1, y1, x2, y2)) in zip(bitmaps, masks.crops(), strict=True):
+            assert np.array_equal(crop, bitmap[y1:y2, x1:x2]) and crop.sum() == bitmap.sum(), name
         pixels, offsets, windows = masks.packed()
         assert len(offsets) == len(windows) + 1 == len(bitmaps) + 1 and int(offsets[-1]) == len(pixels)
 

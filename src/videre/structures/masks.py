@@ -7,7 +7,7 @@ continuous pixels), cropped bitmaps are what training samples from. Dense [N, H,
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -45,8 +45,8 @@ class Polygons:
 class Masks:
     """N masks of one picture of `size` (height, width).
 
-    Made by `from_rle`, `from_polygons`, `from_bitmaps`, `from_label_map`; read by `bitmaps`, `rle`, `packed`, `area`,
-    `boxes`. `form` says how they are kept; a conversion gives a new object. A value: what it gives out must not be
+    Made by `from_rle`, `from_polygons`, `from_bitmaps`, `from_label_map`; read by `bitmaps`, `rle`, `packed`, `crops`,
+    `area`, `boxes`. `form` says how they are kept; a conversion gives a new object. A value: what it gives out must not be
     written to (run lengths are computed once and kept).
     """
 
@@ -212,7 +212,7 @@ class Masks:
         if self.form == "polygons":
             return list(self._data)
         outlines = []
-        for crop, window in self._crops():
+        for crop, window in self.crops():
             parts, holes = trace_polygons(crop)
             shift = np.asarray([window[0], window[1]], np.float64)
             outlines.append(Polygons(tuple(p + shift for p in parts), tuple(h + shift for h in holes)))
@@ -226,13 +226,20 @@ class Masks:
             counts, offsets = self.runs()
             return rle_decode(counts, offsets, self.size)
         dense = torch.zeros((len(self), *self.size), dtype=torch.uint8)
-        for n, (crop, (x1, y1, x2, y2)) in enumerate(self._crops()):
+        for n, (crop, (x1, y1, x2, y2)) in enumerate(self.crops()):
             dense[n, y1:y2, x1:x2] = torch.from_numpy(crop)
         return dense
 
     def packed(self) -> tuple[Tensor, Tensor, Tensor]:
         """Cropped bitmaps for sampling: pixels uint8 [S], offsets [N + 1], windows [N, 4] (x1, y1, x2, y2)."""
         return self.as_bitmaps()._data
+
+    def crops(self) -> Iterator[tuple[np.ndarray, list[int]]]:
+        """Each mask's own part of the picture: uint8 [h, w] of 0/1, and its window (x1, y1, x2, y2)."""
+        pixels, offsets, windows = self.packed()
+        flat, starts = pixels.numpy(), offsets.tolist()
+        for n, (x1, y1, x2, y2) in enumerate(windows.tolist()):
+            yield flat[starts[n] : starts[n + 1]].reshape(y2 - y1, x2 - x1), [x1, y1, x2, y2]
 
     def as_bitmaps(self) -> Masks:
         """The same masks kept as cropped bitmaps."""
@@ -300,7 +307,7 @@ class Masks:
             return Masks(size, "polygons", [p.map(matrix) for p in self._data])
         crops: list[np.ndarray] = []
         windows: list[tuple[int, ...]] = []
-        for crop, (x1, y1, x2, y2) in self.as_bitmaps()._crops():
+        for crop, (x1, y1, x2, y2) in self.crops():
             corners = np.array([(x1, y1), (x2, y1), (x1, y2), (x2, y2)], float) @ matrix[:, :2].T + matrix[:, 2]
             low = np.clip(np.floor(corners.min(0)), 0, size[::-1]).astype(int)
             high = np.clip(np.ceil(corners.max(0)), 0, size[::-1]).astype(int)
@@ -315,12 +322,6 @@ class Masks:
             crops.append(cv2.warpAffine(crop, inner, shape, flags=cv2.INTER_NEAREST))
             windows.append((*low, *high))
         return Masks.from_windows(crops, windows, size)
-
-    def _crops(self) -> Iterable[tuple[np.ndarray, list[int]]]:
-        pixels, offsets, windows = self.as_bitmaps()._data
-        flat, starts = pixels.numpy(), offsets.tolist()
-        for n, (x1, y1, x2, y2) in enumerate(windows.tolist()):
-            yield flat[starts[n] : starts[n + 1]].reshape(y2 - y1, x2 - x1), [x1, y1, x2, y2]
 
 
 def positions(index: Tensor | Sequence[int], count: int) -> Tensor:

@@ -31,6 +31,7 @@ from videre.data.transforms import (
 )
 from videre.data.transforms.geometry import resize
 from videre.errors import ConfigError, DataError
+from videre.ops.crop_masks import crop_masks
 from videre.structures import (
     COCO_PERSON,
     VOID,
@@ -230,6 +231,15 @@ def test_polygons_stay_polygons_and_agree_with_their_bitmaps():
     assert float((truth.instances.masks.bitmaps() != expected).float().mean()) < 0.03  # fifths of a pixel at the border
     assert torch.equal(truth.instances.boxes, truth.instances.masks.boxes())
     assert mirror_scene(scene, Schema()).instances.masks.form == "polygons"
+
+
+def test_empty_masks_stay_empty_in_every_position():
+    empty = Masks.from_bitmaps(np.zeros((2, 4, 7), np.uint8))
+    scene = Scene((4, 7), Instances(masks=empty))
+    moved = [mirror_scene(scene, SCHEMA), *(turn_scene(scene, turns) for turns in (1, 2, 3))]
+    for masks in (m.instances.masks for m in moved):
+        assert masks.area().tolist() == [0, 0] and not masks.bitmaps().any() and not masks.boxes().any()
+        assert not crop_masks(*masks.packed(), masks.size, torch.tensor([[0.0, 0, 4, 4]] * 2), torch.arange(2), 2).any()
 
 
 def test_ignored_regions_stay_while_anything_of_them_is_seen():

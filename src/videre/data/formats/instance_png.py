@@ -77,11 +77,10 @@ def write(dataset: Dataset, path: Path, split: str = "train", lossy: bool = Fals
         ids = np.zeros(scene.size, np.uint16)
         if len(scene):
             assert scene.instances is not None and scene.instances.masks is not None
-            pixels, offsets, windows = scene.instances.masks.packed()
-            for n, (x1, y1, x2, y2) in enumerate(windows.tolist()):
-                crop = pixels[offsets[n] : offsets[n + 1]].reshape(y2 - y1, x2 - x1).numpy().astype(bool)
-                hidden += int((ids[y1:y2, x1:x2][crop] > 0).sum())
-                ids[y1:y2, x1:x2][crop] = n + 1
+            for n, (crop, (x1, y1, x2, y2)) in enumerate(scene.instances.masks.crops(), start=1):
+                window, inside = ids[y1:y2, x1:x2], crop != 0
+                hidden += int((window[inside] > 0).sum())
+                window[inside] = n
         if hidden and not lossy:
             raise DataError(f"{scene.name}: masks overlap, a PNG of ids holds one instance a pixel; write another format, "
                             "or allow the loss (lossy)")  # fmt: skip

@@ -129,14 +129,11 @@ def _masks(masks: Masks) -> Masks:
     width = masks.size[1]
     if masks.form == "polygons":
         return masks.affine(np.array([[-1.0, 0, width], [0, 1, 0]]), masks.size)
-    pixels, offsets, windows = masks.packed()
-    crops = [
-        pixels[offsets[n] : offsets[n + 1]].numpy().reshape(y2 - y1, x2 - x1)[:, ::-1]
-        for n, (x1, y1, x2, y2) in enumerate(windows.tolist())
-    ]
-    empty = (windows[:, 2:] == windows[:, :2]).any(1, keepdim=True)
-    mirrored = torch.stack([width - windows[:, 2], windows[:, 1], width - windows[:, 0], windows[:, 3]], 1)
-    return Masks.from_windows(crops, torch.where(empty, 0, mirrored).tolist(), masks.size)
+    crops, windows = [], []
+    for crop, (x1, y1, x2, y2) in masks.crops():
+        crops.append(crop[:, ::-1])
+        windows.append((width - x2, y1, width - x1, y2))
+    return Masks.from_windows(crops, windows, masks.size)
 
 
 def _counterparts(categories: Categories) -> list[int]:

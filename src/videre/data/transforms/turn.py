@@ -71,8 +71,7 @@ def _turn_masks(masks: Masks) -> Masks:
     if masks.form == "polygons":
         return masks.affine(np.array([[0.0, 1, 0], [-1, 0, width]]), (width, height))
     crops, windows = [], []
-    pixels, offsets, corners = masks.packed()
-    for n, (x1, y1, x2, y2) in enumerate(corners.tolist()):
-        crops.append(np.rot90(pixels[offsets[n] : offsets[n + 1]].numpy().reshape(y2 - y1, x2 - x1)))
-        windows.append((y1, width - x2, y2, width - x1) if x2 > x1 else (0, 0, 0, 0))
+    for crop, (x1, y1, x2, y2) in masks.crops():
+        crops.append(np.rot90(crop))
+        windows.append((y1, width - x2, y2, width - x1))
     return Masks.from_windows(crops, windows, (width, height))
