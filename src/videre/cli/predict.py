@@ -43,7 +43,8 @@ def predict(
     taken: set[str] = set()
     try:
         with open_results(format, out, schema) as write:
-            if not quiet and (dropped := lost(format, predictor.model.gives)):
+            dropped = lost(format, predictor.model.gives)
+            if 0 < len(dropped) < len(predictor.model.gives) and not quiet:  # where nothing is held, `write` refuses
                 print(
                     f"videre: {format} cannot hold {', '.join(dropped)}, which are left out; json can", file=sys.stderr
                 )
