@@ -145,16 +145,18 @@ def test_the_protocol_is_true(own, asked, given, counted):
     assert len(Predictor(model).predict(np.zeros((64, 64, 3), np.uint8), threshold=0)) == own  # for this one evaluation
 
 
-def test_a_model_of_more_detections_is_judged_at_its_own_and_at_100():
+def test_a_model_of_more_detections_is_judged_at_its_own_and_at_100(tmp_path):
     """150 right ones, each on its own truth: recall 150/150, and 100/150 within COCO's limit."""
     rows = [[x * 12, y * 18, x * 12 + 10, y * 18 + 16] for x in range(15) for y in range(10)]
     truth = boxed(rows)
     model = Known(boxed(rows, scores=[0.9 - n / 1000 for n in range(150)]))
     model.max_detections = 200
-    report, _, _ = judged(model, [truth])
+    report, predictions, truths = judged(model, [truth])
     assert next(iter(report.metrics)) == "box AP" and report.metrics["box AP"] == pytest.approx(1)
     assert report.metrics["box AP@100"] == pytest.approx(67 / 101)  # recall points 0, .01, … .66 of 101
     assert "AP@100 0.663" in "\n".join(report.lines())
+    page = write_evaluation_page(tmp_path, report, Dataset(Listed([truth]), ONE), predictions, truths).read_text()
+    assert "AP@100, mean over IoU .50:.95, with at most 100 a picture" in page and "0.663" in page
 
 
 # broken pictures --------------------------------------------------------------------------------------------------------
