@@ -30,15 +30,27 @@ def prepare(picture: np.ndarray, preprocess: Preprocess, seed: int = 0) -> Image
     resized, padded = preprocess.resized(size), preprocess.padded(size)
     pixels: np.ndarray = _channels(picture, preprocess).astype(np.float32)
     if resized != size:
-        shrinks = preprocess.antialias and resized[0] * resized[1] < size[0] * size[1]
-        pixels = cv2.resize(pixels, resized[::-1], interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
-        pixels = pixels.reshape(*resized, -1)  # cv2 drops a single channel's axis
+        pixels = resample(pixels, resized, preprocess.antialias)
     std, mean = np.asarray(preprocess.std, np.float32), np.asarray(preprocess.mean, np.float32)
     normalised = (pixels * (1 / (_RANGE[picture.dtype] * std)) - mean / std).astype(np.float32)
     image = torch.zeros((1, *padded, normalised.shape[2])).permute(0, 3, 1, 2)  # channels-last in memory
     image[0, :, : resized[0], : resized[1]] = torch.from_numpy(normalised).permute(2, 0, 1)
     matrix = np.array([[resized[1] / size[1], 0, 0], [0, resized[0] / size[0], 0]])
     return ImageBatch(image, (resized,), (size,), matrix[None], (seed,))
+
+
+def resample(picture: np.ndarray, size: tuple[int, int], antialias: bool = True) -> np.ndarray:
+    """A picture [H, W, C] at another size (height, width).
+
+    Sides that shrink are averaged over the pixels that fall into one, unless `antialias` is off; sides that grow are
+    bilinear. One after the other, since OpenCV averages only where no side grows.
+    """
+    smaller = (min(picture.shape[0], size[0]), min(picture.shape[1], size[1]))
+    if antialias and smaller != picture.shape[:2]:
+        picture = cv2.resize(picture, smaller[::-1], interpolation=cv2.INTER_AREA)
+    if picture.shape[:2] != size:
+        picture = cv2.resize(picture, size[::-1], interpolation=cv2.INTER_LINEAR)
+    return picture.reshape(*size, -1)  # OpenCV drops a single channel's axis
 
 
 def prepare_truth(scene: Scene, batch: ImageBatch) -> Scene:

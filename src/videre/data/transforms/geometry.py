@@ -10,12 +10,12 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor
 
 from videre.errors import ConfigError
+from videre.images.prepare import resample
 from videre.structures import Scene, Schema, warp_scene
 
 Window = tuple[int, int, int, int]
@@ -122,15 +122,12 @@ class CropTo:
 
 
 def resize(picture: np.ndarray, scene: Scene, size: tuple[int, int]) -> tuple[np.ndarray, Scene]:
-    """The picture at `size` (height, width): area mean when shrinking, bilinear when growing."""
+    """The picture at `size` (height, width), resampled as for the net."""
     height, width = scene.size
     if size == (height, width):
         return picture, scene
-    shrinks = size[0] <= height and size[1] <= width
-    pixels = cv2.resize(picture, size[::-1], interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
-    pixels = pixels[:, :, None] if pixels.ndim == 2 else pixels  # OpenCV loses a single channel
     matrix = np.array([[size[1] / width, 0, 0], [0, size[0] / height, 0]], float)
-    return pixels, warp_scene(scene, matrix, size)
+    return resample(picture, size), warp_scene(scene, matrix, size)
 
 
 def crop(
