@@ -39,6 +39,15 @@ def test_pictures_that_no_list_names_are_counted(tmp_path: Path) -> None:
     assert whole.code == 0 and "left out" not in whole.err
 
 
+def test_the_check_names_a_picture_that_the_reader_had_to_leave_out(tmp_path: Path) -> None:
+    voc(tmp_path / "in", "abc", {})  # no sizes stated, so that a picture that cannot be read has none
+    (tmp_path / "in" / "JPEGImages" / "b.png").write_bytes(b"no (picture, at, all, here)")
+    page = tmp_path / "check.html"
+    done = videre("data", "check", tmp_path / "in", "--out", page)
+    assert done.code == 1 and "error        1  picture unreadable" in done.out, done.err
+    assert "b.png: not a picture" in page.read_text()
+
+
 def test_repairs_in_reading_are_counted_on_converting(tmp_path: Path) -> None:
     voc(tmp_path / "in", "ab", {})
     (tmp_path / "in" / "Annotations" / "a.xml").write_text(XML.format(x2=99))

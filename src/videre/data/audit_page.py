@@ -34,8 +34,10 @@ def write_page(findings: Findings, path: str | Path, shown: int = 12) -> None:
         group["count"] += 1
         if finding.remedy not in group["remedies"]:
             group["remedies"].append(finding.remedy)
-        draws = finding.picture and finding.kind != "picture missing" and len(group["drawn"]) < shown
-        group["drawn" if draws else "listed"].append(_card(findings, finding) if draws else _row(finding))
+        if finding.index is None or finding.kind == "picture missing" or len(group["drawn"]) == shown:
+            group["listed"].append(_row(finding))
+        else:
+            group["drawn"].append(_card(findings, finding, finding.index))
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
@@ -64,18 +66,17 @@ def _row(finding: Finding) -> dict[str, Any]:
     return {"where": where, "annotation": finding.annotation, "values": finding.values, "file": finding.file}
 
 
-def _card(findings: Findings, finding: Finding) -> dict[str, Any]:
+def _card(findings: Findings, finding: Finding, index: int) -> dict[str, Any]:
     """A finding with its picture, the instances around it thin, those at fault strong."""
     dataset = findings.sets[finding.split]
     card = _row(finding) | {"views": []}
     try:
-        assert finding.index is not None
-        picture = dataset.picture_as_is(finding.index)
+        picture = dataset.picture_as_is(index)
     except (VidereError, ValueError):
         return card
     others: list[tuple[float, ...]] = []
     try:
-        things = dataset.scene(finding.index).instances
+        things = dataset.scene(index).instances
         others = [] if things is None or things.boxes is None else [tuple(b) for b in things.boxes.tolist()]
     except (VidereError, ValueError):
         pass
