@@ -40,7 +40,7 @@ MISTAKES = {
     "another run": (["train", "faster-rcnn", "data", "--out", "run", *SMALL, "-o", "lr=1", "--resume"], "another recipe: lr was"),
     "nothing to resume": ([*TRAIN, *SMALL, "--resume"], "new: there is no state to resume"),
     "a file for a folder": (["train", "faster-rcnn", "data", "--out", "printed.txt/run", *SMALL], "printed.txt"),
-    "no such weights": ([*TRAIN, "--from", "w.safetensors"], "w.safetensors: there is no such file"),
+    "no such weights": ([*TRAIN, "--from", "w.safetensors"], "w.safetensors: neither a file nor a checkpoint of the zoo"),
     "pickled weights": ([*TRAIN, "--from", "bad/pickle.pth"], "bad/pickle.pth: pickles can run code"),
     "data without truth": (["train", "mask-rcnn", "bad/plain", "--out", "new"], "has no boxes, masks"),
     "no such checkpoint": ([*PREDICT, "best.safetensors"], "best.safetensors: neither a file nor a checkpoint of the zoo"),

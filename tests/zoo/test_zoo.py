@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +9,8 @@ import pytest
 from skimage.color import rgb2hed
 from skimage.data import data_dir
 
-from videre.cli import main
 from videre.data.blocks import blocks_dataset
-from videre.engine import Predictor, load
+from videre.engine import load
 from videre.evaluate import evaluate_model
 from videre.images.reading import read_picture
 from videre.models import find_model
@@ -35,8 +33,8 @@ def test_cards_and_files_belong_together(name: str) -> None:
     )
     assert card["licence"] == "Apache-2.0" and card["model"] == checkpoint.model
     assert zoo_path(name).stat().st_size <= 12 * 2**20
-    assert checkpoint.provenance["from"] == {"from": None} or checkpoint.provenance["from"] is None, "not from scratch"
-    assert card["command"].startswith("videre train ") and "/" not in card["command"].replace("coco/", "")
+    assert checkpoint.provenance["from"] is None, "not from scratch"
+    assert card["command"].startswith("videre train ") and "/" not in card["command"]
     numbers = card["measured"]["numbers"]
     assert all(number["interval"][0] <= number["value"] <= number["interval"][1] for number in numbers.values())
     kind = find_model(card["model"])
@@ -48,21 +46,10 @@ def test_blocks_finds_solids_it_has_never_seen() -> None:
     assert report.metrics["mask AP50"] > 0.75
 
 
-@pytest.fixture(scope="module")
-def tissue(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict]]:
-    out = tmp_path_factory.mktemp("tissue")
-    with pytest.raises(SystemExit) as left:
-        main(["predict", str(TISSUE), "--model", "nuclei", "--out", str(out), "--quiet"])
-    assert not left.value.code
-    lines = [json.loads(line) for line in (out / "predictions.jsonl").read_text().splitlines()]
-    return out, lines
-
-
 def test_nuclei_of_a_stained_tissue_are_found() -> None:
     """Independent of our training: where nuclei are found, the picture holds more of the stain of nuclei."""
-    predictor: Predictor = load("nuclei")
     picture = read_picture(TISSUE)
-    scene = predictor.predict(picture)
+    scene = load("nuclei").predict(picture)
     assert scene.instances is not None and scene.instances.masks is not None
     assert len(scene) > 50
     found = scene.instances.masks.dense().numpy().any(axis=0)

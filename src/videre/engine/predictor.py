@@ -13,11 +13,12 @@ from PIL import Image
 
 from videre.engine.device import choose_device
 from videre.engine.sources import is_one_picture, pictures_from
-from videre.errors import DataError, VidereError
+from videre.engine.weights import find_weights
+from videre.errors import DataError, VidereError, WeightsError
 from videre.images.prepare import prepare
 from videre.images.reading import as_picture
 from videre.models.base import Model
-from videre.models.checkpoint import read_checkpoint
+from videre.models.checkpoint import PICKLES, Checkpoint, read_checkpoint
 from videre.structures import ImageBatch, Scene
 
 Order = Literal["rgb", "bgr"]
@@ -142,10 +143,8 @@ def load(source: str | Path, device: str = "auto", batch: int | None = None) -> 
 
     Raises WeightsError when there is no such thing, or the file is damaged.
     """
-    from videre.models.official import fetch_official, is_official
-    from videre.zoo import zoo_path
-
     path = Path(source)
-    if not path.exists() and is_official(str(source)):
-        return Predictor(fetch_official(str(source)), device, batch)
-    return Predictor(read_checkpoint(path if path.exists() else zoo_path(str(source))).build(), device, batch)
+    found = read_checkpoint(path) if path.is_file() and path.suffix not in PICKLES else find_weights(source)
+    if not isinstance(found, Checkpoint):
+        raise WeightsError(f"{source}: weights of a backbone ({found[0].backbone}) alone; train a system from them")
+    return Predictor(found.build(), device, batch)

@@ -29,7 +29,7 @@ def find_weights(source: str | Path) -> Checkpoint | BackboneFile:
     Raises WeightsError: nothing of this name (the nearest ones are given), a damaged file, an unknown pickle.
     """
     path, name = Path(source), str(source)
-    if path.is_file():
+    if path.is_file():  # a folder may well be called like a checkpoint of the zoo
         return _of_pickle(path) if path.suffix in PICKLES else _of_file(path)
     officials, backbones = {o.name: o for o in OFFICIAL}, {b.name: b for b in BACKBONE_WEIGHTS if b.url}
     if name in officials:
@@ -39,9 +39,12 @@ def find_weights(source: str | Path) -> Checkpoint | BackboneFile:
     if name in zoo_cards():
         return read_checkpoint(zoo_path(name))
     names = [*zoo_cards(), *officials, *backbones]
-    near = difflib.get_close_matches(name, names, 3, 0.5)
-    hint = f"; did you mean {' or '.join(near)}?" if near else "; `videre models` lists the names"
-    raise WeightsError(f"{name}: there is no such file, and there are no weights of this name{hint}")
+    called = {name.rpartition("/")[2]: name for name in names}  # people leave out who published it
+    near = difflib.get_close_matches(name.rpartition("/")[2], called, 1)
+    hint = f"; did you mean {called[near[0]]}?" if near else "."
+    raise WeightsError(
+        f"{name}: neither a file nor a checkpoint of the zoo, nor official weights{hint} There are: {', '.join(names)}"
+    )
 
 
 def _of_file(path: Path) -> Checkpoint | BackboneFile:

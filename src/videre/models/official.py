@@ -174,11 +174,6 @@ def _rename(name: str, prefix: str) -> str | None:
     return f"{fixed[stem]}.{kind}" if stem in fixed else None
 
 
-def is_official(name: str) -> bool:
-    """Whether a checkpoint of this name is in the table."""
-    return any(o.name == name for o in OFFICIAL)
-
-
 def fetch_official(name: str, cache: Path | None = None) -> Model:
     """The model of an official checkpoint, downloaded once.
 

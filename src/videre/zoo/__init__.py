@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from pathlib import Path
 from typing import Any
@@ -18,17 +17,8 @@ def zoo_cards() -> dict[str, dict[str, Any]]:
 
 
 def zoo_path(name: str) -> Path:
-    """The file of a checkpoint by its name; WeightsError with all names that can be loaded, the official ones too."""
+    """The file of a checkpoint by its name; WeightsError with the names there are."""
     path = FOLDER / f"{name}.safetensors"
     if not path.is_file():
-        from videre.models.official import OFFICIAL  # torch with it, which the cards alone do not need
-
-        names = [*sorted(p.stem for p in FOLDER.glob("*.safetensors")), *(o.name for o in OFFICIAL)]
-        called = {name.rpartition("/")[2]: name for name in names}  # people leave out who published it
-        near = difflib.get_close_matches(name.rpartition("/")[2], called, 1)
-        hint = f"; did you mean {called[near[0]]}?" if near else "."
-        raise WeightsError(
-            f"{name}: neither a file nor a checkpoint of the zoo, nor an official one{hint} "
-            f"There are: {', '.join(names)}"
-        )
+        raise WeightsError(f"{name}: no checkpoint of the zoo, which has {', '.join(zoo_cards())}")
     return path
