@@ -192,7 +192,7 @@ def test_load_finds_files_and_names_and_says_what_is_wrong(tmp_path: Path) -> No
     for name in ("torchvision/maskrcnn_resnet50", "maskrcnn_resnet50_fpn", "torchvison/maskrcnn_resnet50_fpn"):
         with pytest.raises(WeightsError, match=r"did you mean torchvision/maskrcnn_resnet50_fpn\? There are: .*torchvision/fasterrcnn_"):  # fmt: skip
             load(name)
-    with pytest.raises(WeightsError, match=r"nor an official one\. There are: "):
+    with pytest.raises(WeightsError, match=r"nor official weights\. There are: "):
         load("zebra")
 
 
