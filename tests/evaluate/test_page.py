@@ -151,3 +151,13 @@ def test_a_model_that_finds_nothing_has_a_page_too(tmp_path, evaluation):
     predictions = [Scene(t.size, nothing) for t in truths]
     report = evaluate(predictions, truths, data.schema, bootstrap=20)
     assert "missed" in write_evaluation_page(tmp_path, report, data, predictions, truths).read_text()
+
+
+def test_an_evaluation_of_weights_in_a_run_tells_how_they_were_trained(tmp_path, evaluation):
+    data, predictions, truths, report = evaluation
+    run = tmp_path / "run"
+    run.mkdir()
+    page = write_evaluation_page(tmp_path, report, data, predictions, truths, run_folder(run)).read_text()
+    assert "How it was trained" in page and "Learning rate" in page and "videre train mask-rcnn &lt;data&gt;" in page
+    alone = write_evaluation_page(tmp_path, report, data, predictions, truths, tmp_path).read_text()
+    assert "How it was trained" not in alone

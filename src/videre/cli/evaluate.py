@@ -60,7 +60,7 @@ def evaluate(
     if out is not None:
         write_atomic(out / "metrics.json", (json.dumps(report.to_json(), indent=2) + "\n").encode())
         write_results(predictions, predictor.model.schema, out / "predictions.json")
-        write_evaluation_page(out, report, dataset, predictions, truths)
+        write_evaluation_page(out, report, dataset, predictions, truths, Path(model).parent)
         if not quiet:
             print(f"report: {out / 'report.html'}")
     if report.unread:

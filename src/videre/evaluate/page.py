@@ -79,11 +79,20 @@ def write_evaluation_page(
     dataset: Dataset,
     predictions: Sequence[Scene],
     truths: Sequence[Scene],
+    run: Path | None = None,
 ) -> Path:
-    """Write report.html of an evaluation. Arguments as in `write_run_page`."""
+    """Write report.html of an evaluation. Arguments as in `write_run_page`; `run` is the folder the weights lie in.
+
+    Where that is a training's, how it went is told too.
+    """
     facts = [("data", f"{dataset.title}, {len(dataset):,} pictures"),
              ("classes", ", ".join(list(report.schema.things or [])[:30]))]  # fmt: skip
     sections = _evaluation(report, dataset, predictions, truths)
+    steps, evaluations = _read_log(run / "log.jsonl") if run is not None else ([], [])
+    if run is not None and steps:
+        record = json.loads((run / "run.json").read_text())
+        facts += [("trained with", record.get("command", "")), ("training time", _time(steps, record))]
+        sections.append(Section("How it was trained", _training_charts(steps, evaluations)))
     return _write(Path(folder), Page(f"Evaluation on {dataset.title}", sections, facts, _headline(report)))
 
 
