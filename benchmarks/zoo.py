@@ -5,6 +5,7 @@ what it finds, its numbers with intervals, the data and their licence, the comma
 """
 
 import argparse
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from videre.data import read
 from videre.engine import load
 from videre.evaluate import evaluate_model
 from videre.models.checkpoint import read_checkpoint, save_checkpoint
+from videre.structures import Categories
 from videre.zoo import FOLDER
 
 LIMIT = 12 * 2**20
@@ -29,12 +31,17 @@ def main() -> None:
     parser.add_argument("--for", dest="purpose", required=True, help="what to use it on, in a few words")
     parser.add_argument("--trained-on", required=True, help="the data set by name")
     parser.add_argument("--data-licence", required=True)
+    parser.add_argument("--classes", help="other names of the classes, with commas")
     parser.add_argument("--out", type=Path, default=FOLDER)
     a = parser.parse_args()
 
     trained = read_checkpoint(a.run / "last.safetensors")
     path = a.out / f"{a.name}.safetensors"
-    save_checkpoint(trained.build(), path, trained.provenance, half=True)
+    model = trained.build()
+    if a.classes:
+        model.schema = dataclasses.replace(model.schema, things=Categories.of(a.classes.split(",")))
+        model.thresholds = dict(zip(a.classes.split(","), model.thresholds.values()))
+    save_checkpoint(model, path, trained.provenance, half=True)
     if path.stat().st_size > LIMIT:
         parser.error(f"{path.name} has {path.stat().st_size / 2**20:.1f} MiB; the wheel takes {LIMIT / 2**20:g}")
     report, _, _ = evaluate_model(load(path), read(a.data, a.split), max_detections=a.max_detections)

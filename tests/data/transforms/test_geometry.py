@@ -100,8 +100,8 @@ def test_a_crop_of_the_truth_is_the_truth_of_the_crop(case, x, y, width, height)
     check_against_pixels(cut, truth)
     visible = set(np.unique(cut).tolist()) & set(scene.instances.ids.tolist())
     assert set(truth.instances.ids.tolist()) == visible
-    padded = np.pad(scene.segmentation.numpy(), 60, constant_values=VOID)
-    assert np.array_equal(truth.segmentation, padded[60 + y : 60 + y + height, 60 + x : 60 + x + width])
+    padded = np.pad(scene.segmentation.numpy(), 80, constant_values=VOID)
+    assert np.array_equal(truth.segmentation, padded[80 + y : 80 + y + height, 80 + x : 80 + x + width])
     # relations follow the instances that they are about
     name = lambda s: {(int(s.instances.ids[a]), int(p), int(s.instances.ids[b]))
                       for a, p, b in zip(s.relations.subjects, s.relations.predicates, s.relations.objects)}  # fmt: skip
