@@ -56,6 +56,7 @@ MISTAKES = {
     "device of predict": ([*PREDICT, "run/best.safetensors", "--device", "cuda:99"], "there is no device 'cuda:99' here"),
     "unknown classes": (["evaluate", "run/best.safetensors", "bad/other"], "classes that the model does not know: zebra"),
     "other classes in val": (["train", "faster-rcnn", "bad/mixed", "--out", "new", *SMALL], "mixed val has classes that mixed train has not: zebra"),
+    "splits to choose from": (["evaluate", "run/best.safetensors", "data"], "say with --split which part to evaluate on: train, val"),
     "truth of another kind": (["evaluate", "run/best.safetensors", "bad/plain"], "no field in common that can be compared"),
     "empty data": (["data", "stats", "bad/empty"], "bad/empty: no data set of a known format"),
     "blocks over data": (["data", "blocks", "data"], "data: is not an empty folder"),

@@ -52,6 +52,23 @@ def test_predict_says_what_a_format_cannot_hold(tmp_path: Path) -> None:
     assert videre(*words, "--format", "json").err == ""
 
 
+@pytest.mark.parametrize(("format", "suffix"), [("png", ".png"), ("voc", ".xml")])
+def test_predict_replaces_no_file_of_the_user(tmp_path: Path, format: str, suffix: str) -> None:
+    """An id map is named like its picture, an XML like its annotation."""
+    model = find_model("mask-rcnn")(SCHEMA, PREPROCESS, **CONFIGS["mask-rcnn"], **FEW)
+    save_checkpoint(model, tmp_path / "m.safetensors")
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    write_picture(pictures / "a.png", np.full((40, 50, 3), 99, np.uint8))
+    (pictures / "a.xml").write_text("mine")
+    before = (pictures / f"a{suffix}").read_bytes()
+    words = ["predict", pictures, "-m", tmp_path / "m.safetensors", "--format", format, "--out"]
+    done = videre(*words, pictures)
+    assert done.code == 2 and "give another --out" in done.err
+    assert (pictures / f"a{suffix}").read_bytes() == before
+    assert videre(*words, tmp_path / "out").code == 0 and (tmp_path / "out" / f"a{suffix}").exists()
+
+
 def test_predict_twice_gives_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its own drawings are no pictures to predict, wherever they lie."""
     model = Path(MODEL).resolve()

@@ -30,4 +30,5 @@ def test_other_devices_are_not_tried() -> None:
 
 
 def test_the_processor_has_a_name() -> None:
-    assert describe_processor().endswith(f"{torch.get_num_threads()} threads")
+    threads = torch.get_num_threads()
+    assert describe_processor().endswith(f", {threads} thread" + ("s" if threads > 1 else ""))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
@@ -28,6 +29,21 @@ class Killed(BaseException):
 def run(out: Path, resume: bool = False, **changes: object) -> Run:
     recipe = tiny_recipe(**changes)
     return train(toy(), tiny_data(), recipe, out, evaluate=measure, resume=resume, progress="none")
+
+
+def killed_in_step(step: int, out: Path, **changes: object) -> None:
+    """The same training, killed while it computes the losses of a step (from 1)."""
+    model, calls = toy(), itertools.count(1)
+    losses = model.losses
+
+    def deadly(batch, truths):
+        if next(calls) == step:
+            raise Killed
+        return losses(batch, truths)
+
+    model.losses = deadly
+    with pytest.raises(Killed):
+        train(model, tiny_data(), tiny_recipe(**changes), out, evaluate=measure, progress="none")
 
 
 def same(a: Path, b: Path) -> None:
@@ -77,22 +93,11 @@ def test_a_killed_training_resumes_bit_for_bit(straight: Path, tmp_path: Path, k
     [{"accumulate": 2, "batch": 2}, {"optimizer": "sgd", "ema": 0.0}, {"accumulate": 4, "save_minutes": 0.0}],
     ids=str,
 )
-def test_resume_with_accumulation_and_without_average(tmp_path: Path, monkeypatch, changes: dict) -> None:
+def test_resume_with_accumulation_and_without_average(tmp_path: Path, changes: dict) -> None:
     """Killed in step 6, whatever was saved before; one step of an accumulation may be lost, never half of one."""
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     run(whole, **changes)
-    model, calls = toy(), []
-    losses = model.losses
-
-    def deadly(batch, truths):
-        calls.append(1)
-        if len(calls) == 6:
-            raise Killed
-        return losses(batch, truths)
-
-    monkeypatch.setattr(model, "losses", deadly)
-    with pytest.raises(Killed):
-        train(model, tiny_data(), tiny_recipe(**changes), cut, evaluate=measure, progress="none")
+    killed_in_step(6, cut, **changes)
     run(cut, resume=True, **changes)
     same(whole, cut)
 
@@ -176,19 +181,8 @@ def test_a_full_disk_leaves_the_last_good_files(tmp_path: Path, monkeypatch) -> 
     assert run(tmp_path, resume=True).finished
 
 
-def test_a_run_that_died_before_its_first_save_begins_again(straight: Path, tmp_path: Path, monkeypatch) -> None:
-    model, calls = toy(), []
-    losses = model.losses
-
-    def deadly(batch, truths):
-        calls.append(1)
-        if len(calls) == 2:
-            raise Killed
-        return losses(batch, truths)
-
-    monkeypatch.setattr(model, "losses", deadly)
-    with pytest.raises(Killed):
-        train(model, tiny_data(), tiny_recipe(), tmp_path, evaluate=measure, progress="none")
+def test_a_run_that_died_before_its_first_save_begins_again(straight: Path, tmp_path: Path) -> None:
+    killed_in_step(2, tmp_path)
     assert len(log_of(tmp_path)) == 1
     assert run(tmp_path, resume=True).finished
     same(straight, tmp_path)

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import os
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from videre.backbones.download import cache_folder, download, unpickle
 from videre.errors import WeightsError
+from videre.files import write_atomic
 from videre.structures.preprocess import IMAGENET_MEAN, IMAGENET_STD
 
 
@@ -78,10 +78,7 @@ def fetch_backbone(card: BackboneWeights, cache: Path | None = None) -> dict[str
     if copy.exists():
         return load_file(copy)
     tensors = unpickle(download(card.url), card.sha256, card.url)
-    copy.parent.mkdir(parents=True, exist_ok=True)
-    partial = copy.with_suffix(f".{os.getpid()}.partial")
-    save_file({name: value.contiguous() for name, value in tensors.items()}, partial)
-    partial.replace(copy)
+    write_atomic(copy, save({name: value.contiguous() for name, value in tensors.items()}))
     return tensors
 
 

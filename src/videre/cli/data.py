@@ -136,7 +136,7 @@ def split(
     from videre.data import read, splits
     from videre.data.splits import by_hash, by_ratio
     from videre.errors import ConfigError
-    from videre.models.checkpoint import write_atomic
+    from videre.files import write_atomic
 
     try:
         shares = {name: float(share) for name, _, share in (part.partition("=") for part in parts.split(","))}

@@ -34,20 +34,24 @@ def evaluate(
     """Evaluate a model on a data set.
 
     No threshold but the model's own floor, which the protocol names: average precision wants every detection. Each AP
-    has a 95% interval. A picture that cannot be read is reported and left out; the exit code is then 1.
+    has a 95% interval. Of data with several splits one must be named. A picture that cannot be read is reported and left out; the exit code is then 1.
     """
     from rich.console import Console
     from rich.progress import Progress
 
-    from videre.data import read
+    from videre.data import read, splits
     from videre.data.formats.coco import write_results
     from videre.engine import load
     from videre.engine.allocator import keep_memory
+    from videre.errors import ConfigError
     from videre.evaluate import evaluate_model
     from videre.evaluate.page import write_evaluation_page
-    from videre.models.checkpoint import write_atomic
+    from videre.files import write_atomic
 
     keep_memory()
+    there = splits(data, format)
+    if split is None and len(there) > 1:  # all of them would hold what the model was trained on
+        raise ConfigError(f"{data}: say with --split which part to evaluate on: {', '.join(there)}")
     predictor = load(model, device)
     dataset = read(data, split, format)
     with Progress(console=Console(stderr=True), transient=True, disable=quiet or not sys.stderr.isatty()) as bar:
@@ -60,8 +64,13 @@ def evaluate(
     if out is not None:
         write_atomic(out / "metrics.json", (json.dumps(report.to_json(), indent=2) + "\n").encode())
         write_results(predictions, predictor.model.schema, out / "predictions.json")
-        write_evaluation_page(out, report, dataset, predictions, truths, Path(model).parent)
+        write_evaluation_page(out, report, dataset, predictions, truths, _run_of(model))
         if not quiet:
             print(f"report: {out / 'report.html'}")
     if report.unread:
         raise typer.Exit(1)
+
+
+def _run_of(model: str) -> Path | None:
+    """The folder that may be the run of a checkpoint; a name of the zoo has none."""
+    return Path(model).parent if Path(model).is_file() else None

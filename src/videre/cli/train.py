@@ -151,18 +151,17 @@ def _evaluator(validation: Any, device: str) -> Any:
 
 
 def _finish(folder: Path, validation: Any, device: str, quiet: bool) -> None:
-    """Choose thresholds on the validation data with the best weights, store them, and write the report."""
+    """Evaluate the best weights on the validation data, store the thresholds found there, and write the report."""
     from videre.engine import load
-    from videre.evaluate import choose_thresholds, evaluate_model
+    from videre.evaluate import evaluate_model
     from videre.evaluate.page import write_run_page
     from videre.models.checkpoint import set_thresholds
 
     best, last = folder / "best.safetensors", folder / "last.safetensors"
     report = scenes = truths = None
     if validation is not None:
-        predictor = load(best, device)
-        report, scenes, truths = evaluate_model(predictor, validation)
-        thresholds = choose_thresholds(scenes, truths, predictor.model.schema)
+        report, scenes, truths = evaluate_model(load(best, device), validation)
+        thresholds = {name: decision.threshold for name, decision in report.decisions.items()}
         for path in (best, last):
             set_thresholds(path, thresholds)
     page = write_run_page(folder, report, validation, scenes, truths)

@@ -190,7 +190,7 @@ def _voc(folder: Path, schema: Schema) -> Iterator[Writer]:
             for tag, value in zip(("xmin", "ymin", "xmax", "ymax"), (x1 + 1, y1 + 1, x2, y2)):
                 ElementTree.SubElement(box, tag).text = f"{value:.2f}"
         ElementTree.indent(root)
-        ElementTree.ElementTree(root).write(folder / f"{result_name(name, taken)}.xml")
+        ElementTree.ElementTree(root).write(_beside_nothing(folder, name) / f"{result_name(name, taken)}.xml")
 
     yield write
 
@@ -207,9 +207,19 @@ def _png(folder: Path, schema: Schema) -> Iterator[Writer]:
         for n in range(len(things) - 1, -1, -1):
             ids[things.masks.select(_index(n)).bitmaps()[0].numpy() > 0] = n + 1
         _, data = cv2.imencode(".png", ids)
-        (folder / f"{result_name(name, taken)}.png").write_bytes(data.tobytes())
+        (_beside_nothing(folder, name) / f"{result_name(name, taken)}.png").write_bytes(data.tobytes())
 
     yield write
+
+
+def _beside_nothing(folder: Path, name: str) -> Path:
+    """The folder of results named like their pictures; ConfigError where the picture itself, or its XML, lies there."""
+    picture = Path(name)
+    if picture.is_file() and picture.parent.resolve() == folder.resolve():
+        raise ConfigError(
+            f"{folder}: the results would be named like the files of {name} and replace them; give another --out"
+        )
+    return folder
 
 
 def result_name(name: str, taken: set[str]) -> str:

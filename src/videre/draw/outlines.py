@@ -19,12 +19,7 @@ def outlines(masks: Masks) -> list[Rings]:
     """
     if masks.form == "polygons":
         return [[np.asarray(ring, np.float64) for ring in (*p.parts, *p.holes)] for p in masks.polygons()]
-    pixels, offsets, windows = masks.packed()
-    flat, starts = pixels.numpy(), offsets.tolist()
-    return [
-        _trace(flat[starts[n] : starts[n + 1]].reshape(y2 - y1, x2 - x1), x1, y1)
-        for n, (x1, y1, x2, y2) in enumerate(windows.tolist())
-    ]
+    return [_trace(pixels, x1, y1) for pixels, (x1, y1, _, _) in masks.crops()]
 
 
 def _trace(crop: np.ndarray, x: int, y: int) -> Rings:

@@ -144,6 +144,7 @@ def load(source: str | Path, device: str = "auto", batch: int | None = None) -> 
     Raises WeightsError when there is no such thing, or the file is damaged.
     """
     path = Path(source)
+    # a file of ours is read as such, so that what is wrong with it is said; `find_weights` would take it for a backbone
     found = read_checkpoint(path) if path.is_file() and path.suffix not in PICKLES else find_weights(source)
     if not isinstance(found, Checkpoint):
         raise WeightsError(f"{source}: weights of a backbone ({found[0].backbone}) alone; train a system from them")

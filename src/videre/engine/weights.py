@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-import io
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
+from videre.backbones.download import unpickle
 from videre.backbones.weights import BACKBONE_WEIGHTS, BackboneWeights, fetch_backbone, recognise_weights
 from videre.errors import WeightsError
 from videre.models.checkpoint import KEY, PICKLES, Checkpoint, read_checkpoint, read_tensors
@@ -61,7 +60,7 @@ def _of_pickle(path: Path) -> Checkpoint | BackboneFile:
             return Checkpoint.of(convert_official(official, data), {"source": path.name, "licence": official.licence})
     for card in BACKBONE_WEIGHTS:
         if digest.startswith(card.sha256):
-            return card, torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+            return card, unpickle(data, card.sha256, path.name)
     raise WeightsError(
         f"{path}: pickles can run code when they are read, and this one (sha256 {digest[:12]}…) is none of the published "
         "files that videre knows; convert it to safetensors where you trust it"

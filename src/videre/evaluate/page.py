@@ -15,7 +15,7 @@ from videre.draw.page import Chart, Gallery, Page, Section, Table, embed
 from videre.evaluate.coco import Kind
 from videre.evaluate.errors import IN_WORDS, Outcome, picture_errors
 from videre.evaluate.report import WORDS, Report, number
-from videre.models.checkpoint import write_atomic
+from videre.files import write_atomic
 from videre.structures import Scene, Schema
 
 GALLERY_BYTES = 6_000_000

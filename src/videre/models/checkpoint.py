@@ -1,14 +1,13 @@
 """Checkpoints: one safetensors file that rebuilds a model, and says where it came from.
 
 The header holds the model's name, config, schema, preprocess, thresholds and provenance; the tensors are named as in
-`state_dict`. Written under a temporary name, synced, renamed: an interrupted save leaves the old file.
+`state_dict`. An interrupted save leaves the old file.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from torch import Tensor
 
 from videre import __version__
 from videre.errors import WeightsError
+from videre.files import write_atomic
 from videre.models import find_model, model_name
 from videre.models.base import Model
 from videre.structures import Preprocess, Schema
@@ -130,21 +130,6 @@ def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
             return {name: file.get_tensor(name) for name in file.keys()}, metadata  # noqa: SIM118 - not a dict
     except (SafetensorError, OSError) as error:
         raise WeightsError(f"{path}: damaged or no safetensors file ({error})") from error
-
-
-def write_atomic(path: str | Path, data: bytes) -> None:
-    """Write a file whole or not at all."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with partial.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 @dataclasses.dataclass(frozen=True)

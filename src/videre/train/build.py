@@ -66,12 +66,9 @@ def prepare_training(
     """
     kind = find_model(name)
     kind.require(data.fields, data.title)
-    for_recipe, for_pictures, for_model = sort_settings(kind, settings or {})
-    if for_model.get("class_weights") == "auto":
-        for_model["class_weights"] = inverse_frequencies(data)
-    for_model |= {"backbone": backbone} if backbone else {}
+    for_recipe, for_pictures, for_model = _asked_for(kind, data, backbone, tune, settings or {})
     fresh = {"tune": "scratch", **({} if "optimizer" in for_recipe else FRESH)} if source is None else {}
-    recipe = Recipe().replace(**{**fresh, **({"tune": tune} if tune else {}), **for_recipe})
+    recipe = Recipe().replace(**{**fresh, **for_recipe})
     torch.manual_seed(recipe.seed)
     if source is None:
         if recipe.tune not in ("all", "scratch"):
@@ -122,20 +119,26 @@ def resume_training(
         raise ConfigError(f"the run there trains {record['model']}, not {name}; resume that, or name another --out")
     kind = find_model(name)
     kind.require(data.fields, data.title)
-    for_recipe, for_pictures, for_model = sort_settings(kind, settings)
-    for_model |= {"backbone": backbone} if backbone else {}
-    for_recipe |= {"tune": tune} if tune else {}
-    if for_model.get("class_weights") == "auto":
-        for_model["class_weights"] = inverse_frequencies(data)
+    for_recipe, for_pictures, for_model = _asked_for(kind, data, backbone, tune, settings)
     recipe = Recipe.from_json({**record["recipe"], **for_recipe})
     torch.manual_seed(recipe.seed)
-    model = _make(
-        kind,
-        data,
-        Preprocess.from_json(record["preprocess"]).replace(**for_pictures),
-        {**record["config"], **for_model},
-    )
+    preprocess = Preprocess.from_json(record["preprocess"]).replace(**for_pictures)
+    model = _make(kind, data, preprocess, {**record["config"], **for_model})
     return Start(model, recipe, [], {"from": record.get("from")})
+
+
+def _asked_for(
+    kind: type[Model], data: Dataset, backbone: str | None, tune: str | None, settings: dict[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """Everything a user asked for, by what it belongs to: recipe, preprocessing, model. See `sort_settings`."""
+    for_recipe, for_pictures, for_model = sort_settings(kind, settings)
+    if for_model.get("class_weights") == "auto":
+        for_model["class_weights"] = inverse_frequencies(data)
+    return (
+        ({"tune": tune} if tune else {}) | for_recipe,
+        for_pictures,
+        for_model | ({"backbone": backbone} if backbone else {}),
+    )
 
 
 def carried_over(old: Checkpoint, kind: type[Model]) -> dict[str, Any]:

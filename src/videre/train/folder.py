@@ -19,8 +19,9 @@ from safetensors.torch import save
 from torch import Tensor
 
 from videre.errors import ConfigError
+from videre.files import write_atomic
 from videre.models.base import Model
-from videre.models.checkpoint import save_checkpoint, write_atomic
+from videre.models.checkpoint import save_checkpoint
 from videre.structures import ImageBatch
 from videre.train.optimizer import Average
 from videre.train.state import restore_state, save_state

@@ -32,7 +32,8 @@ class Recipe:
     Args:
         epochs: passes over the data. pictures: instead, an exact number of pictures seen (over all processes).
         batch: pictures a step, over all processes. accumulate: steps whose gradients are summed before an update.
-        optimizer: "adamw", "sgd" (momentum 0.9) or "muon" (for nets that start at random). lr: peak learning rate at `batch`; stated, never rescaled.
+        optimizer: "adamw", "sgd" (momentum 0.9) or "muon" (for nets that start at random).
+        lr: peak learning rate at `batch`; stated, never rescaled.
         backbone_lr: factor on the rate of the backbone. weight_decay: on weights; norms and biases have none.
         warmup: share of the updates with rising rate. schedule: "cosine" or "step" (a tenth at 2/3 and 8/9).
         clip: largest gradient norm; 0: none.

@@ -14,8 +14,9 @@ from safetensors.torch import save
 from torch import Tensor
 
 from videre.errors import WeightsError
+from videre.files import write_atomic
 from videre.models.base import Model
-from videre.models.checkpoint import read_tensors, write_atomic
+from videre.models.checkpoint import read_tensors
 from videre.train.optimizer import Average
 
 

@@ -121,7 +121,10 @@ def check_world(size: tuple[int, int], solids: tuple[int, int]) -> None:
 
 
 def random_view(rng: np.random.Generator, size: tuple[int, int]) -> View:
-    """Return a camera that looks down at the origin from 16 to 42 degrees, 4.3 to 6.4 metres away, 32 to 46 wide."""
+    """Return a camera that looks at the origin, 16 to 42 degrees from above and 4.3 to 6.4 metres away.
+
+    Its field of view is 32 to 46 degrees wide.
+    """
     height, width = size
     pitch, azimuth = math.radians(rng.uniform(16, 42)), rng.uniform(0, 2 * math.pi)
     away = rng.uniform(4.3, 6.4)

@@ -109,10 +109,9 @@ class FasterRCNN(Model):
                               f"found {list(anchor_sizes)}")  # fmt: skip
         light = backbone in LIGHT
         options: dict[str, Any] = {"norm": norm, "channels": len(self.preprocess.mean), "eps": norm_eps}
+        # arguments that not every family of backbones takes are handed on only where they say something
         special = {"padding": (padding, "half"), "multiplier": (multiplier, 1.0), "last": (max(strides), 32)}
-        options |= {
-            name: value for name, (value, plain) in special.items() if value != plain
-        }  # not all families take all
+        options |= {name: value for name, (value, plain) in special.items() if value != plain}
         self.backbone = make_backbone(backbone, **options)
         channels = {s: self.backbone.channels[s] for s in strides}
         self.neck = FeaturePyramid(channels, width or (128 if light else 256), fpn_norm)
