@@ -45,6 +45,13 @@ def parallel(function: Kernel) -> Kernel:
     )
 
 
+def parallel_fused(function: Kernel) -> Kernel:
+    """As `parallel`, with products and sums contracted to fused multiply-adds."""
+    if numba is None:
+        return function
+    return numba.njit(parallel=True, nogil=True, cache=True, error_model="numpy", fastmath={"contract"})(function)
+
+
 def use_torch_threads() -> int:
     """Give the parallel kernels as many threads as torch has been given, and return that number."""
     threads = torch.get_num_threads()

@@ -31,6 +31,7 @@ from videre.ops.rle import (
 from videre.ops.roi_align import roi_align
 from videre.ops.roi_pool import roi_pool
 from videre.ops.soft_nms import soft_nms
+from videre.ops.winograd import winograd_conv2d, winograd_weight
 
 SIZE = (16, 16)
 
@@ -44,6 +45,8 @@ def warm_up() -> Iterator[tuple[str, Callable[[], object]]]:
     rois = torch.cat([torch.zeros(3, 1), boxes], dim=1)
     yield "roi align", functools.partial(_pool, lambda x: roi_align(x, rois, (3, 3), 1.0, 2))
     yield "roi pool", functools.partial(_pool, lambda x: roi_pool(x, rois, (3, 3), 1.0))
+    maps, kernel = torch.ones(1, 8, *SIZE), torch.ones(8, 8, 3, 3)
+    yield "winograd", lambda: [winograd_conv2d(maps, winograd_weight(kernel, tile), padding=1) for tile in (2, 4)]
     probabilities = torch.rand(3, 7, 7, generator=torch.Generator().manual_seed(0))
     yield "paste masks", lambda: (paste_masks(probabilities, boxes, SIZE), paste_masks_rle(probabilities, boxes, SIZE))
     square = torch.zeros(1, *SIZE, dtype=torch.uint8)

@@ -1,0 +1,392 @@
+"""3x3 convolution with fewer products: Winograd's minimal filtering.
+
+Lavin & Gray, Fast Algorithms for Convolutional Neural Networks, CVPR 2016. A tile of m x m outputs needs the
+(m + 2) x (m + 2) inputs around it. Both the tile and the kernel are brought to a basis in which the convolution is a
+product of numbers, one for each place of the tile; over all channels and tiles that is one matrix product a place:
+
+    Y = A' [ (G w G') . (B' x B) ] A        36 products for 16 outputs (m = 4) where the direct sum needs 144,
+                                            16 products for  4 outputs (m = 2) where it needs 36
+
+The transforms cost additions only, so the gain grows with the channels. Sums of large and small numbers cancel in the
+larger basis: single precision keeps about five digits for m = 4, six for m = 2. A dilated convolution is one on each of
+the dilation^2 interleaved sub-grids, which the kernels read and write in place.
+
+    basis = winograd_weight(conv.weight)      # once
+    y = winograd_conv2d(x, basis, conv.bias, padding=1)
+
+In training the weight changes with every step: `winograd_conv2d_train` transforms it each time, and its input gradient
+is a convolution of the same kind (with the kernel turned round), so that two of the three large products gain.
+"""
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ._numba import HAS_NUMBA, parallel_fused, prange, serial, use_torch_threads
+
+CHUNK_BYTES = 4 * 2**20
+"""Transformed inputs and outputs that are in flight at once: they should stay in the cache between the three steps."""
+
+# the interpolation points are 0, 1, -1 (2, -2) and infinity
+_KERNEL = {
+    2: [[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]],
+    4: [[1 / 4, 0, 0], [-1 / 6, -1 / 6, -1 / 6], [-1 / 6, 1 / 6, -1 / 6], [1 / 24, 1 / 12, 1 / 6],
+        [1 / 24, -1 / 12, 1 / 6], [0, 0, 1]],
+}  # fmt: skip
+_INPUT = {
+    2: [[1, 0, -1, 0], [0, 1, 1, 0], [0, -1, 1, 0], [0, -1, 0, 1]],
+    4: [[4, 0, -5, 0, 1, 0], [0, -4, -4, 1, 1, 0], [0, 4, -4, -1, 1, 0], [0, -2, -1, 2, 1, 0], [0, 2, -1, -2, 1, 0],
+        [0, 4, 0, -5, 0, 1]],
+}  # fmt: skip
+_OUTPUT = {
+    2: [[1, 1, 1, 0], [0, 1, -1, 1]],
+    4: [[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]],
+}  # fmt: skip
+"""G, B' and A' of the formula above, by the side of the output tile."""
+
+
+def winograd_weight(weight: Tensor, tile: int = 4) -> Tensor:
+    """A 3x3 kernel in the basis of the tile.
+
+    Args:
+        weight: (K, C, 3, 3). tile: 4 or 2 outputs a side.
+    Returns:
+        ((tile + 2)^2, C, K), contiguous, dtype of `weight`; computed in float64.
+    Raises:
+        ValueError: another kernel size or tile.
+    """
+    if weight.ndim != 4 or weight.shape[2:] != (3, 3) or tile not in _KERNEL:
+        raise ValueError(
+            f"winograd_weight: needs (K, C, 3, 3) and a tile of 2 or 4, found {tuple(weight.shape)}, {tile}"
+        )
+    g = torch.tensor(_KERNEL[tile], dtype=torch.float64, device=weight.device)
+    basis = torch.einsum("ia,kcab,jb->ijck", g, weight.double(), g)
+    return basis.flatten(0, 1).to(weight.dtype).contiguous()
+
+
+def winograd_conv2d(
+    x: Tensor, basis: Tensor, bias: Tensor | None = None, padding: int = 0, dilation: int = 1, relu: bool = False,
+    residual: Tensor | None = None,
+) -> Tensor:  # fmt: skip
+    """Convolve with a 3x3 kernel of stride 1, add, and cut off below zero.
+
+    Args:
+        x: (B, C, H, W); channels-last memory is read as it is, other layouts are copied once.
+        basis: of `winograd_weight`, (36 or 16, C, K). bias: (K). padding: zeros on each side. dilation: of the kernel.
+        relu: max(0, .) at the end. residual: (B, K, H', W'), added before that.
+    Returns:
+        (B, K, H', W') in channels-last memory, H' = H + 2 padding - 2 dilation; as `F.conv2d` up to rounding.
+    Raises:
+        ValueError: shapes that do not fit.
+    """
+    places, channels, outputs = basis.shape
+    size = tuple(side + 2 * padding - 2 * dilation for side in x.shape[2:])
+    if x.ndim != 4 or x.shape[1] != channels or places not in (16, 36) or min(size, default=0) < 1:
+        raise ValueError(f"winograd_conv2d: {tuple(x.shape)} with padding {padding} and dilation {dilation} does not fit "
+                         f"{tuple(basis.shape)}")  # fmt: skip
+    if residual is not None and residual.shape != (len(x), outputs, *size):
+        raise ValueError(f"winograd_conv2d: residual is {tuple(residual.shape)}, not {(len(x), outputs, *size)}")
+    return _winograd(x, basis, bias, residual, padding, dilation, relu)
+
+
+def winograd_conv2d_train(
+    x: Tensor, weight: Tensor, bias: Tensor | None = None, padding: int = 0, dilation: int = 1, tile: int = 4
+) -> Tensor:
+    """Convolve with a 3x3 kernel of stride 1; differentiable once in x, weight and bias.
+
+    The gradient of the weight is torch's own.
+
+    Args:
+        x: (B, C, H, W). weight: (K, C, 3, 3). bias: (K). padding, dilation: as `F.conv2d`. tile: 4 or 2 outputs a side.
+    Returns:
+        (B, K, H', W') in channels-last memory.
+    Raises:
+        ValueError: shapes that do not fit, or a padding of more than twice the dilation.
+    """
+    if padding > 2 * dilation:
+        raise ValueError(f"winograd_conv2d_train: padding {padding} is more than twice the dilation {dilation}")
+    return _winograd_train(x, weight, bias, padding, dilation, tile)
+
+
+# ---------------------------------------------------------------------------------------------- definition
+
+
+@torch.library.custom_op("videre::winograd", mutates_args=())
+def _winograd(
+    x: Tensor, basis: Tensor, bias: Tensor | None, residual: Tensor | None, padding: int, dilation: int, relu: bool
+) -> Tensor:
+    m = math.isqrt(basis.shape[0]) - 2
+    out = _empty(x, basis, padding, dilation)
+    before, after = (torch.tensor(t[m], dtype=x.dtype, device=x.device) for t in (_INPUT, _OUTPUT))
+    for top in range(dilation):
+        for left in range(dilation):
+            part = out[:, :, top::dilation, left::dilation]
+            if not part.numel():
+                continue
+            grid = torch.nn.functional.pad(x, [padding] * 4)[:, :, top::dilation, left::dilation]
+            rows, columns = (-(-side // m) for side in part.shape[2:])
+            lack = [count * m + 2 - side for count, side in zip((rows, columns), grid.shape[2:])]
+            grid = torch.nn.functional.pad(grid, [0, lack[1], 0, lack[0]])
+            tiles = grid.unfold(2, m + 2, m).unfold(3, m + 2, m)  # (B, C, rows, columns, m + 2, m + 2)
+            seen = torch.einsum("ia,bcyxad,jd->ijbyxc", before, tiles, before).flatten(0, 1).flatten(1, 3)
+            product = (seen @ basis).unflatten(0, (m + 2, m + 2)).unflatten(2, (len(x), rows, columns))
+            made = torch.einsum("ia,adbyxk,jd->bkyixj", after, product, after).flatten(4, 5).flatten(2, 3)
+            part.copy_(made[:, :, : part.shape[2], : part.shape[3]])
+    out = out if bias is None else out + bias[:, None, None]
+    out = out if residual is None else out + residual
+    return (out.relu() if relu else out).contiguous(memory_format=torch.channels_last)
+
+
+@_winograd.register_fake
+def _(
+    x: Tensor, basis: Tensor, bias: Tensor | None, residual: Tensor | None, padding: int, dilation: int, relu: bool
+) -> Tensor:
+    return _empty(x, basis, padding, dilation)
+
+
+def _empty(x: Tensor, basis: Tensor, padding: int, dilation: int) -> Tensor:
+    height, width = (side + 2 * padding - 2 * dilation for side in x.shape[2:])
+    return x.new_empty((x.shape[0], height, width, basis.shape[2])).permute(0, 3, 1, 2)
+
+
+@torch.library.custom_op("videre::winograd_train", mutates_args=())
+def _winograd_train(x: Tensor, weight: Tensor, bias: Tensor | None, padding: int, dilation: int, tile: int) -> Tensor:
+    return winograd_conv2d(x, winograd_weight(weight, tile), bias, padding, dilation)
+
+
+@_winograd_train.register_fake
+def _(x: Tensor, weight: Tensor, bias: Tensor | None, padding: int, dilation: int, tile: int) -> Tensor:
+    return _empty(x, weight.new_empty((0, weight.shape[1], weight.shape[0])), padding, dilation)
+
+
+def _save(ctx, inputs, output):
+    x, weight, bias, ctx.padding, ctx.dilation, ctx.tile = inputs
+    ctx.save_for_backward(x, weight)
+    ctx.biased = bias is not None
+
+
+def _differentiate(ctx, gradient):
+    x, weight = ctx.saved_tensors
+    for_x, for_weight, for_bias = ctx.needs_input_grad[:3]
+    padding, dilation = ctx.padding, ctx.dilation
+    down = up = shift = None
+    if for_x:
+        turned = winograd_weight(weight.flip(2, 3).transpose(0, 1), ctx.tile)
+        down = _winograd(gradient, turned, None, None, 2 * dilation - padding, dilation, False)
+    if for_weight or for_bias:
+        _, up, shift = torch.ops.aten.convolution_backward(
+            gradient, x, weight, [len(weight)] if ctx.biased else None, [1, 1], [padding] * 2, [dilation] * 2,
+            False, [0, 0], 1, [False, for_weight, for_bias],
+        )  # fmt: skip
+    return down, up, shift, None, None, None
+
+
+_winograd_train.register_autograd(_differentiate, setup_context=_save)
+
+
+# ---------------------------------------------------------------------------------------------- CPU kernels
+
+
+def _winograd_cpu(
+    x: Tensor, basis: Tensor, bias: Tensor | None, residual: Tensor | None, padding: int, dilation: int, relu: bool
+) -> Tensor:
+    places, channels, outputs = basis.shape
+    m = math.isqrt(places) - 2
+    maps = x.detach().permute(0, 2, 3, 1).contiguous()  # (B, H, W, C)
+    out = _empty(maps.permute(0, 3, 1, 2), basis, padding, dilation)
+    images = out.permute(0, 2, 3, 1)
+    if not out.numel():
+        return out
+    shift = basis.new_zeros(outputs) if bias is None else bias.detach()
+    added = None if residual is None else residual.detach().permute(0, 2, 3, 1).contiguous()
+    added = images[:0] if added is None else added  # no rows: nothing is added
+    rows, columns = (-(-side // (m * dilation)) for side in images.shape[1:3])
+    tiles = len(x) * dilation**2 * rows * columns
+    chunk = max(32, min(tiles, CHUNK_BYTES // (places * (channels + outputs) * maps.element_size())))
+    seen, product = maps.new_empty((places, chunk, channels)), maps.new_empty((places, chunk, outputs))
+    weights = basis.detach()
+    before, after = (_input4, _output4) if m == 4 else (_input2, _output2)
+    threads = use_torch_threads()
+    for first in range(0, tiles, chunk):
+        count = min(chunk, tiles - first)
+        if count < chunk:  # the last ones: the product wants whole matrices
+            seen, product = maps.new_empty((places, count, channels)), maps.new_empty((places, count, outputs))
+        where = (first, dilation, rows, columns, threads)
+        before(maps.numpy(), padding, *where, seen.numpy())
+        torch.bmm(seen, weights, out=product)
+        after(product.numpy(), shift.numpy(), added.numpy(), relu, *where, images.numpy())
+    return out
+
+
+if HAS_NUMBA:
+    _winograd.register_kernel("cpu")(_winograd_cpu)
+
+
+BAND = 64
+"""Channels that a kernel takes at once, so that a tile of them stays in the first cache."""
+
+
+@serial
+def _place(n, dilation, rows, columns, m):
+    """Picture, row and column of the first output of the n-th tile."""
+    n, column = divmod(n, columns)
+    n, row = divmod(n, rows)
+    n, left = divmod(n, dilation)
+    b, top = divmod(n, dilation)
+    return b, top + dilation * m * row, left + dilation * m * column
+
+
+@serial
+def _read(maps, b, top, left, dilation, begin, end, tile):
+    """The inputs of a tile, tile (m + 2, m + 2, band); zeros outside of the map."""
+    _, height, width, _ = maps.shape
+    for i in range(tile.shape[0]):
+        y = top + dilation * i
+        for j in range(tile.shape[1]):
+            x = left + dilation * j
+            if 0 <= y < height and 0 <= x < width:
+                tile[i, j, : end - begin] = maps[b, y, x, begin:end]
+            else:
+                tile[i, j, : end - begin] = 0
+
+
+@parallel_fused
+def _input4(maps, padding, first, dilation, rows, columns, threads, out):
+    """maps (B, H, W, C); out (36, T, C): the tiles from `first` on, in the basis."""
+    channels, tiles = maps.shape[3], out.shape[1]
+    T = maps.dtype.type
+    two, four, five = T(2), T(4), T(5)
+    for thread in prange(threads):
+        t = np.empty((6, 6, BAND), maps.dtype)
+        for n in range(tiles * thread // threads, tiles * (thread + 1) // threads):
+            b, top, left = _place(first + n, dilation, rows, columns, 4)
+            for begin in range(0, channels, BAND):
+                band = min(BAND, channels - begin)
+                _read(maps, b, top - padding, left - padding, dilation, begin, begin + band, t)
+                for i in range(6):
+                    for c in range(band):
+                        p, q, r, s = t[i, 1, c], t[i, 2, c], t[i, 3, c], t[i, 4, c]
+                        t[i, 0, c] = four * t[i, 0, c] - five * q + s
+                        t[i, 5, c] = four * p - five * r + t[i, 5, c]
+                        t[i, 1, c] = r + s - four * (p + q)
+                        t[i, 2, c] = s - r + four * (p - q)
+                        t[i, 3, c] = s - q + two * (r - p)
+                        t[i, 4, c] = s - q - two * (r - p)
+                for j in range(6):
+                    for c in range(band):
+                        p, q, r, s = t[1, j, c], t[2, j, c], t[3, j, c], t[4, j, c]
+                        k = begin + c
+                        out[j, n, k] = four * t[0, j, c] - five * q + s
+                        out[6 + j, n, k] = r + s - four * (p + q)
+                        out[12 + j, n, k] = s - r + four * (p - q)
+                        out[18 + j, n, k] = s - q + two * (r - p)
+                        out[24 + j, n, k] = s - q - two * (r - p)
+                        out[30 + j, n, k] = four * p - five * r + t[5, j, c]
+
+
+@parallel_fused
+def _input2(maps, padding, first, dilation, rows, columns, threads, out):
+    """As `_input4`, out (16, T, C)."""
+    channels, tiles = maps.shape[3], out.shape[1]
+    for thread in prange(threads):
+        t = np.empty((4, 4, BAND), maps.dtype)
+        for n in range(tiles * thread // threads, tiles * (thread + 1) // threads):
+            b, top, left = _place(first + n, dilation, rows, columns, 2)
+            for begin in range(0, channels, BAND):
+                band = min(BAND, channels - begin)
+                _read(maps, b, top - padding, left - padding, dilation, begin, begin + band, t)
+                for i in range(4):
+                    for c in range(band):
+                        p, q = t[i, 1, c], t[i, 2, c]
+                        t[i, 0, c] -= q
+                        t[i, 3, c] -= p
+                        t[i, 1, c] = p + q
+                        t[i, 2, c] = q - p
+                for j in range(4):
+                    for c in range(band):
+                        p, q = t[1, j, c], t[2, j, c]
+                        k = begin + c
+                        out[j, n, k] = t[0, j, c] - q
+                        out[4 + j, n, k] = p + q
+                        out[8 + j, n, k] = q - p
+                        out[12 + j, n, k] = t[3, j, c] - p
+
+
+@parallel_fused
+def _output4(product, bias, added, relu, first, dilation, rows, columns, threads, out):
+    """product (36, T, K); out (B, H', W', K): the tiles from `first` on, finished. added: as out, or empty."""
+    tiles, outputs = product.shape[1], product.shape[2]
+    T = out.dtype.type
+    two, four, eight = T(2), T(4), T(8)
+    for thread in prange(threads):
+        t = np.empty((4, 6, BAND), out.dtype)
+        done = np.empty((4, BAND), out.dtype)
+        for n in range(tiles * thread // threads, tiles * (thread + 1) // threads):
+            b, top, left = _place(first + n, dilation, rows, columns, 4)
+            for begin in range(0, outputs, BAND):
+                band = min(BAND, outputs - begin)
+                for j in range(6):
+                    for c in range(band):
+                        k = begin + c
+                        p, q = product[6 + j, n, k], product[12 + j, n, k]
+                        r, s = product[18 + j, n, k], product[24 + j, n, k]
+                        t[0, j, c] = product[j, n, k] + (p + q) + (r + s)
+                        t[1, j, c] = (p - q) + two * (r - s)
+                        t[2, j, c] = (p + q) + four * (r + s)
+                        t[3, j, c] = (p - q) + eight * (r - s) + product[30 + j, n, k]
+                for i in range(4):
+                    for c in range(band):
+                        p, q, r, s = t[i, 1, c], t[i, 2, c], t[i, 3, c], t[i, 4, c]
+                        shift = bias[begin + c]
+                        done[0, c] = t[i, 0, c] + (p + q) + (r + s) + shift
+                        done[1, c] = (p - q) + two * (r - s) + shift
+                        done[2, c] = (p + q) + four * (r + s) + shift
+                        done[3, c] = (p - q) + eight * (r - s) + t[i, 5, c] + shift
+                    _write(done, added, relu, b, top + dilation * i, left, dilation, begin, begin + band, out)
+
+
+@parallel_fused
+def _output2(product, bias, added, relu, first, dilation, rows, columns, threads, out):
+    """As `_output4`, product (16, T, K)."""
+    tiles, outputs = product.shape[1], product.shape[2]
+    for thread in prange(threads):
+        t = np.empty((2, 4, BAND), out.dtype)
+        done = np.empty((2, BAND), out.dtype)
+        for n in range(tiles * thread // threads, tiles * (thread + 1) // threads):
+            b, top, left = _place(first + n, dilation, rows, columns, 2)
+            for begin in range(0, outputs, BAND):
+                band = min(BAND, outputs - begin)
+                for j in range(4):
+                    for c in range(band):
+                        k = begin + c
+                        p, q = product[4 + j, n, k], product[8 + j, n, k]
+                        t[0, j, c] = product[j, n, k] + p + q
+                        t[1, j, c] = p - q + product[12 + j, n, k]
+                for i in range(2):
+                    for c in range(band):
+                        p, q, shift = t[i, 1, c], t[i, 2, c], bias[begin + c]
+                        done[0, c] = t[i, 0, c] + p + q + shift
+                        done[1, c] = p - q + t[i, 3, c] + shift
+                    _write(done, added, relu, b, top + dilation * i, left, dilation, begin, begin + band, out)
+
+
+@serial
+def _write(done, added, relu, b, y, left, dilation, begin, end, out):
+    """One row of a tile, done (m, band), to its pixels; what lies outside is left out."""
+    _, height, width, _ = out.shape
+    zero = out.dtype.type(0)
+    for j in range(done.shape[0]):
+        x = left + dilation * j
+        if y >= height or x >= width:
+            return
+        row, pixel = done[j], out[b, y, x, begin:end]
+        if added.shape[0]:
+            more = added[b, y, x, begin:end]
+            for c in range(end - begin):
+                row[c] += more[c]
+        if relu:
+            for c in range(end - begin):
+                row[c] = max(row[c], zero)
+        pixel[:] = row[: end - begin]

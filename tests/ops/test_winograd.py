@@ -1,0 +1,108 @@
+"""Winograd's convolution against torch's direct one."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from videre.ops.winograd import _winograd, _winograd_train, winograd_conv2d, winograd_conv2d_train, winograd_weight
+
+
+@st.composite
+def cases(draw):
+    """x, weight, padding, dilation, tile, in float64; sizes from the smallest that has an output on."""
+    rng = torch.Generator().manual_seed(draw(st.integers(0, 2**32 - 1)))
+    padding, dilation = draw(st.integers(0, 4)), draw(st.integers(1, 4))
+    least = max(1, 2 * dilation - 2 * padding + 1)
+    h, w = (least + draw(st.integers(0, 14)) for _ in range(2))
+    b, c, k = draw(st.integers(0, 3)), draw(st.sampled_from([1, 3, 17, 70])), draw(st.sampled_from([1, 5, 64, 130]))
+    x = torch.randn(b, c, h, w, generator=rng, dtype=torch.float64)
+    if draw(st.booleans()):
+        x = x.contiguous(memory_format=torch.channels_last)
+    weight = torch.randn(k, c, 3, 3, generator=rng, dtype=torch.float64)
+    return x, weight, padding, dilation, draw(st.sampled_from([2, 4]))
+
+
+@settings(max_examples=60)
+@given(cases(), st.booleans(), st.booleans(), st.booleans())
+def test_it_is_the_direct_convolution(case, biased, relu, added):
+    x, weight, padding, dilation, tile = case
+    bias = torch.linspace(-2, 2, len(weight), dtype=x.dtype) if biased else None
+    direct = F.conv2d(x, weight, bias, 1, padding, dilation)
+    residual = direct.flip(1) / 2 if added else None
+    direct = direct if residual is None else direct + residual
+    direct = direct.relu() if relu else direct
+    basis = winograd_weight(weight, tile)
+    for operator in (
+        winograd_conv2d,
+        lambda x, basis, bias, *how: _winograd._init_fn(x, basis, bias, how[3], *how[:3]),
+    ):
+        out = operator(x, basis, bias, padding, dilation, relu, residual)
+        assert out.is_contiguous(memory_format=torch.channels_last)
+        torch.testing.assert_close(out, direct, atol=1e-10, rtol=1e-10)
+
+
+@pytest.mark.parametrize(("tile", "error"), [(2, 3e-6), (4, 2e-5)])
+def test_single_precision_keeps_five_digits(tile, error):
+    rng = torch.Generator().manual_seed(0)
+    x, weight = torch.randn(1, 256, 30, 30, generator=rng).relu(), torch.randn(64, 256, 3, 3, generator=rng)
+    exact = F.conv2d(x.double(), weight.double(), padding=1)
+    found = winograd_conv2d(x, winograd_weight(weight, tile), padding=1)
+    assert (found - exact).abs().max() / exact.abs().max() < error
+
+
+@settings(max_examples=20)
+@given(cases())
+def test_gradients_are_the_direct_ones(case):
+    x, weight, padding, dilation, tile = case
+    padding = min(padding, 2 * dilation)
+    if min(x.shape[2:]) + 2 * padding - 2 * dilation < 1 or not len(x):
+        return
+    bias = torch.ones(len(weight), dtype=x.dtype)
+    mine, theirs = ([t.clone().requires_grad_() for t in (x, weight, bias)] for _ in range(2))
+    out = winograd_conv2d_train(*mine, padding, dilation, tile)
+    direct = F.conv2d(*theirs, 1, padding, dilation)
+    gradient = torch.linspace(-1, 1, direct.numel(), dtype=x.dtype).reshape(direct.shape)
+    out.backward(gradient)
+    direct.backward(gradient)
+    for a, b in zip(mine, theirs):
+        torch.testing.assert_close(a.grad, b.grad, atol=1e-9, rtol=1e-9)
+
+
+def test_only_wanted_gradients_are_computed():
+    x, weight = torch.randn(1, 4, 6, 6), torch.randn(4, 4, 3, 3, requires_grad=True)
+    winograd_conv2d_train(x, weight, padding=1).sum().backward()
+    assert x.grad is None and weight.grad is not None
+
+
+@pytest.mark.parametrize("rows", [3, 0], ids=["some", "empty"])
+def test_operators_are_whole(rows):
+    x = torch.randn(rows, 8, 7, 9).contiguous(memory_format=torch.channels_last)
+    weight, bias = torch.randn(5, 8, 3, 3), torch.randn(5)
+    torch.library.opcheck(_winograd, (x, winograd_weight(weight), bias, torch.randn(rows, 5, 7, 9), 1, 1, True))
+    if rows:
+        inputs = (x.requires_grad_(), weight.requires_grad_(), bias.requires_grad_(), 1, 1, 4)
+        torch.library.opcheck(_winograd_train, inputs)
+
+
+def test_pictures_do_not_depend_on_their_neighbours():
+    """Tiles of several pictures share a product; each row of it is a sum of its own."""
+    x = torch.randn(5, 32, 21, 13)
+    basis = winograd_weight(torch.randn(16, 32, 3, 3))
+    whole = winograd_conv2d(x, basis, padding=1)
+    for n in range(len(x)):
+        torch.testing.assert_close(winograd_conv2d(x[n : n + 1], basis, padding=1)[0], whole[n], atol=1e-5, rtol=1e-5)
+
+
+def test_what_does_not_fit_is_refused():
+    basis = winograd_weight(torch.randn(4, 3, 3, 3))
+    for x, message in ((torch.randn(1, 2, 9, 9), "does not fit"), (torch.randn(1, 3, 2, 9), "does not fit")):
+        with pytest.raises(ValueError, match=message):
+            winograd_conv2d(x, basis)
+    with pytest.raises(ValueError, match="residual is"):
+        winograd_conv2d(torch.randn(1, 3, 9, 9), basis, residual=torch.randn(1, 4, 9, 9))
+    with pytest.raises(ValueError, match="tile of 2 or 4"):
+        winograd_weight(torch.randn(4, 3, 5, 5))
+    with pytest.raises(ValueError, match="twice the dilation"):
+        winograd_conv2d_train(torch.randn(1, 3, 9, 9), torch.randn(4, 3, 3, 3), padding=3)
