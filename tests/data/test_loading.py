@@ -1,6 +1,8 @@
 """Loading ahead: in order, the same whatever the workers, bounded, errors with the picture's name."""
 
 import itertools
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -84,3 +86,16 @@ def test_loading_threads_compute_alone_and_leave_the_others_their_threads() -> N
         later = pool.submit(torch.get_num_threads).result()
     assert inside == [1] * 6
     assert torch.get_num_threads() == later == before
+
+
+def test_a_process_that_loads_before_it_computes_keeps_its_threads() -> None:
+    """torch decides on a thread's number when the thread first asks, which may be after the loading threads have."""
+    code = "import torch; from videre.data.loading import load; list(load(range(3), int, 2, str)); print(torch.get_num_threads())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    plain = subprocess.run(
+        [sys.executable, "-c", "import torch; print(torch.get_num_threads())"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == plain.stdout

@@ -74,6 +74,7 @@ def _single_threaded_pool(workers: int) -> ThreadPoolExecutor:
     """Threads in which torch uses no others."""
     pool = ThreadPoolExecutor(workers, thread_name_prefix="videre-load")
     started = threading.Barrier(workers + 1)
+    threads = torch.get_num_threads()  # asked for before `begin` changes the process's number
 
     def begin() -> None:
         torch.set_num_threads(1)
@@ -83,7 +84,7 @@ def _single_threaded_pool(workers: int) -> ThreadPoolExecutor:
     for _ in range(workers):
         pool.submit(begin)
     started.wait()
-    torch.set_num_threads(torch.get_num_threads())  # `begin` has changed the process's number
+    torch.set_num_threads(threads)
     return pool
 
 
