@@ -37,9 +37,11 @@ def main() -> None:
     a = parser.parse_args()
 
     trained = read_checkpoint(a.run / "last.safetensors")
+    record = json.loads((a.run / "run.json").read_text())
+    provenance = {**trained.provenance, "command": record["command"], "processor": record["processor"]}
     with tempfile.TemporaryDirectory() as folder:  # into the wheel only what has been measured
         file = Path(folder) / f"{a.name}.safetensors"
-        save_checkpoint(trained.build(), file, trained.provenance, half=True)
+        save_checkpoint(trained.build(), file, provenance, half=True)
         weights = file.read_bytes()
         if len(weights) > LIMIT:
             parser.error(f"{file.name} has {len(weights) / 2**20:.1f} MiB; the wheel takes {LIMIT / 2**20:g}")
@@ -61,8 +63,8 @@ def main() -> None:
         "licence": "Apache-2.0",
         "data": a.trained_on,
         "data_licence": a.data_licence,
-        "command": trained.provenance["command"],
-        "processor": trained.provenance["processor"],
+        "command": provenance["command"],
+        "processor": provenance["processor"],
     }
     path = a.out / f"{a.name}.safetensors"
     write_atomic(path, weights)

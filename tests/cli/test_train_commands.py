@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from videre.models.checkpoint import read_checkpoint
+
 from .conftest import SMALL, videre
 
 
@@ -46,5 +48,8 @@ def test_resume_takes_every_setting_from_the_run(tmp_path: Path) -> None:
     done = videre("train", "faster-rcnn", "data", "--out", tmp_path / "run", "--resume")
     assert done.code == 0 and "resumed at step 3 of 3" in done.err, done.err
     assert (tmp_path / "run" / "run.json").read_text() == before
+    for name in ("best", "last"):
+        provenance = read_checkpoint(tmp_path / "run" / f"{name}.safetensors").provenance
+        assert "--resume" not in provenance["command"] and provenance["command"] in before
     other = videre("train", "mask-rcnn", "data", "--out", tmp_path / "run", "--resume")
     assert other.code == 2 and "the run there trains faster-rcnn, not mask-rcnn" in other.err

@@ -144,7 +144,7 @@ def _evaluator(validation: Any, device: str) -> Any:
     from videre.evaluate import evaluate_model
 
     def measure(model: Any) -> dict[str, float]:
-        report, _, _ = evaluate_model(Predictor(model, device), validation, bootstrap=0)
+        report, _, _ = evaluate_model(Predictor(model, device, engine="plain"), validation, bootstrap=0)
         return {name: value for name, value in report.metrics.items() if name.split()[1] in ("AP", "AP50", "AP75")}
 
     return measure
@@ -160,7 +160,9 @@ def _finish(folder: Path, validation: Any, device: str, quiet: bool) -> None:
     best, last = folder / "best.safetensors", folder / "last.safetensors"
     report = scenes = truths = None
     if validation is not None:
-        report, scenes, truths = evaluate_model(load(best, device), validation)
+        predictor = load(best, device)
+        predictor.model.thresholds = {}  # chosen anew, whatever the run before a resume has chosen
+        report, scenes, truths = evaluate_model(predictor, validation)
         thresholds = {name: decision.threshold for name, decision in report.decisions.items()}
         for path in (best, last):
             set_thresholds(path, thresholds)

@@ -67,9 +67,10 @@ class RunFolder:
         A run that ended before its first save begins again. Raises ConfigError when there is nothing to resume, or the
         run there is another one.
         """
-        recorded(self.path)
+        before = recorded(self.path)
         if self.writes:
             self._same_run()
+            self.record = before  # the checkpoints say how the run was begun, not how it was resumed
         numbers = {"step": 0}
         if self.state.exists():
             numbers = restore_state(self.state, model, average, optimizer)
