@@ -7,6 +7,7 @@ import torch
 from scenes import CONFIGS, PREPROCESS, SCHEMA, batch_of, picture_and_truth
 
 from videre.engine import Predictor
+from videre.engine.plan import Plan
 from videre.errors import DataError
 from videre.models import MODELS, Model, find_model, model_name
 from videre.models.checkpoint import read_checkpoint, save_checkpoint
@@ -78,10 +79,11 @@ def test_predicts_odd_sizes_in_the_pictures_own_pixels(model: Model) -> None:
             assert found.labels.max() < 2
 
 
-def test_neighbours_in_a_batch_change_nothing(model: Model) -> None:
+@pytest.mark.parametrize("engine", ["plain", "fp32"])
+def test_neighbours_in_a_batch_change_nothing(model: Model, engine: str) -> None:
     pictures = [picture_and_truth(size, 8 + i)[0] for i, size in enumerate([(64, 64), (64, 64), (40, 64), (64, 64)])]
-    together = Predictor(model, batch=4).predict(pictures, threshold=0)
-    alone = [Predictor(model, batch=1).predict(p, threshold=0) for p in pictures]
+    together = Predictor(model, batch=4, engine=engine).predict(pictures, threshold=0)
+    alone = [Predictor(model, batch=1, engine=engine).predict(p, threshold=0) for p in pictures]
     for a, b in zip(together, alone):
         assert len(a) == len(b)
         torch.testing.assert_close(a.instances.boxes, b.instances.boxes, atol=1e-3, rtol=1e-4)
@@ -96,7 +98,8 @@ def test_save_and_load_predict_the_same(model: Model, tmp_path) -> None:
     again = checkpoint.build()
     assert (again.config, again.schema, again.preprocess) == (model.config, model.schema, model.preprocess)
     assert again.thresholds == {"square": 0.25} and checkpoint.provenance == {"note": "a test"}
-    before, after = (Predictor(m).predict(picture, threshold=0).instances for m in (model, again))
+    plan = Plan()
+    before, after = (Predictor(m, plan=plan).predict(picture, threshold=0).instances for m in (model, again))
     assert torch.equal(before.boxes, after.boxes) and torch.equal(before.scores, after.scores)
 
 

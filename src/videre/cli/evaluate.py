@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from videre.cli.options import Device, Format, Quiet, Split
+from videre.cli.options import Device, Engine, Format, PlanFile, Quiet, Split
 
 
 def evaluate(
@@ -29,6 +29,8 @@ def evaluate(
     ] = None,
     format: Format = None,
     device: Device = "auto",
+    engine: Engine = "auto",
+    plan: PlanFile = None,
     quiet: Quiet = False,
 ) -> None:
     """Evaluate a model on a data set.
@@ -43,6 +45,7 @@ def evaluate(
     from videre.data.formats.coco import write_results
     from videre.engine import load
     from videre.engine.allocator import keep_memory
+    from videre.engine.plan import Plan
     from videre.errors import ConfigError
     from videre.evaluate import evaluate_model
     from videre.evaluate.page import write_evaluation_page
@@ -52,7 +55,7 @@ def evaluate(
     there = splits(data, format)
     if split is None and len(there) > 1:  # all of them would hold what the model was trained on
         raise ConfigError(f"{data}: say with --split which part to evaluate on: {', '.join(there)}")
-    predictor = load(model, device)
+    predictor = load(model, device, engine=engine, plan=Plan.read(plan) if plan else None)
     dataset = read(data, split, format)
     with Progress(console=Console(stderr=True), transient=True, disable=quiet or not sys.stderr.isatty()) as bar:
         task = bar.add_task("predict", total=len(dataset))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -10,6 +11,13 @@ import typer
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 Split = Annotated[str | None, typer.Option(help="Part of the data set: train, val, test, …")]
 Format = Annotated[str | None, typer.Option("--data-format", help="Format of the data, where looking is not enough.")]
+Engine = Annotated[
+    str,
+    typer.Option(help="auto: layers fused, in the number format that is faster here; fp32, bf16; plain: not fused."),
+]
+PlanFile = Annotated[
+    Path | None, typer.Option("--plan", help="Which algorithm each layer runs.  [default: as timed on this machine]")
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from videre.cli.options import Device, Quiet
+from videre.cli.options import Device, Engine, PlanFile, Quiet
 
 
 def predict(
@@ -21,6 +21,8 @@ def predict(
         float | None, typer.Option(min=0, max=1, help="Least score.  [default: the model's own]")
     ] = None,
     device: Device = "auto",
+    engine: Engine = "auto",
+    plan: PlanFile = None,
     quiet: Quiet = False,
 ) -> None:
     """Predict pictures with a trained model.
@@ -32,11 +34,12 @@ def predict(
     from videre.draw import draw_scene
     from videre.engine import load
     from videre.engine.allocator import keep_memory
+    from videre.engine.plan import Plan
     from videre.engine.sources import DRAWN, pictures_from
     from videre.images.reading import write_picture
 
     keep_memory()
-    predictor = load(model, device)
+    predictor = load(model, device, engine=engine, plan=Plan.read(plan) if plan else None)
     schema = predictor.model.schema
     source = pictures_from(pictures, results=out)
     done = failed = found = 0

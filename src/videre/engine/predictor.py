@@ -12,6 +12,8 @@ import torch
 from PIL import Image
 
 from videre.engine.device import choose_device
+from videre.engine.fuse import make_fast
+from videre.engine.plan import Plan
 from videre.engine.sources import is_one_picture, pictures_from
 from videre.engine.weights import find_weights
 from videre.errors import DataError, VidereError, WeightsError
@@ -43,6 +45,12 @@ class Predictor:
         model: any model; set to eval mode and moved to the device.
         device: "auto", "cpu", "cuda", "mps".
         batch: pictures of equal padded size run together, at most this many; None: 1 on a CPU, 8 elsewhere.
+        engine: "auto" fuses the layers, in the number format that is faster here; "fp32" and "bf16" say which; "plain"
+            runs the model as it was trained. See docs/speed.md.
+        plan: which algorithm each layer runs; None: what was found on this machine before.
+
+    Attributes:
+        running: the model that answers: the fused copy, or `model` itself.
 
     Example:
         predictor = videre.load("run/best.safetensors")
@@ -50,9 +58,14 @@ class Predictor:
         scenes = predictor.predict("folder")
     """
 
-    def __init__(self, model: Model, device: str = "auto", batch: int | None = None) -> None:
+    def __init__(
+        self, model: Model, device: str = "auto", batch: int | None = None, engine: str = "auto",
+        plan: Plan | None = None,
+    ) -> None:  # fmt: skip
         self.device = choose_device(device)
         self.model = model.eval().to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.plan = plan or Plan.here()
+        self.running = make_fast(self.model, engine, self.plan, self.device)
         self.batch = batch or (1 if self.device.type == "cpu" else 8)
 
     @property
@@ -110,7 +123,9 @@ class Predictor:
     @torch.inference_mode()
     def run(self, batch: ImageBatch) -> list[Scene]:
         """The scenes of prepared pictures, everything above the model's own floor."""
-        return self.model.postprocess(self.model(batch.to(self.device)), batch)
+        found = self.running(batch.to(self.device))
+        self.plan.save()
+        return self.model.postprocess(found, batch)
 
     def _as_rgb(self, value: Any, order: Order) -> np.ndarray:
         """A picture in memory as files are read."""
@@ -138,8 +153,12 @@ class Predictor:
         return scene.select(things.scores >= least)
 
 
-def load(source: str | Path, device: str = "auto", batch: int | None = None) -> Predictor:
+def load(
+    source: str | Path, device: str = "auto", batch: int | None = None, engine: str = "auto", plan: Plan | None = None
+) -> Predictor:
     """A predictor from a checkpoint file, the name of one in the wheel (see `videre models`), or of an official one.
+
+    The other arguments are those of `Predictor`.
 
     Raises WeightsError when there is no such thing, or the file is damaged.
     """
@@ -148,4 +167,4 @@ def load(source: str | Path, device: str = "auto", batch: int | None = None) -> 
     found = read_checkpoint(path) if path.is_file() and path.suffix not in PICKLES else find_weights(source)
     if not isinstance(found, Checkpoint):
         raise WeightsError(f"{source}: weights of a backbone ({found[0].backbone}) alone; train a system from them")
-    return Predictor(found.build(), device, batch)
+    return Predictor(found.build(), device, batch, engine, plan)

@@ -42,7 +42,7 @@ def evaluate_model(
     predictions: list[Scene] = []
     readable = list(truths)
     pictures = ((data.name(i), lambda i=i: data.picture(i)) for i in readable)
-    with _detections(model, max_detections) as (limit, limits):
+    with _detections(predictor.running, max_detections) as (limit, limits):
         for i, found in zip(readable, predictor.stream(pictures, threshold=0.0)):
             if found.scene is None:
                 unread[i] = found.error or found.name

@@ -18,15 +18,26 @@ class SameConv2d(nn.Conv2d):
     """
 
     def forward(self, x: Tensor) -> Tensor:
+        x, padding = self.pad(x)
+        return F.conv2d(x, self.weight, self.bias, self.stride, padding, self.dilation, self.groups)
+
+    def pad(self, x: Tensor) -> tuple[Tensor, tuple[int, int]]:
+        """The picture and the padding that the convolution adds itself: all of it, or none where the sides differ."""
         before_after = []
         for side, kernel, stride, dilation in zip(x.shape[2:], self.kernel_size, self.stride, self.dilation):
             total = max((-(-side // stride) - 1) * stride + (kernel - 1) * dilation + 1 - side, 0)
             before_after.append((total // 2, total - total // 2))
         (top, bottom), (left, right) = before_after
         if top == bottom and left == right:
-            return F.conv2d(x, self.weight, self.bias, self.stride, (top, left), self.dilation, self.groups)
-        x = F.pad(x, (left, right, top, bottom))
-        return F.conv2d(x, self.weight, self.bias, self.stride, 0, self.dilation, self.groups)
+            return x, (top, left)
+        return F.pad(x, (left, right, top, bottom)), (0, 0)
+
+
+class ConvReLU(nn.Conv2d):
+    """A convolution with a bias and max(0, .), as one layer with the convolution's names."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(super().forward(x))
 
 
 def make_conv(

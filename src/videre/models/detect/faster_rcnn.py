@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from videre.backbones import LIGHT, make_backbone
 from videre.errors import ConfigError
 from videre.layers.anchors import Anchors
+from videre.layers.conv import ConvReLU
 from videre.layers.fpn import FeaturePyramid
 from videre.layers.losses import mean_count, smooth_l1
 from videre.layers.matcher import NEGATIVE, ignore_covered, match, sample
@@ -194,7 +195,7 @@ class RPN(nn.Module):
         self.pre_nms, self.post_nms, self.nms_threshold = pre_nms, post_nms, nms_threshold
         self.batch, self.positive = batch, positive
         per_cell = anchors.per_cell[0]
-        self.conv = nn.Conv2d(width, width, 3, padding=1)
+        self.conv = ConvReLU(width, width, 3, padding=1)
         self.objectness = nn.Conv2d(width, per_cell, 1)
         self.deltas = nn.Conv2d(width, per_cell * 4, 1)
         for layer in (self.conv, self.objectness, self.deltas):
@@ -205,7 +206,7 @@ class RPN(nn.Module):
         """Per level the objectness logits [B, H * W * A] and box deltas [B, H * W * A, 4]."""
         logits, deltas = [], []
         for x in features:
-            hidden = F.relu(self.conv(x))
+            hidden = self.conv(x)
             logits.append(self.objectness(hidden).permute(0, 2, 3, 1).flatten(1))
             deltas.append(self.deltas(hidden).permute(0, 2, 3, 1).reshape(len(x), -1, 4))  # (B, H, W, A * 4) -> boxes
         return logits, deltas

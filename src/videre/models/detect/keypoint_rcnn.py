@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from videre.errors import ConfigError
+from videre.layers.conv import ConvReLU
 from videre.layers.losses import mean_count
 from videre.layers.roi_pooler import RoIPooler, fill_up
 from videre.models.base import Model, Outputs, Rows
@@ -128,7 +129,7 @@ class KeypointHead(nn.Module):
         super().__init__()
         self.pooler, self.joints = pooler, joints
         self.resolution = pooler.resolution * 4
-        self.convs = nn.ModuleList(nn.Conv2d(channels if i == 0 else width, width, 3, padding=1) for i in range(layers))
+        self.convs = nn.ModuleList(ConvReLU(channels if i == 0 else width, width, 3, padding=1) for i in range(layers))
         self.upsample = nn.ConvTranspose2d(width if layers else channels, joints, 4, 2, 1)
         for layer in (*self.convs, self.upsample):
             nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
@@ -138,7 +139,7 @@ class KeypointHead(nn.Module):
         """RoIs [R, 5] to logits [R, J, 4 S, 4 S]."""
         x = self.pooler(features, fill_up(rois))
         for conv in self.convs:
-            x = F.relu(conv(x))
+            x = conv(x)
         return F.interpolate(self.upsample(x)[: len(rois)], scale_factor=2, mode="bilinear", align_corners=False)
 
 

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from videre.layers.conv import ConvReLU
 from videre.layers.losses import mean_count
 from videre.layers.roi_pooler import RoIPooler, fill_up
 from videre.models.base import Model, Outputs, Rows
@@ -126,7 +127,7 @@ class MaskHead(nn.Module):
         super().__init__()
         self.pooler = pooler
         self.resolution = pooler.resolution * 2
-        self.convs = nn.ModuleList(nn.Conv2d(channels if i == 0 else width, width, 3, padding=1) for i in range(layers))
+        self.convs = nn.ModuleList(ConvReLU(channels if i == 0 else width, width, 3, padding=1) for i in range(layers))
         self.upsample = nn.ConvTranspose2d(width if layers else channels, width, 2, 2)
         self.logits = nn.Conv2d(width, classes, 1)
         for layer in (*self.convs, self.upsample, self.logits):
@@ -137,5 +138,5 @@ class MaskHead(nn.Module):
         """RoIs [R, 5] to logits [R, K, 2 S, 2 S]."""
         x = self.pooler(features, fill_up(rois))
         for conv in self.convs:
-            x = F.relu(conv(x))
+            x = conv(x)
         return self.logits(F.relu(self.upsample(x)))[: len(rois)]

@@ -1,0 +1,147 @@
+"""A convolution with what surrounds it (norm, sum, activation) as one step, by the algorithm that the plan names."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from videre.engine.plan import PLAIN, Plan
+from videre.layers.conv import SameConv2d
+from videre.ops.winograd import winograd_conv2d, winograd_weight
+
+Residual = Tensor | None
+ACTIVATIONS: dict[str, tuple[str, list[float]]] = {
+    "none": ("none", []), "relu": ("relu", []), "relu6": ("hardtanh", [0.0, 6.0]),
+}  # fmt: skip
+"""By our name, oneDNN's name and its numbers."""
+LEAST_CHANNELS = 32
+"""Below that Winograd's transforms cost more than its products save, on every machine seen."""
+
+
+class Convolution(nn.Module):
+    """activation(conv(x) * scale + shift + residual), in the format of its weights.
+
+    Args:
+        conv: the layer. scale, shift: [K] of a folded norm, or None. activation: a key of ACTIVATIONS.
+        plan: says and learns which algorithm is fast. dtype: float32 or bfloat16, of weights and results.
+    """
+
+    def __init__(
+        self, conv: nn.Conv2d, scale: Tensor | None, shift: Tensor | None, activation: str, plan: Plan,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        weight = conv.weight.detach().float()
+        bias = weight.new_zeros(len(weight)) if conv.bias is None else conv.bias.detach().float()
+        if scale is not None and shift is not None:
+            weight, bias = weight * scale[:, None, None, None], bias * scale + shift
+        self.weight = nn.Parameter(weight.to(dtype).contiguous(memory_format=torch.channels_last), False)
+        self.bias = nn.Parameter(bias.to(dtype), False)
+        self._pad = conv.pad if isinstance(conv, SameConv2d) else None
+        self.padding = _pair(conv.padding)
+        self.stride, self.dilation, self.groups = _pair(conv.stride), _pair(conv.dilation), conv.groups
+        self.activation, self.plan = activation, plan
+        self._packed: Tensor | None = None
+        self._bases: dict[int, Tensor] = {}
+
+    def forward(self, x: Tensor, residual: Residual = None, replace: bool = False) -> Tensor:
+        """[B, C, H, W] to [B, K, H', W']. `replace`: the residual's memory may be written over."""
+        x = x.to(self.weight.dtype).contiguous(memory_format=torch.channels_last)
+        x, padding = self._pad(x) if self._pad is not None else (x, self.padding)
+        residual = None if residual is None else residual.to(self.weight.dtype)
+        candidates = self._candidates(x, residual, padding)
+        if len(candidates) == 1:
+            return candidates[PLAIN]()
+        chosen = self.plan.choose(self._key(x), candidates)
+        if chosen == "onednn" and residual is not None and replace:
+            return self._onednn(x, residual, padding, replace=True)
+        return candidates[chosen]()
+
+    def _candidates(self, x: Tensor, residual: Residual, padding: tuple[int, int]) -> dict[str, Callable[[], Tensor]]:
+        found: dict[str, Callable[[], Tensor]] = {PLAIN: functools.partial(self._direct, x, residual, padding)}
+        if x.device.type != "cpu" or not x.numel():
+            return found
+        if has_onednn() and (residual is None or self.activation != "relu6"):  # which it knows without a sum only
+            found["onednn"] = functools.partial(self._onednn, x, residual, padding)
+        plain = self.weight.shape[2:] == (3, 3) and self.stride == (1, 1) and self.groups == 1
+        even = padding[0] == padding[1] and self.dilation[0] == self.dilation[1]
+        if plain and even and min(self.weight.shape[:2]) >= LEAST_CHANNELS and x.dtype == torch.float32:
+            for tile in (4, 2):
+                found[f"winograd{tile}"] = functools.partial(self._winograd, x, residual, padding, tile)
+        return found
+
+    def _key(self, x: Tensor) -> str:
+        """Layer and shape in words; the number of pixels counts by powers of two, so that every picture has not its own."""
+        outputs, inputs, kernel, _ = self.weight.shape
+        inputs *= self.groups
+        size = (x.shape[0] * x.shape[2] * x.shape[3]).bit_length()
+        number = "bf16" if x.dtype == torch.bfloat16 else "fp32"
+        special = "".join(
+            f" {word}{value}" for word, value in
+            (("groups", self.groups), ("dilation", self.dilation[0])) if value != 1
+        )  # fmt: skip
+        return f"conv {inputs}-{outputs} {kernel}x{kernel}/{self.stride[0]}{special} 2^{size} {number}"
+
+    # the algorithms ---------------------------------------------------------------------------------------------------
+
+    def _direct(self, x: Tensor, residual: Residual, padding: tuple[int, int]) -> Tensor:
+        y = F.conv2d(x, self.weight, self.bias, self.stride, padding, self.dilation, self.groups)
+        if residual is not None:
+            y += residual
+        if self.activation != "none":
+            y = y.relu_() if self.activation == "relu" else y.clamp_(0, 6)
+        return y
+
+    def _onednn(self, x: Tensor, residual: Residual, padding: tuple[int, int], replace: bool = False) -> Tensor:
+        """Weights laid out once as the processor likes them; sum and activation while the result is in its registers."""
+        how = [list(padding), list(self.stride), list(self.dilation), self.groups]
+        if self._packed is None:
+            self._packed = torch.ops.mkldnn._reorder_convolution_weight(self.weight, *how, list(x.shape))
+        name, numbers = ACTIVATIONS[self.activation]
+        if residual is None:
+            return torch.ops.mkldnn._convolution_pointwise(x, self._packed, self.bias, *how, name, numbers, "")
+        over = residual if replace else residual.clone(memory_format=torch.channels_last)
+        unary = None if name == "none" else "relu"
+        return torch.ops.mkldnn._convolution_pointwise_.binary(
+            over, x, self._packed, self.bias, *how, "add", 1.0, unary, [], ""
+        )
+
+    def _winograd(self, x: Tensor, residual: Residual, padding: tuple[int, int], tile: int) -> Tensor:
+        if tile not in self._bases:
+            self._bases[tile] = winograd_weight(self.weight, tile)
+        relu = self.activation != "none"
+        y = winograd_conv2d(x, self._bases[tile], self.bias, padding[0], self.dilation[0], relu, residual)
+        return y.clamp_(max=6) if self.activation == "relu6" else y
+
+
+class Cast(nn.Module):
+    """A layer that nothing is fused to, in another number format."""
+
+    def __init__(self, layer: nn.Module, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.layer, self.dtype = layer.to(dtype), dtype
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(x.to(self.dtype))
+
+
+@functools.cache
+def has_onednn() -> bool:
+    """Whether torch's fused oneDNN convolution, which is no public operator, is there and gives what `conv2d` gives."""
+    x, weight, bias = torch.randn(1, 8, 6, 6), torch.randn(8, 8, 3, 3), torch.randn(8)
+    how = [[1, 1], [1, 1], [1, 1], 1]
+    try:
+        packed = torch.ops.mkldnn._reorder_convolution_weight(weight, *how, [1, 8, 6, 6])
+        found = torch.ops.mkldnn._convolution_pointwise(x, packed, bias, *how, "relu", [], "")
+    except (RuntimeError, AttributeError):
+        return False
+    return bool(torch.allclose(found, F.conv2d(x, weight, bias, padding=1).relu(), atol=1e-4))
+
+
+def _pair(value: object) -> tuple[int, int]:
+    assert isinstance(value, tuple), f"convolutions with {value!r} are not fused"
+    return value

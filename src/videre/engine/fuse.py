@@ -1,0 +1,180 @@
+"""A model made ready for prediction: norms folded into convolutions, sums and activations fused to them.
+
+Each part of a model that is plain arithmetic from one tensor to others (a backbone, a block) is traced with torch.fx;
+in its graph every convolution takes up the norm that follows it, then the sum with another branch, then the
+activation. What cannot be traced, because it decides by values or takes lists, stays as it is; its children are tried.
+"""
+
+from __future__ import annotations
+
+import copy
+import operator
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, fx, nn
+
+from videre.engine.convolution import Cast, Convolution
+from videre.engine.linear import Dense
+from videre.engine.plan import Plan
+from videre.errors import ConfigError
+from videre.layers.conv import ConvReLU
+from videre.layers.norm import FrozenBatchNorm2d
+from videre.models.base import Model
+
+LAYERS = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear, nn.BatchNorm2d, nn.SyncBatchNorm, FrozenBatchNorm2d, nn.GroupNorm)
+NORMS = (nn.BatchNorm2d, nn.SyncBatchNorm, FrozenBatchNorm2d)
+SUMS = (operator.add, operator.iadd, torch.add)
+RELU, RELU6 = (F.relu, torch.relu, nn.ReLU), (F.relu6, nn.ReLU6)
+
+
+ENGINES = ("auto", "fp32", "bf16", "plain")
+
+
+def make_fast(model: Model, engine: str, plan: Plan, device: torch.device) -> Model:
+    """The model that answers for `model`: itself where the engine is "plain", else a fused copy.
+
+    Args:
+        engine: "fp32", "bf16", "plain", or "auto": on a CPU the faster of the two number formats, elsewhere fp32.
+
+    Raises ConfigError for another word.
+    """
+    if engine not in ENGINES:
+        raise ConfigError(f"engine must be one of {', '.join(ENGINES)}; found {engine!r}")
+    if engine == "plain" or not has_products(model):
+        return model
+    precision = engine if engine != "auto" else plan.precision(device) if device.type == "cpu" else "fp32"
+    return fuse(model, plan, torch.bfloat16 if precision == "bf16" else torch.float32)
+
+
+def fuse(model: Model, plan: Plan, dtype: torch.dtype = torch.float32) -> Model:
+    """A copy of a model that predicts the same faster; the model itself is left as it is.
+
+    Args:
+        model: in eval mode, on its device. plan: of the algorithms. dtype: of convolutions and products; what they give
+            stays in it until the model itself asks for float32, as under autocast.
+    """
+    fused = copy.deepcopy(model).requires_grad_(False).eval()
+    _fuse_children(fused, plan, dtype)
+    return fused
+
+
+def _fuse_children(parent: nn.Module, plan: Plan, dtype: torch.dtype) -> None:
+    for name, child in list(parent.named_children()):
+        layer = _layer(child, plan, dtype)
+        if layer is not None:
+            setattr(parent, name, layer)
+        elif not has_products(child):
+            continue
+        elif (graph := _trace(child)) is not None:
+            _fuse_graph(graph, plan, dtype)
+            setattr(parent, name, graph)
+        else:
+            _fuse_children(child, plan, dtype)
+
+
+def has_products(module: nn.Module) -> bool:
+    """Whether there is anything to gain."""
+    return any(isinstance(m, nn.Conv2d | nn.ConvTranspose2d | nn.Linear) for m in module.modules())
+
+
+def _layer(module: nn.Module, plan: Plan, dtype: torch.dtype) -> nn.Module | None:
+    """What stands in for a single layer."""
+    if isinstance(module, nn.Conv2d) and not isinstance(module.padding, str) and module.padding_mode == "zeros":
+        return Convolution(module, None, None, "relu" if isinstance(module, ConvReLU) else "none", plan, dtype)
+    if isinstance(module, nn.ConvTranspose2d):
+        return Cast(module, dtype)
+    return Dense(module, "none", plan, dtype) if isinstance(module, nn.Linear) else None
+
+
+class _Tracer(fx.Tracer):
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return isinstance(m, LAYERS) or super().is_leaf_module(m, module_qualified_name)
+
+
+def _trace(module: nn.Module) -> fx.GraphModule | None:
+    """The module as a graph with one input; None where it is not plain arithmetic from a tensor."""
+    try:
+        graph = _Tracer().trace(module)
+    except Exception:  # whatever the code does with a tensor that is none
+        return None
+    inputs = [node for node in graph.nodes if node.op == "placeholder"]
+    return fx.GraphModule(module, graph) if len(inputs) == 1 else None
+
+
+def _fuse_graph(part: fx.GraphModule, plan: Plan, dtype: torch.dtype) -> None:
+    """Replace every convolution and product, with what follows it, in place."""
+    modules = dict(part.named_modules())
+    order = {node: i for i, node in enumerate(part.graph.nodes)}
+    made: set[fx.Node] = set()
+    for number, node in enumerate(list(part.graph.nodes)):
+        layer = modules.get(str(node.target)) if node.op == "call_module" else None
+        if isinstance(layer, nn.Linear):
+            last, activation = _take_activation(node, modules)
+            fresh: nn.Module = Dense(layer, activation if activation != "relu6" else "none", plan, dtype)
+            last = last if activation != "relu6" else node
+            arguments: tuple[fx.Node, ...] = (node.args[0],)  # type: ignore[assignment]
+        elif isinstance(layer, nn.Conv2d) and _layer(layer, plan, dtype) is not None:
+            scale = shift = None
+            last, norm = node, _only_user(node)
+            if norm is not None and isinstance(found := modules.get(str(norm.target)), NORMS):
+                scale, shift = _affine(found)
+                last = norm
+            total, other = _take_sum(last, order)
+            last = total or last
+            last, activation = _take_activation(last, modules) if not isinstance(layer, ConvReLU) else (last, "relu")
+            fresh = Convolution(layer, scale, shift, activation, plan, dtype)
+            arguments = (node.args[0],)  # type: ignore[assignment]
+            if other is not None and total is not None:
+                dead = other in made and max(order[user] for user in other.users) == order[total]
+                arguments = (*arguments, other, dead)  # type: ignore[assignment]
+        elif isinstance(layer, nn.ConvTranspose2d):
+            fresh, arguments, last = Cast(layer, dtype), (node.args[0],), node  # type: ignore[assignment]
+        else:
+            continue
+        name = f"fused{number}"
+        part.add_submodule(name, fresh)
+        with part.graph.inserting_after(last):
+            replacement = part.graph.call_module(name, arguments)
+        last.replace_all_uses_with(replacement)
+        order[replacement] = order[last]
+        made.add(replacement)
+    part.graph.eliminate_dead_code()
+    part.graph.lint()
+    part.delete_all_unused_submodules()
+    part.recompile()
+
+
+def _only_user(node: fx.Node) -> fx.Node | None:
+    return next(iter(node.users)) if len(node.users) == 1 else None
+
+
+def _take_sum(node: fx.Node, order: dict[fx.Node, int]) -> tuple[fx.Node | None, fx.Node | None]:
+    """The sum that this result alone flows into, and its other part, where that is there in time."""
+    total = _only_user(node)
+    if total is None or total.op != "call_function" or total.target not in SUMS or total.kwargs:
+        return None, None
+    others = [n for n in total.args if n is not node]
+    if len(total.args) != 2 or len(others) != 1 or not isinstance(others[0], fx.Node):
+        return None, None
+    return (total, others[0]) if order[others[0]] < order[node] else (None, None)
+
+
+def _take_activation(node: fx.Node, modules: dict[str, nn.Module]) -> tuple[fx.Node, str]:
+    """The activation that follows, or the node itself and "none"."""
+    user = _only_user(node)
+    if user is not None:
+        what = type(modules[str(user.target)]) if user.op == "call_module" else user.target
+        for name, forms in (("relu", RELU), ("relu6", RELU6)):
+            if what in forms:
+                return user, name
+    return node, "none"
+
+
+def _affine(norm: nn.Module) -> tuple[Tensor, Tensor]:
+    """Scale and shift of a norm with fixed statistics."""
+    mean, variance = (getattr(norm, name).double() for name in ("running_mean", "running_var"))
+    weight, bias = (getattr(norm, name) for name in ("weight", "bias"))
+    scale = (variance + norm.eps).rsqrt() * (1 if weight is None else weight.detach().double())  # type: ignore[operator]
+    shift = (0 if bias is None else bias.detach().double()) - mean * scale
+    return scale.float(), shift.float()

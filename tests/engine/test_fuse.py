@@ -1,0 +1,197 @@
+"""The fused copy answers as the model does; what it may not fuse it leaves alone."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from scenes import CONFIGS, PREPROCESS, SCHEMA, picture_and_truth
+from torch import Tensor, nn
+
+from videre.backbones import make_backbone
+from videre.engine import Predictor, convolution, linear
+from videre.engine.convolution import Convolution
+from videre.engine.fuse import fuse
+from videre.engine.linear import Dense
+from videre.engine.plan import Plan
+from videre.layers.conv import SameConv2d
+from videre.models import MODELS, Model, find_model
+
+
+def lively(module: nn.Module) -> nn.Module:
+    """Norms whose statistics are not 0 and 1, so that folding them wrongly shows."""
+    for m in module.modules():
+        if getattr(m, "running_mean", None) is not None:
+            for name, low, high in (
+                ("running_mean", -1, 1),
+                ("running_var", 0.5, 2),
+                ("weight", 0.3, 0.6),
+                ("bias", -1, 1),
+            ):
+                nn.init.uniform_(getattr(m, name), low, high)
+    return module.eval()
+
+
+class Wrapped(Model):
+    """Any module as a model."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__(SCHEMA, PREPROCESS, {})
+        self.inner = inner
+
+    def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
+        return self.inner(x)
+
+
+def fused_and_plain(module: nn.Module, x: Tensor, plan: Plan | None = None) -> tuple[Tensor, Tensor, Model]:
+    model = Wrapped(lively(module)).eval()
+    plain = model(x)
+    fast = fuse(model, plan or Plan())
+    with torch.inference_mode():
+        return fast(x), plain, fast
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet50", "mobilenet_v2"])
+@pytest.mark.parametrize("norm", ["frozen", "batch", "group", "none"])
+def test_backbones_give_the_same_maps(name: str, norm: str) -> None:
+    torch.manual_seed(0)
+    backbone = lively(make_backbone(name, norm=norm))
+    x = torch.randn(2, 3, 64, 96)
+    with torch.inference_mode():
+        plain, fast = backbone(x), fuse(Wrapped(backbone).eval(), Plan()).inner(x)
+    for stride, value in plain.items():
+        assert (fast[stride] - value).abs().max() <= 1e-4 * value.abs().max(), stride
+    if norm != "group":
+        kinds = {type(m).__name__ for m in fuse(Wrapped(backbone).eval(), Plan()).modules()}
+        assert not kinds & {"FrozenBatchNorm2d", "BatchNorm2d", "Conv2d"}
+
+
+@pytest.mark.parametrize("name", list(MODELS))
+def test_systems_find_the_same(name: str) -> None:
+    torch.manual_seed(0)
+    model = lively(find_model(name)(SCHEMA, PREPROCESS, **CONFIGS[name]))
+    picture = picture_and_truth((64, 80), 3)[0]
+    plain, fast = (Predictor(model, engine=e, plan=Plan()).predict(picture, threshold=0) for e in ("plain", "fp32"))
+    assert len(plain) == len(fast) > 0
+    torch.testing.assert_close(fast.instances.boxes, plain.instances.boxes, atol=1e-2, rtol=1e-3)
+    torch.testing.assert_close(fast.instances.scores, plain.instances.scores, atol=1e-4, rtol=1e-3)
+    bf16 = Predictor(model, engine="bf16", plan=Plan()).predict(picture, threshold=0)
+    assert bf16.instances.scores.dtype == torch.float32
+    best = min(len(bf16), len(plain), 5)
+    torch.testing.assert_close(bf16.instances.scores[:best], plain.instances.scores[:best], atol=0.05, rtol=0.1)
+
+
+def test_the_model_itself_stays_as_it_was() -> None:
+    model = Wrapped(lively(make_backbone("resnet18"))).eval()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    fuse(model, Plan())
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+
+
+class Twice(nn.Module):
+    """The convolution's own result is asked for a second time: nothing may be fused behind it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(8, 8, 3, padding=1), nn.BatchNorm2d(8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.conv(x)
+        return F.relu(self.norm(y)) + y
+
+
+class Branches(nn.Module):
+    """A shortcut that lives on after the sum, and a sum with a number."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Conv2d(8, 8, 1), nn.Conv2d(8, 8, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        shortcut = self.a(x)
+        y = F.relu(self.b(x) + shortcut)
+        return (y + 1) * shortcut
+
+
+class Decides(nn.Module):
+    """Looks at values: cannot be traced, though its part can."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.part = nn.Sequential(nn.Conv2d(8, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU6())
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.part(x) if x.sum() < 1e9 else x
+
+
+@pytest.mark.parametrize("kind", [Twice, Branches, Decides])
+def test_only_what_may_be_fused_is(kind: type[nn.Module]) -> None:
+    torch.manual_seed(0)
+    fast, plain, _ = fused_and_plain(kind(), torch.randn(1, 8, 12, 13))
+    torch.testing.assert_close(fast, plain, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("activation", ["none", "relu", "relu6"])
+@pytest.mark.parametrize("added", [False, True])
+@pytest.mark.parametrize(
+    "how", [{"padding": 1}, {"padding": 2, "dilation": 2}, {"stride": 2}, {"padding": 1, "groups": 32}]
+)
+def test_every_algorithm_of_a_convolution_agrees(how: dict[str, int], added: bool, activation: str) -> None:
+    torch.manual_seed(0)
+    conv = nn.Conv2d(32, 64, 3, **how)
+    scale, shift = torch.rand(64) + 0.5, torch.randn(64)
+    layer = Convolution(conv, scale, shift, activation, Plan())
+    x = torch.randn(2, 32, 17, 15).contiguous(memory_format=torch.channels_last)
+    with torch.inference_mode():
+        y = conv(x) * scale[:, None, None] + shift[:, None, None]
+        residual = torch.randn_like(y).contiguous(memory_format=torch.channels_last) if added else None
+        y = y if residual is None else y + residual
+        y = {"none": y, "relu": y.relu(), "relu6": y.clamp(0, 6)}[activation]
+        kept = None if residual is None else residual.clone()
+        candidates = layer._candidates(x, residual, layer.padding)
+        assert ("winograd4" in candidates) == (how.get("stride", 1) == 1 and how.get("groups", 1) == 1)
+        for name, run in candidates.items():
+            torch.testing.assert_close(run(), y, atol=1e-4, rtol=1e-4, msg=name)
+        assert residual is None or torch.equal(residual, kept)
+        torch.testing.assert_close(layer(x, residual, replace=True), y, atol=1e-4, rtol=1e-4)
+
+
+def test_tensorflow_padding_is_kept() -> None:
+    torch.manual_seed(0)
+    for side in (15, 16):
+        fast, plain, _ = fused_and_plain(nn.Sequential(SameConv2d(3, 8, 3, 2)), torch.randn(1, 3, side, side))
+        torch.testing.assert_close(fast, plain, atol=1e-5, rtol=1e-4)
+
+
+def test_without_the_private_operators_the_public_ones_remain(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(convolution, "has_onednn", lambda: False)
+    monkeypatch.setattr(linear, "has_onednn", lambda: False)
+    plan = Plan()
+    module = nn.Sequential(nn.Conv2d(8, 8, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 36, 5))
+    fast, plain, _ = fused_and_plain(module, torch.randn(2, 8, 6, 6), plan)
+    torch.testing.assert_close(fast, plain, atol=1e-5, rtol=1e-4)
+    assert set(plan.choices.values()) <= {"direct"}
+
+
+@pytest.mark.parametrize("module", [convolution, linear])
+def test_private_operators_are_tried_before_they_are_trusted(module, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Broken:
+        def __getattr__(self, name: str):
+            raise AttributeError(name)
+
+    module.has_onednn.cache_clear()
+    monkeypatch.setattr(module.torch.ops, "mkldnn", Broken(), raising=False)
+    assert module.has_onednn() is False
+    module.has_onednn.cache_clear()
+
+
+def test_a_linear_layer_by_every_algorithm() -> None:
+    torch.manual_seed(0)
+    layer = nn.Linear(40, 12)
+    x = torch.randn(7, 40)
+    with torch.inference_mode():
+        fast = Dense(layer, "relu", Plan())
+        torch.testing.assert_close(fast._direct(x), layer(x).relu())
+        if linear.has_onednn():
+            torch.testing.assert_close(fast._onednn(x), layer(x).relu(), atol=1e-5, rtol=1e-5)
+        assert fast(torch.zeros(0, 40)).shape == (0, 12)
