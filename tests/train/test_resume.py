@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -153,6 +154,17 @@ def test_what_cannot_be_resumed_is_refused(straight: Path, tmp_path: Path) -> No
         run(straight)
     with pytest.raises(ConfigError, match="another data: hash was"):
         train(toy(), tiny_data(5), tiny_recipe(), straight, resume=True, progress="none")
+
+
+def test_a_run_of_an_older_version_goes_on(straight: Path, tmp_path: Path) -> None:
+    """Its recipe lacks the settings that have come since."""
+    shutil.copytree(straight, tmp_path / "old")
+    record = json.loads((tmp_path / "old" / "run.json").read_text())
+    del record["recipe"]["invert"]
+    (tmp_path / "old" / "run.json").write_text(json.dumps(record))
+    assert run(tmp_path / "old", resume=True).finished
+    with pytest.raises(ConfigError, match=r"another recipe: invert was 0\.0, is 1\.0"):
+        run(tmp_path / "old", resume=True, invert=1.0)
 
 
 def test_partial_files_of_a_kill_are_removed(straight: Path) -> None:

@@ -24,6 +24,7 @@ from videre.models.base import Model
 from videre.models.checkpoint import save_checkpoint
 from videre.structures import ImageBatch
 from videre.train.optimizer import Average
+from videre.train.recipe import Recipe
 from videre.train.state import restore_state, save_state
 
 FREE = ("workers", "save_minutes")
@@ -84,8 +85,9 @@ class RunFolder:
         return numbers
 
     def _same_run(self) -> None:
-        old = recorded(self.path)
-        new = json.loads(json.dumps(self.record))
+        plain = lambda record: json.loads(json.dumps(record))
+        old, new = recorded(self.path), plain(self.record)
+        old["recipe"] = plain(Recipe().to_json()) | old["recipe"]  # settings that came later have their plain values
         for field in ("model", "config", "preprocess", "recipe", "data"):
             differ = [name for name in _differences(old.get(field), new[field]) if name.split()[0] not in FREE]
             if differ:

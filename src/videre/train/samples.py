@@ -16,7 +16,16 @@ import numpy as np
 
 from videre.data.dataset import Dataset
 from videre.data.loading import load
-from videre.data.transforms import ColorJitter, Compose, HorizontalFlip, RandomCrop, ScaleJitter, Transform, generator
+from videre.data.transforms import (
+    ColorJitter,
+    Compose,
+    HorizontalFlip,
+    Invert,
+    RandomCrop,
+    ScaleJitter,
+    Transform,
+    generator,
+)
 from videre.data.transforms.turn import QuarterTurns
 from videre.errors import ConfigError
 from videre.images.prepare import prepare, prepare_truth
@@ -41,6 +50,8 @@ def augmentation(recipe: Recipe) -> list[Transform]:
     colors = {name: getattr(recipe, name) for name in ("brightness", "contrast", "saturation", "hue")}
     if any(colors.values()):
         transforms.append(ColorJitter(**colors))
+    if recipe.invert:
+        transforms.append(Invert(recipe.invert))
     return transforms
 
 

@@ -15,6 +15,7 @@ from videre.data.transforms import (
     CropTo,
     Grey,
     HorizontalFlip,
+    Invert,
     Noise,
     OneOf,
     QuarterTurns,
@@ -269,7 +270,7 @@ def test_empty_scenes_go_through_everything():
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 @pytest.mark.parametrize("channels", [1, 3, 5])
-@pytest.mark.parametrize("transform", [ColorJitter(1, 1, 1, 0.5), Noise(0.5), Blur(3), Grey(1.0)])
+@pytest.mark.parametrize("transform", [ColorJitter(1, 1, 1, 0.5), Noise(0.5), Blur(3), Grey(1.0), Invert(1.0)])
 def test_colours_keep_shape_and_depth(dtype, channels, transform):
     picture = np.random.default_rng(0).integers(0, np.iinfo(dtype).max, (13, 11, channels), dtype=dtype)
     scene = Scene((13, 11))
@@ -283,6 +284,15 @@ def test_no_jitter_is_no_change():
     picture = np.random.default_rng(0).integers(0, 255, (8, 8, 3), dtype=np.uint8)
     changed, _ = ColorJitter(0, 0, 0, 0)(picture, Scene((8, 8)), np.random.default_rng(0), Schema())
     assert np.array_equal(changed, picture)
+
+
+def test_the_negative_of_the_negative_is_the_picture():
+    for dtype, top in ((np.uint8, 255), (np.uint16, 65535)):
+        picture = np.array([[[0], [top], [top // 5]]], dtype)
+        once, _ = Invert(1.0)(picture, Scene((1, 3)), np.random.default_rng(0), Schema())
+        assert once.ravel().tolist() == [top, 0, top - top // 5]
+        assert np.array_equal(Invert(1.0)(once, Scene((1, 3)), np.random.default_rng(0), Schema())[0], picture)
+    assert np.array_equal(Invert(0.0)(picture, Scene((1, 3)), np.random.default_rng(0), Schema())[0], picture)
 
 
 def test_resize_by_sides():

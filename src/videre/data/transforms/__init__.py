@@ -7,11 +7,11 @@ randomness comes from `rng`; it goes to JSON and back through `to_json` and `fro
 from videre.data.transforms.compose import Compose, OneOf, Sometimes, Transform, from_json, generator, to_json
 from videre.data.transforms.geometry import CropTo, RandomCrop, Resize, ScaleJitter, crop, resize
 from videre.data.transforms.mirror import HorizontalFlip, mirror_scene
-from videre.data.transforms.photometric import Blur, ColorJitter, Grey, Noise
+from videre.data.transforms.photometric import Blur, ColorJitter, Grey, Invert, Noise
 from videre.data.transforms.turn import QuarterTurns, turn_scene
 
 __all__ = [
-    "Blur", "ColorJitter", "Compose", "CropTo", "Grey", "HorizontalFlip", "Noise", "OneOf", "QuarterTurns",
+    "Blur", "ColorJitter", "Compose", "CropTo", "Grey", "HorizontalFlip", "Invert", "Noise", "OneOf", "QuarterTurns",
     "RandomCrop", "Resize", "ScaleJitter", "Sometimes", "Transform", "crop", "from_json", "generator", "mirror_scene",
     "resize", "to_json", "turn_scene",
 ]  # fmt: skip

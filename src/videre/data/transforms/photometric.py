@@ -98,6 +98,20 @@ class Grey:
         return _from_float(np.repeat(grey, 3, 2), picture.dtype), scene
 
 
+@dataclasses.dataclass(frozen=True)
+class Invert:
+    """The negative, with this probability: for things that are bright on dark in one picture, dark on bright in another."""
+
+    probability: float = 0.5
+
+    def __call__(
+        self, picture: np.ndarray, scene: Scene, rng: np.random.Generator, schema: Schema
+    ) -> tuple[np.ndarray, Scene]:
+        if rng.random() >= self.probability:
+            return picture, scene
+        return np.iinfo(picture.dtype).max - picture, scene
+
+
 def _to_float(picture: np.ndarray) -> np.ndarray:
     return picture.astype(np.float32) / np.float32(np.iinfo(picture.dtype).max)
 
