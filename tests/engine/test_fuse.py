@@ -153,6 +153,8 @@ def test_every_algorithm_of_a_convolution_agrees(how: dict[str, int], added: boo
         for name, run in candidates.items():
             torch.testing.assert_close(run(), y, atol=1e-4, rtol=1e-4, msg=name)
         assert residual is None or torch.equal(residual, kept)
+        layer._keep("direct")
+        assert layer._packed is None and not layer._bases
         torch.testing.assert_close(layer(x, residual, replace=True), y, atol=1e-4, rtol=1e-4)
 
 

@@ -15,6 +15,7 @@ def doctor() -> None:
 
     from videre.data.blocks import render
     from videre.engine.device import choose_device
+    from videre.engine.plan import Plan
     from videre.ops.warmup import warm_up
 
     for package in ("videre", "torch", "numpy", "numba", "opencv-python-headless", "hotcoco"):
@@ -24,6 +25,9 @@ def doctor() -> None:
     _say("device", str(choose_device("auto")))
     for name, product in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
         _say(f"{name} matrix product", f"{_gigaflops(product):.0f} GFLOP/s")
+    plan = Plan.here()
+    _say("number format", f"{plan.precision(choose_device('cpu'))} for predictions on the processor")
+    _say("plan", f"{len(plan.choices) - 1} layers timed on this machine; {plan.path}")
     failed = 0
     for name, kernel in [*warm_up(), ("blocks world", lambda: render(0, 0))]:
         began = time.perf_counter()

@@ -18,6 +18,8 @@ ACTIVATIONS: dict[str, tuple[str, list[float]]] = {
     "none": ("none", []), "relu": ("relu", []), "relu6": ("hardtanh", [0.0, 6.0]),
 }  # fmt: skip
 """By our name, oneDNN's name and its numbers."""
+SMALL = 32 * 32
+"""Pixels of a map up to which the smaller Winograd tile, which wastes less at the borders, is tried too."""
 LEAST_CHANNELS = 32
 """Below that Winograd's transforms cost more than its products save, on every machine seen."""
 
@@ -47,6 +49,7 @@ class Convolution(nn.Module):
         self.activation, self.plan = activation, plan
         self._packed: Tensor | None = None
         self._bases: dict[int, Tensor] = {}
+        self._used: set[str] = set()
 
     def forward(self, x: Tensor, residual: Residual = None, replace: bool = False) -> Tensor:
         """[B, C, H, W] to [B, K, H', W']. `replace`: the residual's memory may be written over."""
@@ -57,6 +60,7 @@ class Convolution(nn.Module):
         if len(candidates) == 1:
             return candidates[PLAIN]()
         chosen = self.plan.choose(self._key(x), candidates)
+        self._keep(chosen)
         if chosen == "onednn" and residual is not None and replace:
             return self._onednn(x, residual, padding, replace=True)
         return candidates[chosen]()
@@ -70,9 +74,16 @@ class Convolution(nn.Module):
         plain = self.weight.shape[2:] == (3, 3) and self.stride == (1, 1) and self.groups == 1
         even = padding[0] == padding[1] and self.dilation[0] == self.dilation[1]
         if plain and even and min(self.weight.shape[:2]) >= LEAST_CHANNELS and x.dtype == torch.float32:
-            for tile in (4, 2):
+            for tile in (4, 2) if x.shape[2] * x.shape[3] <= SMALL else (4,):
                 found[f"winograd{tile}"] = functools.partial(self._winograd, x, residual, padding, tile)
         return found
+
+    def _keep(self, chosen: str) -> None:
+        """Forget the weights of algorithms that were tried only."""
+        if chosen not in self._used:
+            self._used.add(chosen)
+            self._packed = self._packed if "onednn" in self._used else None
+            self._bases = {tile: basis for tile, basis in self._bases.items() if f"winograd{tile}" in self._used}
 
     def _key(self, x: Tensor) -> str:
         """Layer and shape in words; the number of pixels counts by powers of two, so that every picture has not its own."""

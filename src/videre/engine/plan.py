@@ -23,6 +23,8 @@ from videre.files import write_atomic
 
 ROUNDS = 3
 """Timed runs of each candidate, in turn, so that a busy moment meets them all; the fastest counts."""
+HOPELESS = 1.5
+"""A candidate that was this many times slower than the best in the first round is not timed again."""
 GAIN = 1.05
 """How many times faster than the plain algorithm another must be: below that it is noise."""
 CLOSE = 1e-3
@@ -115,7 +117,8 @@ def fastest(candidates: Mapping[str, Callable[[], Tensor]]) -> str:
             seconds[name] = float("inf")
     del expected
     for _ in range(ROUNDS):
-        for name in seconds:
+        limit = HOPELESS * min(seconds.values())
+        for name in [name for name, taken in seconds.items() if taken <= limit]:
             began = time.perf_counter()
             candidates[name]()
             seconds[name] = min(seconds[name], time.perf_counter() - began)
