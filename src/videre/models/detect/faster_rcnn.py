@@ -27,7 +27,7 @@ from videre.layers.conv import ConvReLU
 from videre.layers.fpn import FeaturePyramid
 from videre.layers.losses import mean_count, smooth_l1
 from videre.layers.matcher import NEGATIVE, ignore_covered, match, sample
-from videre.layers.roi_pooler import RoIPooler
+from videre.layers.roi_pooler import RoIPooler, fill_up
 from videre.models.base import Model, Outputs, Rows, picture_generators
 from videre.ops.boxes import box_iou, clip_boxes, decode_boxes, encode_boxes
 from videre.ops.nms import nms
@@ -44,6 +44,9 @@ RANGES = {
     "hidden": (1, math.inf), "class_weights": (0, math.inf), "multiplier": (0.01, 100), "norm_eps": (0, 1),
 }  # fmt: skip
 """Least and most of each number of a detector's settings, both allowed."""
+
+FEW_SIZES = 40
+"""Proposals are filled up to a multiple of this, of which the usual thousand is one; see `fill_up`."""
 
 
 class FasterRCNN(Model):
@@ -347,7 +350,8 @@ class BoxHead(nn.Module):
 
     def detect(self, features: Sequence[Tensor], proposals: list[Tensor], batch: ImageBatch) -> Outputs:
         """Detections of all pictures: those above the score threshold, after NMS within each class, the best ones."""
-        logits, deltas = self(features, torch.cat([to_rois(boxes, i) for i, boxes in enumerate(proposals)]))
+        rois = torch.cat([to_rois(boxes, i) for i, boxes in enumerate(proposals)])
+        logits, deltas = (rows[: len(rois)] for rows in self(features, fill_up(rois, FEW_SIZES)))
         scores = logits.float().softmax(dim=1)[:, :-1].split([len(p) for p in proposals])
         moves = deltas.float().split([len(p) for p in proposals])
         parts = []
