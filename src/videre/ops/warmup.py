@@ -15,6 +15,8 @@ import torch
 from videre.ops.crop_masks import crop_masks
 from videre.ops.nms import nms
 from videre.ops.paste_masks import paste_masks, paste_masks_rle
+from videre.ops.ps_roi_align import ps_roi_align
+from videre.ops.ps_roi_pool import ps_roi_pool
 from videre.ops.rasterise import rasterise_polygons, trace_polygons
 from videre.ops.rle import (
     rle_area,
@@ -45,6 +47,8 @@ def warm_up() -> Iterator[tuple[str, Callable[[], object]]]:
     rois = torch.cat([torch.zeros(3, 1), boxes], dim=1)
     yield "roi align", functools.partial(_pool, lambda x: roi_align(x, rois, (3, 3), 1.0, 2))
     yield "roi pool", functools.partial(_pool, lambda x: roi_pool(x, rois, (3, 3), 1.0))
+    yield "position-sensitive RoI align", functools.partial(_pool, lambda x: ps_roi_align(x, rois, 2, 1.0, 2))
+    yield "position-sensitive RoI pool", functools.partial(_pool, lambda x: ps_roi_pool(x, rois, 2, 1.0))
     maps, kernel = torch.ones(1, 8, *SIZE), torch.ones(8, 8, 3, 3)
     yield "winograd", lambda: [winograd_conv2d(maps, winograd_weight(kernel, tile), padding=1) for tile in (2, 4)]
     probabilities = torch.rand(3, 7, 7, generator=torch.Generator().manual_seed(0))
