@@ -27,11 +27,17 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the settings are glibc's")
-@pytest.mark.parametrize(("allocator", "kept"), [("", True), ("plain", False)])
-def test_large_blocks_are_kept_unless_told_otherwise(allocator: str, kept: bool) -> None:
-    env = {"VIDERE_ALLOCATOR": allocator, "PATH": ""}
-    done = subprocess.run([sys.executable, "-c", SCRIPT], env=env, capture_output=True, text=True, check=True)
-    answer, faults = done.stdout.split()
-    assert answer == str(kept)
-    # ten times 64 MB: without the settings every page is faulted in again (in pages of 4 KiB or 2 MiB)
-    assert (int(faults) < 100) if kept else (int(faults) > 200)
+def test_large_blocks_are_kept_unless_told_otherwise() -> None:
+    """Ten times 64 MB. Without the settings every page of each is faulted in again (pages may be of 4 KiB or 2 MiB).
+
+    With them a block is fresh only where something small was put into the hole that the last one left.
+    """
+    faults = {}
+    for allocator, kept in (("", True), ("plain", False)):
+        env = {"VIDERE_ALLOCATOR": allocator, "PATH": ""}
+        done = subprocess.run([sys.executable, "-c", SCRIPT], env=env, capture_output=True, text=True, check=True)
+        answer, count = done.stdout.split()
+        assert answer == str(kept)
+        faults[kept] = int(count)
+    assert faults[False] > 200
+    assert faults[True] <= 0.3 * faults[False]
