@@ -27,7 +27,7 @@ def doctor() -> None:
         _say(f"{name} matrix product", f"{_gigaflops(product):.0f} GFLOP/s")
     plan = Plan.here()
     _say("number format", f"{plan.precision(choose_device('cpu'))} for predictions on the processor")
-    _say("plan", f"{len(plan.choices) - 1} layers timed on this machine; {plan.path}")
+    _say("plan", f"{plan.layers} kinds of layers timed on this machine; {plan.path}")
     failed = 0
     for name, kernel in [*warm_up(), ("blocks world", lambda: render(0, 0))]:
         began = time.perf_counter()

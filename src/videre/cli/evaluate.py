@@ -36,7 +36,8 @@ def evaluate(
     """Evaluate a model on a data set.
 
     No threshold but the model's own floor, which the protocol names: average precision wants every detection. Each AP
-    has a 95% interval. Of data with several splits one must be named. A picture that cannot be read is reported and left out; the exit code is then 1.
+    has a 95% interval. Of data with several splits one must be named. A picture that cannot be read is reported and left
+    out; the exit code is then 1.
     """
     from rich.console import Console
     from rich.progress import Progress

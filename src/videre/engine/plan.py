@@ -31,6 +31,8 @@ CLOSE = 1e-3
 """Largest difference from the plain algorithm, relative to its largest output; bf16 has its own."""
 CLOSE_BF16 = 5e-2
 PLAIN = "direct"
+PRECISION = "precision"
+"""How the keys begin that hold a number format and no algorithm."""
 
 
 class Plan:
@@ -85,9 +87,14 @@ class Plan:
             write_atomic(self.path, (json.dumps(self.to_json(), indent=1) + "\n").encode())
             self._saved = len(self.choices)
 
+    @property
+    def layers(self) -> int:
+        """Kinds of layers that have been timed."""
+        return sum(not key.startswith(PRECISION) for key in self.choices)
+
     def precision(self, device: torch.device) -> str:
         """ "bf16" or "fp32", whichever is faster on the device."""
-        return self.choices.setdefault(f"precision {device.type}", fastest_precision(device))
+        return self.choices.setdefault(f"{PRECISION} {device.type}", fastest_precision(device))
 
     def choose(self, key: str, candidates: Mapping[str, Callable[[], Tensor]]) -> str:
         """The algorithm for `key`: the one that the plan has, or the fastest, which it then has.

@@ -10,7 +10,7 @@ of torchvision, `aligned` and without a least size.
 import torch
 from torch import Tensor
 
-from ._numba import HAS_NUMBA, parallel, prange, use_torch_threads
+from ._numba import HAS_NUMBA, Kernel, parallel, prange, use_torch_threads
 from .roi_align import _roi_align, _roi_align_backward, axis_table, check_rois, checked_regions, working_type
 
 
@@ -99,28 +99,37 @@ _ps_roi_align.register_autograd(_differentiate, setup_context=_save)
 # ---------------------------------------------------------------------------------------------- CPU kernels
 
 
-def _ps_roi_align_cpu(features: Tensor, rois: Tensor, size: int, scale: float, samples: int) -> Tensor:
+def gather(kernel: Kernel, features: Tensor, rois: Tensor, size: int, *how: float) -> Tensor:
+    """Run a forward kernel(maps, rois, *how, out) on (B, H, W, C * size^2) into (R, C, size, size)."""
     kind = working_type(features)
-    maps = features.detach().to(kind).permute(0, 2, 3, 1).contiguous()  # (B, H, W, C * size^2)
+    maps = features.detach().to(kind).permute(0, 2, 3, 1).contiguous()
     regions = checked_regions(rois, kind, maps.shape[0])
     out = maps.new_empty((rois.shape[0], maps.shape[3] // size**2, size, size))
     if out.numel():
         use_torch_threads()
-        _forward_kernel(maps.numpy(), regions.numpy(), scale, samples, out.numpy())
+        kernel(maps.numpy(), regions.numpy(), *how, out.numpy())
     return out.to(features.dtype)
+
+
+def scatter(kernel: Kernel, gradient: Tensor, rois: Tensor, shape: tuple[int, int, int], *how: float) -> Tensor:
+    """Run a backward kernel(gradient, rois, *how, out) into zeros of shape (B, H, W)."""
+    kind = working_type(gradient)
+    regions = checked_regions(rois, kind, shape[0])
+    out = gradient.new_zeros((*shape, gradient.shape[1] * gradient.shape[2] ** 2), dtype=kind)
+    if out.numel() and gradient.numel():
+        use_torch_threads()
+        kernel(gradient.detach().to(kind).contiguous().numpy(), regions.numpy(), *how, out.numpy())
+    return out.to(gradient.dtype).permute(0, 3, 1, 2)
+
+
+def _ps_roi_align_cpu(features: Tensor, rois: Tensor, size: int, scale: float, samples: int) -> Tensor:
+    return gather(_forward_kernel, features, rois, size, scale, samples)
 
 
 def _ps_roi_align_backward_cpu(
     gradient: Tensor, rois: Tensor, batch: int, height: int, width: int, scale: float, samples: int
 ) -> Tensor:
-    kind = working_type(gradient)
-    regions = checked_regions(rois, kind, batch)
-    channels = gradient.shape[1] * gradient.shape[2] ** 2
-    out = gradient.new_zeros((batch, height, width, channels), dtype=kind)
-    if out.numel() and gradient.numel():
-        use_torch_threads()
-        _backward_kernel(gradient.detach().to(kind).contiguous().numpy(), regions.numpy(), scale, samples, out.numpy())
-    return out.to(gradient.dtype).permute(0, 3, 1, 2)
+    return scatter(_backward_kernel, gradient, rois, (batch, height, width), scale, samples)
 
 
 if HAS_NUMBA:

@@ -11,9 +11,9 @@ import math
 import torch
 from torch import Tensor
 
-from ._numba import HAS_NUMBA, parallel, prange, serial, use_torch_threads
-from .ps_roi_align import check_grouped, put_places, take_places
-from .roi_align import checked_regions, working_type
+from ._numba import HAS_NUMBA, parallel, prange, serial
+from .ps_roi_align import check_grouped, gather, put_places, scatter, take_places
+from .roi_align import working_type
 
 
 def ps_roi_pool(features: Tensor, rois: Tensor, size: int, spatial_scale: float) -> Tensor:
@@ -103,27 +103,13 @@ _ps_roi_pool.register_autograd(_differentiate, setup_context=_save)
 
 
 def _ps_roi_pool_cpu(features: Tensor, rois: Tensor, size: int, scale: float) -> Tensor:
-    kind = working_type(features)
-    maps = features.detach().to(kind).permute(0, 2, 3, 1).contiguous()  # (B, H, W, C * size^2)
-    regions = checked_regions(rois, kind, maps.shape[0])
-    out = maps.new_empty((rois.shape[0], maps.shape[3] // size**2, size, size))
-    if out.numel():
-        use_torch_threads()
-        _forward_kernel(maps.numpy(), regions.numpy(), scale, out.numpy())
-    return out.to(features.dtype)
+    return gather(_forward_kernel, features, rois, size, scale)
 
 
 def _ps_roi_pool_backward_cpu(
     gradient: Tensor, rois: Tensor, batch: int, height: int, width: int, scale: float
 ) -> Tensor:
-    kind = working_type(gradient)
-    regions = checked_regions(rois, kind, batch)
-    channels = gradient.shape[1] * gradient.shape[2] ** 2
-    out = gradient.new_zeros((batch, height, width, channels), dtype=kind)
-    if out.numel() and gradient.numel():
-        use_torch_threads()
-        _backward_kernel(gradient.detach().to(kind).contiguous().numpy(), regions.numpy(), scale, out.numpy())
-    return out.to(gradient.dtype).permute(0, 3, 1, 2)
+    return scatter(_backward_kernel, gradient, rois, (batch, height, width), scale)
 
 
 if HAS_NUMBA:
