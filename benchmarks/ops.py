@@ -1,27 +1,35 @@
 """Time the operators, beside torchvision's where it can be imported.
 
-    python benchmarks/ops.py [--threads 2] [--seconds 2]
+    ./run peers
+    .venv-peers/bin/python benchmarks/ops.py [--threads 2] [--seconds 2]
 
-Each line: milliseconds, median of interleaved samples, on tensors a detector meets (800 x 1088 picture, stride 4).
+Each line: milliseconds, median of interleaved samples, on tensors a detector meets (800 x 1088 picture, stride 4). Every
+call makes its own output. Maps lie as each library's models have them: channels last here, channels first there. Both
+gain from kept memory, as the command line has it; VIDERE_ALLOCATOR=plain measures without.
 """
 
 import argparse
-import functools
 import itertools
 import platform
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
+from videre.engine.allocator import keep_memory
 from videre.ops.crop_masks import crop_masks
 from videre.ops.nms import nms
 from videre.ops.paste_masks import paste_masks, paste_masks_rle
+from videre.ops.ps_roi_align import ps_roi_align
+from videre.ops.ps_roi_pool import ps_roi_pool
 from videre.ops.rle import rle_boxes, rle_crop, rle_decode, rle_encode
 from videre.ops.roi_align import roi_align
 from videre.ops.roi_pool import roi_pool
+from videre.ops.winograd import winograd_conv2d_train
 
 try:
     import torchvision
@@ -45,6 +53,14 @@ def random_boxes(n: int, height: int, width: int, side: float) -> torch.Tensor:
     half = torch.exp(torch.randn(n, 2, generator=generator) * 0.6) * side / 2
     limit = torch.tensor([width, height, width, height])
     return torch.cat([centre - half, centre + half], 1).clamp(min=0).minimum(limit)
+
+
+def forward(operator: Callable[[torch.Tensor], torch.Tensor], maps: torch.Tensor) -> None:
+    operator(maps.detach())
+
+
+def both_ways(operator: Callable[[torch.Tensor], torch.Tensor], maps: torch.Tensor) -> None:
+    torch.autograd.grad(operator(maps).sum(), maps)
 
 
 def compare(name: str, candidates: dict[str, Callable[[], object]], seconds: float) -> None:
@@ -72,6 +88,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=2.0, help="per line")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
+    keep_memory()
     print(
         f"{processor()}, {options.threads} threads, torch {torch.__version__}",
         "" if torchvision else "(no torchvision)",
@@ -82,31 +99,38 @@ def main() -> None:
 
     for name, n, side in (("sparse", 20000, 30), ("dense", 20000, 120), ("proposals", 4741, 60)):
         given = random_boxes(n, 800, 1088, side), torch.rand(n, generator=generator), 0.7
-        peer = functools.partial(torchvision.ops.nms, *given) if torchvision else None
-        line(f"nms, {n} {name}", functools.partial(nms, *given), peer)
+        peer = partial(torchvision.ops.nms, *given) if torchvision else None
+        line(f"nms, {n} {name}", partial(nms, *given), peer)
 
-    features = torch.randn(1, 256, 200, 272, generator=generator).contiguous(memory_format=torch.channels_last)
+    features = torch.randn(1, 256, 200, 272, generator=generator).requires_grad_()
+    ours = features.detach().contiguous(memory_format=torch.channels_last).requires_grad_()
+    grouped = torch.randn(1, 10 * 49, 50, 68, generator=generator).requires_grad_()
+    our_grouped = grouped.detach().contiguous(memory_format=torch.channels_last).requires_grad_()
     rois = torch.cat([torch.zeros(1000, 1), random_boxes(1000, 800, 1088, 60)], 1)
-    line(
-        "roi_align, 1000 x 256 x 7 x 7, forward",
-        lambda: roi_align(features, rois, 7, 0.25, 2),
-        lambda: torchvision.ops.roi_align(features, rois, 7, 0.25, 2),
-    )
-    line(
-        "roi_pool, 1000 x 256 x 7 x 7, forward",
-        lambda: roi_pool(features, rois, 7, 0.25),
-        lambda: torchvision.ops.roi_pool(features, rois, 7, 0.25),
-    )
-    leaf = features.clone().requires_grad_()
+    theirs: Any = torchvision.ops if torchvision else None
+    for name, what, maps, operator, peer_maps, peer in (
+        ("roi_align", "1000 x 256 x 7 x 7", ours, lambda m: roi_align(m, rois, 7, 0.25, 2),
+         features, lambda m: theirs.roi_align(m, rois, 7, 0.25, 2)),
+        ("roi_pool", "1000 x 256 x 7 x 7", ours, lambda m: roi_pool(m, rois, 7, 0.25),
+         features, lambda m: theirs.roi_pool(m, rois, 7, 0.25)),
+        ("ps_roi_align", "1000 x 10 x 7 x 7", our_grouped, lambda m: ps_roi_align(m, rois, 7, 1 / 16, 2),
+         grouped, lambda m: theirs.ps_roi_align(m, rois, 7, 1 / 16, 2)),
+        ("ps_roi_pool", "1000 x 10 x 7 x 7", our_grouped, lambda m: ps_roi_pool(m, rois, 7, 1 / 16),
+         grouped, lambda m: theirs.ps_roi_pool(m, rois, 7, 1 / 16)),
+    ):  # fmt: skip
+        line(f"{name}, {what}, forward", partial(forward, operator, maps), partial(forward, peer, peer_maps))
+        line(f"{name}, {what}, both ways", partial(both_ways, operator, maps), partial(both_ways, peer, peer_maps))
 
-    def trained(operator: Callable[..., torch.Tensor]) -> Callable[[], object]:
-        return lambda: torch.autograd.grad(operator(leaf, rois, 7, 0.25, 2).sum(), leaf)
-
-    line(
-        "roi_align, 1000 x 256 x 7 x 7, both ways",
-        trained(roi_align),
-        trained(torchvision.ops.roi_align) if torchvision else None,
-    )
+    for channels, height, width in ((64, 200, 272), (256, 200, 272), (256, 50, 68), (512, 25, 34)):
+        image = torch.randn(1, channels, height, width).contiguous(memory_format=torch.channels_last).requires_grad_()
+        weight = torch.randn(channels, channels, 3, 3).contiguous(memory_format=torch.channels_last)
+        winograd, direct = (
+            partial(operator, weight=weight, padding=1)
+            for operator in (winograd_conv2d_train, torch.nn.functional.conv2d)
+        )
+        for name, way in (("forward", forward), ("both ways", both_ways)):
+            candidates = {"videre": partial(way, winograd, image), "conv2d": partial(way, direct, image)}
+            compare(f"3x3, {channels} channels, {height} x {width}, {name}", candidates, options.seconds)
 
     blobs = torch.randn(100, 1, 5, 5, generator=generator)
     masks = torch.nn.functional.interpolate(blobs, (28, 28), mode="bicubic")[:, 0].mul(4).sigmoid()
