@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scenes import PREPROCESS
 
 from videre import data
 from videre.engine import Predictor
@@ -17,6 +18,7 @@ from videre.errors import ConfigError, DataError
 from videre.images.reading import write_picture
 from videre.models.checkpoint import read_checkpoint, read_tensors
 from videre.train import Recipe, train
+from videre.train.samples import TrainingSamples
 
 from .test_resume import TESTS
 from .tiny import SCHEMA, detector, log_of, tiny_data, tiny_recipe, toy
@@ -121,6 +123,17 @@ def test_sets_without_objects_and_of_one_picture_train_and_predict(tmp_path: Pat
     assert train(model, tiny_data(count, empty), recipe, tmp_path, progress="none").finished
     assert all(np.isfinite(line["loss"]) for line in log_of(tmp_path))
     assert Predictor(model).predict(tiny_data(count, empty).picture(0)).size == (64, 80)
+
+
+def test_pictures_without_objects_are_shown_unless_they_are_not_wanted() -> None:
+    """Of six tiny pictures number 2 is empty."""
+    recipe = tiny_recipe(pictures=None, epochs=4, batch=2)
+    shown = {empty: TrainingSamples(tiny_data(), PREPROCESS, recipe.replace(empty=empty)) for empty in (True, False)}
+    assert {empty: (len(s.data), s.steps) for empty, s in shown.items()} == {True: (6, 12), False: (5, 10)}
+    names = [shown[False].sample(position)[0] for position in range(5)]
+    assert sorted(names) == ["tiny-0", "tiny-1", "tiny-3", "tiny-4", "tiny-5"]
+    with pytest.raises(ConfigError, match="no picture has objects"):
+        TrainingSamples(tiny_data(2, empty=True), PREPROCESS, recipe.replace(empty=False))
 
 
 def test_what_cannot_be_trained_is_refused(tmp_path: Path) -> None:

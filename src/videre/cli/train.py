@@ -117,10 +117,14 @@ def _same_classes(training: Any, validation: Any) -> None:
 
 
 def _describe(training: Any, validation: Any, start: Any, out: Path) -> None:
-    recipe = start.recipe
+    from videre.train.samples import TrainingSamples
+
+    recipe, samples = start.recipe, TrainingSamples(training, start.model.preprocess, start.recipe)
     classes = list(training.schema.things or training.schema.pictures or [])
     lines = [f"{training.title}: {len(training)} pictures, classes {', '.join(classes)}"]
     lines += [f"  {count} × {kind} (see `videre data check`)" for kind, count in training.repair_counts().items()]
+    if len(samples.data) < len(training):
+        lines.append(f"  {len(training) - len(samples.data)} without objects are left out (empty=false)")
     lines.append(
         f"{validation.title}: {len(validation)} pictures to evaluate on"
         if validation is not None
@@ -130,7 +134,7 @@ def _describe(training: Any, validation: Any, start: Any, out: Path) -> None:
     weights = start.model.config.get("class_weights")
     lines += ["class weights " + ", ".join(f"{name} {w:g}" for name, w in weights.items())] if weights else []
     lines.append(
-        f"{recipe.steps(len(training))} steps into {out}; {recipe.optimizer}, learning rate {recipe.lr:g} at a batch of "
+        f"{samples.steps} steps into {out}; {recipe.optimizer}, learning rate {recipe.lr:g} at a batch of "
         f"{recipe.batch} (it does not follow the batch)"
     )
     print("\n".join(lines), file=sys.stderr)

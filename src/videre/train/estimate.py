@@ -64,7 +64,7 @@ def estimate(model: Model, data: Dataset, recipe: Recipe, device: str = "auto") 
     # pictures are loaded ahead on other threads: the slower of the two sets the pace
     seconds = max(computing, loading / recipe.workers) if recipe.workers else computing + loading
     memory = torch.cuda.max_memory_allocated(place) if place.type == "cuda" else _peak()
-    return Estimate(recipe.steps(len(data)), seconds, recipe.batch / seconds, memory)
+    return Estimate(samples.steps, seconds, recipe.batch / seconds, memory)
 
 
 def _peak() -> int:

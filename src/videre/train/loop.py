@@ -98,8 +98,7 @@ def _train(
     model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     lines = choose_trained(model, recipe.tune)
     samples = TrainingSamples(data, model.preprocess, recipe)
-    steps = recipe.steps(len(data))
-    per_epoch = max(1, round(len(data) / recipe.batch))
+    steps, per_epoch = samples.steps, max(1, round(len(samples.data) / recipe.batch))
     optimizer = make_optimizer(model, recipe)
     trained = [p for p in model.parameters() if p.requires_grad]
     average = Average(model, recipe.ema) if recipe.ema else None

@@ -39,6 +39,7 @@ class Recipe:
         clip: largest gradient norm; 0: none.
         ema: decay of the averaged weights that are evaluated and kept; 0: none.
         tune: what trains: top (heads), few (and the last stage), many (all but stem and first stage), all, scratch.
+        empty: whether pictures without objects are shown too, as background.
         flip: probability of a mirror. turn: random quarter turns, for pictures without an up.
         scale_min, scale_max: range of scale jitter. crop: smallest side of a random crop, as a share; 1: none.
         brightness, contrast, saturation, hue: strengths of colour jitter; 0: none. invert: probability of the negative.
@@ -65,6 +66,7 @@ class Recipe:
     clip: float = 10.0
     ema: float = 0.998
     tune: str = "many"
+    empty: bool = True
     flip: float = 0.5
     turn: bool = False
     scale_min: float = 1.0

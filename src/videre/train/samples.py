@@ -59,14 +59,26 @@ class TrainingSamples:
     """The endless stream of samples of a training.
 
     Args:
-        data: pictures with truth. preprocess: of the model. recipe: order and augmentation.
+        data: pictures with truth. preprocess: of the model. recipe: which are shown, order and augmentation.
+
+    Attributes:
+        data: the pictures that are shown.
     """
 
     def __init__(self, data: Dataset, preprocess: Preprocess, recipe: Recipe) -> None:
         if not len(data):
             raise ConfigError(f"{data.title}: there is no picture to train on")
+        if not recipe.empty:
+            data = data.subset([i for i in range(len(data)) if data.scene(i).instances])
+            if not len(data):
+                raise ConfigError(f"{data.title}: no picture has objects, and empty=false leaves out those without")
         self.data, self.preprocess, self.recipe = data, preprocess, recipe
         self.transform = Compose(tuple(augmentation(recipe)))
+
+    @property
+    def steps(self) -> int:
+        """Of the whole training."""
+        return self.recipe.steps(len(self.data))
 
     @functools.lru_cache(maxsize=4)  # noqa: B019 - as many permutations as are in flight
     def _order(self, epoch: int) -> np.ndarray:
