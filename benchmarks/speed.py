@@ -88,6 +88,9 @@ def serve(side: str, name: str) -> None:
     memory = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     if side == "torchvision":
         import torchvision  # noqa: F401 - counted among the imports
+    else:
+        import videre.engine.predictor
+        import videre.ops.roi_align  # noqa: F401
     before = memory()
     run = torchvision_side(name) if side == "torchvision" else videre_side(name, side)
     print(json.dumps({"torch": torch.__version__, "threads": torch.get_num_threads()}), flush=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 from collections.abc import Callable
 
@@ -27,6 +28,9 @@ LEAST_CHANNELS = 32
 class Convolution(nn.Module):
     """activation(conv(x) * scale + shift + residual), in the format of its weights.
 
+    Of the weights it keeps the forms that its algorithms read, and makes another one from the layer's own when a size
+    comes that wants it.
+
     Args:
         conv: the layer. scale, shift: [K] of a folded norm, or None. activation: a key of ACTIVATIONS.
         plan: says and learns which algorithm is fast. dtype: float32 or bfloat16, of weights and results.
@@ -37,25 +41,25 @@ class Convolution(nn.Module):
         dtype: torch.dtype = torch.float32,
     ) -> None:  # fmt: skip
         super().__init__()
-        weight = conv.weight.detach().float()
-        bias = weight.new_zeros(len(weight)) if conv.bias is None else conv.bias.detach().float()
+        bias = conv.weight.new_zeros(conv.out_channels) if conv.bias is None else conv.bias.detach()
         if scale is not None and shift is not None:
-            weight, bias = weight * scale[:, None, None, None], bias * scale + shift
-        self.weight = nn.Parameter(weight.to(dtype).contiguous(memory_format=torch.channels_last), False)
+            bias = bias * scale + shift
+        self.own, self.scale, self.dtype = conv.weight.detach(), scale, dtype
         self.bias = nn.Parameter(bias.to(dtype), False)
         self._pad = conv.pad if isinstance(conv, SameConv2d) else None
         self.padding = _pair(conv.padding)
         self.stride, self.dilation, self.groups = _pair(conv.stride), _pair(conv.dilation), conv.groups
         self.activation, self.plan = activation, plan
+        self._folded: Tensor | None = None
         self._packed: Tensor | None = None
         self._bases: dict[int, Tensor] = {}
         self._used: set[str] = set()
 
     def forward(self, x: Tensor, residual: Residual = None, replace: bool = False) -> Tensor:
         """[B, C, H, W] to [B, K, H', W']. `replace`: the residual's memory may be written over."""
-        x = x.to(self.weight.dtype).contiguous(memory_format=torch.channels_last)
+        x = x.to(self.dtype).contiguous(memory_format=torch.channels_last)
         x, padding = self._pad(x) if self._pad is not None else (x, self.padding)
-        residual = None if residual is None else residual.to(self.weight.dtype)
+        residual = None if residual is None else residual.to(self.dtype)
         candidates = self._candidates(x, residual, padding)
         if len(candidates) == 1:
             return candidates[PLAIN]()
@@ -71,9 +75,9 @@ class Convolution(nn.Module):
             return found
         if has_onednn() and (residual is None or self.activation != "relu6"):  # which it knows without a sum only
             found["onednn"] = functools.partial(self._onednn, x, residual, padding)
-        plain = self.weight.shape[2:] == (3, 3) and self.stride == (1, 1) and self.groups == 1
+        plain = self.own.shape[2:] == (3, 3) and self.stride == (1, 1) and self.groups == 1
         even = padding[0] == padding[1] and self.dilation[0] == self.dilation[1]
-        if plain and even and min(self.weight.shape[:2]) >= LEAST_CHANNELS and x.dtype == torch.float32:
+        if plain and even and min(self.own.shape[:2]) >= LEAST_CHANNELS and x.dtype == torch.float32:
             for tile in (4, 2) if x.shape[2] * x.shape[3] <= SMALL else (4,):
                 found[f"winograd{tile}"] = functools.partial(self._winograd, x, residual, padding, tile)
         return found
@@ -82,12 +86,13 @@ class Convolution(nn.Module):
         """Forget the weights of algorithms that were tried only."""
         if chosen not in self._used:
             self._used.add(chosen)
+            self._folded = self._folded if PLAIN in self._used else None
             self._packed = self._packed if "onednn" in self._used else None
             self._bases = {tile: basis for tile, basis in self._bases.items() if f"winograd{tile}" in self._used}
 
     def _key(self, x: Tensor) -> str:
         """Layer and shape in words; the number of pixels counts by powers of two, so that every picture has not its own."""
-        outputs, inputs, kernel, _ = self.weight.shape
+        outputs, inputs, kernel, _ = self.own.shape
         inputs *= self.groups
         size = (x.shape[0] * x.shape[2] * x.shape[3]).bit_length()
         number = "bf16" if x.dtype == torch.bfloat16 else "fp32"
@@ -96,6 +101,14 @@ class Convolution(nn.Module):
             (("groups", self.groups), ("dilation", self.dilation[0])) if value != 1
         )  # fmt: skip
         return f"conv {inputs}-{outputs} {kernel}x{kernel}/{self.stride[0]}{special} 2^{size} {number}"
+
+    @property
+    def weight(self) -> Tensor:
+        """[K, C, h, w], the norm folded in: the layer's own memory where nothing is to be changed."""
+        if self._folded is None:
+            weight = self.own if self.scale is None else self.own.float() * self.scale[:, None, None, None]
+            self._folded = weight.to(self.dtype).contiguous(memory_format=torch.channels_last)
+        return self._folded
 
     # the algorithms ---------------------------------------------------------------------------------------------------
 
@@ -134,7 +147,7 @@ class Cast(nn.Module):
 
     def __init__(self, layer: nn.Module, dtype: torch.dtype) -> None:
         super().__init__()
-        self.layer, self.dtype = layer.to(dtype), dtype
+        self.layer, self.dtype = copy.deepcopy(layer).to(dtype), dtype
 
     def forward(self, x: Tensor) -> Tensor:
         return self.layer(x.to(self.dtype))

@@ -50,11 +50,14 @@ def make_fast(model: Model, engine: str, plan: Plan, device: torch.device) -> Mo
 def fuse(model: Model, plan: Plan, dtype: torch.dtype = torch.float32) -> Model:
     """A copy of a model that predicts the same faster; the model itself is left as it is.
 
+    The copy has the model's own weights in memory where it needs them as they are: make it anew when they change.
+
     Args:
         model: in eval mode, on its device. plan: of the algorithms. dtype: of convolutions and products; what they give
             stays in it until the model itself asks for float32, as under autocast.
     """
-    fused = copy.deepcopy(model).requires_grad_(False).eval()
+    own = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
+    fused = copy.deepcopy(model, own).eval()
     _fuse_children(fused, plan, dtype)
     return fused
 

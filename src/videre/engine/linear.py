@@ -21,23 +21,34 @@ class Dense(nn.Module):
 
     def __init__(self, layer: nn.Linear, activation: str, plan: Plan, dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
-        self.weight = nn.Parameter(layer.weight.detach().to(dtype), False)
+        self.own, self.dtype = layer.weight.detach(), dtype
         self.bias = None if layer.bias is None else nn.Parameter(layer.bias.detach().to(dtype), False)
         self.activation, self.plan = activation, plan
+        self._cast: Tensor | None = None
         self._packed: Tensor | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., C] to [..., K]."""
-        x = x.to(self.weight.dtype)
+        x = x.to(self.dtype)
         candidates: dict[str, Callable[[], Tensor]] = {PLAIN: functools.partial(self._direct, x)}
         if x.device.type == "cpu" and x.numel() and has_onednn():
             candidates["onednn"] = functools.partial(self._onednn, x)
         if len(candidates) == 1:
             return candidates[PLAIN]()
-        outputs, inputs = self.weight.shape
+        outputs, inputs = self.own.shape
         number = "bf16" if x.dtype == torch.bfloat16 else "fp32"
         rows = (x.numel() // inputs).bit_length()
-        return candidates[self.plan.choose(f"linear {inputs}-{outputs} 2^{rows} {number}", candidates)]()
+        chosen = self.plan.choose(f"linear {inputs}-{outputs} 2^{rows} {number}", candidates)
+        if chosen != PLAIN:
+            self._cast = None
+        return candidates[chosen]()
+
+    @property
+    def weight(self) -> Tensor:
+        """[K, C]: the layer's own memory where it has the right format."""
+        if self._cast is None:
+            self._cast = self.own.to(self.dtype)
+        return self._cast
 
     def _direct(self, x: Tensor) -> Tensor:
         y = F.linear(x, self.weight, self.bias)
