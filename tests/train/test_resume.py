@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from videre.engine.plan import Plan
 from videre.errors import ConfigError
 from videre.models.checkpoint import read_checkpoint, read_tensors
 from videre.train import Run, folder, train
@@ -203,9 +205,35 @@ def test_a_run_that_died_before_its_first_save_begins_again(straight: Path, tmp_
 def test_a_resumed_run_keeps_the_number_format_it_began_with(tmp_path: Path, monkeypatch) -> None:
     """Found by trying where it began; another machine, or a busy moment, might choose otherwise."""
     formats = iter(["bf16", "fp32"])
-    monkeypatch.setattr("videre.train.loop.fastest_precision", lambda device: next(formats))
+    monkeypatch.setattr("videre.train.loop.Plan.precision", lambda plan, device: next(formats))
     run(tmp_path / "whole", precision="auto")
     record = json.loads((tmp_path / "whole" / "run.json").read_text())
     assert record["recipe"]["precision"] == "bf16"
     assert run(tmp_path / "whole", resume=True, precision="auto").finished
     assert json.loads((tmp_path / "whole" / "run.json").read_text())["recipe"]["precision"] == "bf16"
+
+
+def test_a_resumed_run_follows_the_plan_it_began_with(tmp_path: Path, monkeypatch) -> None:
+    """Found by timing where it began; another machine has a plan of its own."""
+    fastest = iter(["winograd4", "direct"])
+    monkeypatch.setattr("videre.engine.plan.fastest", lambda candidates: next(fastest))
+    followed = []
+
+    @contextlib.contextmanager
+    def planned(plan: Plan):
+        followed.append(plan.choose("a layer", dict.fromkeys(("direct", "winograd4"))))
+        yield
+
+    monkeypatch.setattr("videre.train.loop.planned", planned)
+    monkeypatch.setenv("VIDERE_CACHE", str(tmp_path / "first"))
+    killed_in_step(2, tmp_path / "run")
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert record["plan"]["choices"]["a layer"] == "winograd4"
+    assert Plan.here().choices["a layer"] == "winograd4", "other runs profit"
+    shutil.copytree(tmp_path / "run", tmp_path / "moved")
+    monkeypatch.setenv("VIDERE_CACHE", str(tmp_path / "second"))
+    before = len(followed)
+    assert run(tmp_path / "run", resume=True).finished and set(followed[before:]) == {"winograd4"}
+    monkeypatch.setattr("videre.train.folder.this_machine", lambda: "another")
+    before = len(followed)
+    assert run(tmp_path / "moved", resume=True).finished and set(followed[before:]) == {"direct"}

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from videre.cli.options import Device, Format, Quiet, Split, parse_settings
+from videre.cli.options import Device, Format, PlanFile, Quiet, Split, parse_settings
 
 
 def train(
@@ -36,6 +36,7 @@ def train(
         bool,
         typer.Option("--dry-run", help="Show what would be trained, try a step to see how long it takes, and stop."),
     ] = False,
+    plan: PlanFile = None,
     quiet: Quiet = False,
 ) -> None:
     """Train a system on your data.
@@ -48,6 +49,7 @@ def train(
     """
     from videre.data import read, splits
     from videre.engine.allocator import keep_memory
+    from videre.engine.plan import Plan
     from videre.errors import ConfigError
     from videre.train import train as fit
     from videre.train.build import prepare_training, resume_training
@@ -59,6 +61,7 @@ def train(
     quiet = quiet or not is_first()
     out = out or Path("runs") / f"{model}-{data.resolve().name.removesuffix('.json')}"
     there = splits(data, format)
+    chosen = Plan.read(plan) if plan else None
     split = split or _find_split(data, there, "train", "--split")
     if split is None and len(there) > 1:
         raise ConfigError(f"{data}: none of its splits is called train; say with --split which one: {', '.join(there)}")
@@ -76,14 +79,14 @@ def train(
     if not quiet:
         _describe(training, validation, start, out)
     if dry_run:
-        cost = estimate(start.model, training, start.recipe, device)
+        cost = estimate(start.model, training, start.recipe, device, chosen)
         if not quiet:
             print(cost, file=sys.stderr)
         return
     run = fit(
         start.model, training, start.recipe, out, evaluate=_evaluator(validation, device), resume=resume, device=device,
         progress="none" if quiet else "auto",
-        provenance={**start.provenance, "command": shlex.join(["videre", *sys.argv[1:]])},
+        provenance={**start.provenance, "command": shlex.join(["videre", *sys.argv[1:]])}, plan=chosen,
     )  # fmt: skip
     if not run.finished:
         raise typer.Exit(130)

@@ -40,12 +40,16 @@ class Plan:
 
     Args:
         choices: key -> algorithm. machine: what they were found on. path: where `save` writes them; None: nowhere.
+
+    Attributes:
+        asked: the choices that were asked for: what a record of a run needs to repeat it.
     """
 
     def __init__(self, choices: Mapping[str, str] | None = None, machine: str = "", path: Path | None = None) -> None:
         self.choices = dict(choices or {})
         self.machine = machine or this_machine()
         self.path = path
+        self.asked: dict[str, str] = {}
         self._saved = len(self.choices)
 
     @classmethod
@@ -94,7 +98,11 @@ class Plan:
 
     def precision(self, device: torch.device) -> str:
         """ "bf16" or "fp32", whichever is faster on the device."""
-        return self.choices.setdefault(f"{PRECISION} {device.type}", fastest_precision(device))
+        key = f"{PRECISION} {device.type}"
+        if key not in self.choices:
+            self.choices[key] = fastest_precision(device)
+        self.asked[key] = self.choices[key]
+        return self.choices[key]
 
     def choose(self, key: str, candidates: Mapping[str, Callable[[], Tensor]]) -> str:
         """The algorithm for `key`: the one that the plan has, or the fastest, which it then has.
@@ -105,6 +113,7 @@ class Plan:
         """
         if self.choices.get(key) not in candidates:
             self.choices[key] = fastest(candidates)
+        self.asked[key] = self.choices[key]
         return self.choices[key]
 
 

@@ -10,7 +10,8 @@ import torch
 
 from videre.data.dataset import Dataset
 from videre.engine.device import choose_device
-from videre.engine.precision import fastest_precision
+from videre.engine.plan import Plan
+from videre.engine.training import planned
 from videre.models.base import Model
 from videre.structures import ImageBatch
 from videre.train.optimizer import choose_trained, gradient_norm, make_optimizer
@@ -39,21 +40,22 @@ class Estimate:
         )
 
 
-def estimate(model: Model, data: Dataset, recipe: Recipe, device: str = "auto") -> Estimate:
+def estimate(model: Model, data: Dataset, recipe: Recipe, device: str = "auto", plan: Plan | None = None) -> Estimate:
     """Try the second step of a training on a copy of the model; the first one warms up what is compiled and cached."""
     place = choose_device(device)
     model = copy.deepcopy(model).to(place).to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     choose_trained(model, recipe.tune)
     optimizer = make_optimizer(model, recipe)
     samples = TrainingSamples(data, model.preprocess, recipe)
-    precision = fastest_precision(place) if recipe.precision == "auto" else recipe.precision
+    plan = plan or Plan.here()
+    precision = plan.precision(place) if recipe.precision == "auto" else recipe.precision
     loading = computing = 0.0
     for step in range(2):
         began = time.perf_counter()
         group = [samples.sample(step * recipe.batch + n) for n in range(recipe.batch)]
         loading = time.perf_counter() - began
         batch = ImageBatch.cat([b for _, b, _ in group]).to(place)
-        with torch.autocast(place.type, torch.bfloat16, enabled=precision == "bf16"):
+        with torch.autocast(place.type, torch.bfloat16, enabled=precision == "bf16"), planned(plan):
             loss = torch.stack(list(model.losses(batch, [scene for _, _, scene in group]).values())).sum()
         loss.backward()
         gradient_norm([p for p in model.parameters() if p.requires_grad], recipe.clip)

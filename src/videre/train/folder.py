@@ -18,6 +18,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
+from videre.engine.plan import Plan, this_machine
 from videre.errors import ConfigError
 from videre.files import write_atomic
 from videre.models.base import Model
@@ -37,6 +38,13 @@ def recorded(path: Path) -> dict[str, Any]:
     if not file.exists():
         raise ConfigError(f"{path}: there is no state to resume (run.json); start without --resume")
     return json.loads(file.read_text())
+
+
+def plan_of(record: dict[str, Any]) -> Plan | None:
+    """The plan that a run has followed; None where it has none, or was made on another machine."""
+    if "plan" not in record or record["plan"].get("machine") != this_machine():
+        return None
+    return Plan.from_json(record["plan"], "run.json: plan")
 
 
 class RunFolder:
@@ -60,7 +68,7 @@ class RunFolder:
                 raise ConfigError(
                     f"{self.path}: there is a run already; go on with --resume, or name another folder with --out"
                 )
-            write_atomic(self.path / "run.json", (json.dumps(self.record, indent=2) + "\n").encode())
+            self._write_record()
 
     def resume(self, model: Model, average: Average | None, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
         """Put the saved state back and cut the log to it; returns the numbers saved with it.
@@ -97,6 +105,17 @@ class RunFolder:
                 )
 
     # writing ----------------------------------------------------------------------------------------------------------
+
+    def keep_plan(self, plan: Plan) -> None:
+        """Write the choices that have been made since the last time, into the record and for other runs."""
+        if self.writes and len(plan.asked) > len(self.record.get("plan", {}).get("choices", {})):
+            self.record["plan"] = Plan(plan.asked, plan.machine).to_json()
+            with self._explained("run.json"):
+                self._write_record()
+            plan.save()
+
+    def _write_record(self) -> None:
+        write_atomic(self.path / "run.json", (json.dumps(self.record, indent=2) + "\n").encode())
 
     def log(self, entry: dict[str, Any]) -> None:
         """Add a line to log.jsonl; it is in the file when this returns."""

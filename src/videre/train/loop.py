@@ -21,12 +21,13 @@ from torch.nn.parallel import DistributedDataParallel
 from videre import __version__
 from videre.data.dataset import Dataset
 from videre.engine.device import choose_device, describe_processor
-from videre.engine.precision import fastest_precision
+from videre.engine.plan import Plan
+from videre.engine.training import planned
 from videre.errors import ConfigError, DataError
 from videre.models import model_name
 from videre.models.base import Model
 from videre.structures import ImageBatch, Scene
-from videre.train.folder import RunFolder, averaged, recorded
+from videre.train.folder import RunFolder, averaged, plan_of, recorded
 from videre.train.interrupt import Interrupt
 from videre.train.optimizer import Average, choose_trained, gradient_norm, make_optimizer, set_rate
 from videre.train.processes import any_of, from_first, joined, largest, mean
@@ -58,6 +59,7 @@ def train(
     device: str = "auto",
     progress: str = "auto",
     provenance: dict[str, Any] | None = None,
+    plan: Plan | None = None,
 ) -> Run:
     """Train a model; it ends with the averaged weights, in eval mode.
 
@@ -67,6 +69,8 @@ def train(
         evaluate: metrics on validation data; the best by its first number is kept as best.safetensors.
         resume: go on from the folder's state. progress: "auto", "plain", "none".
         provenance: goes into run.json and the checkpoints (command, data, weights).
+        plan: which algorithm each convolution runs, see `planned`; None: what was found on this machine before, or in
+            the run that is resumed. One process alone follows a plan, several run torch's own convolutions.
 
     Raises:
         DataError: the data lacks what the model needs; or a loss is not finite (the batch is saved).
@@ -77,12 +81,12 @@ def train(
     model.require(data.fields, data.title)
     with joined(device) as (rank, world):
         shown = progress if rank == 0 else "none"
-        return _train(model, data, recipe, out, evaluate, resume, device, shown, provenance or {}, rank, world)
+        return _train(model, data, recipe, out, evaluate, resume, device, shown, provenance or {}, plan, rank, world)
 
 
 def _train(
     model: Model, data: Dataset, recipe: Recipe, out: Path, evaluate: Evaluate | None, resume: bool, device_name: str,
-    progress_mode: str, provenance: dict[str, Any], rank: int, world: int,
+    progress_mode: str, provenance: dict[str, Any], plan: Plan | None, rank: int, world: int,
 ) -> Run:  # fmt: skip
     if recipe.batch % world:
         raise ConfigError(f"a batch of {recipe.batch} cannot be shared by {world} processes; make it a multiple")
@@ -91,9 +95,12 @@ def _train(
         raise ConfigError(
             "norm=sync works between processes on GPUs only; take norm=group, which needs no other pictures"
         )
+    before = recorded(out) if resume else {}
+    plan = plan or plan_of(before) or Plan.here()
     if recipe.precision == "auto":
-        before = recorded(out)["recipe"]["precision"] if resume else None
-        recipe = recipe.replace(precision=from_first(before or fastest_precision(device)))
+        recipe = recipe.replace(
+            precision=from_first(before["recipe"]["precision"] if before else plan.precision(device))
+        )
     torch.manual_seed(recipe.seed)
     model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     lines = choose_trained(model, recipe.tune)
@@ -128,12 +135,14 @@ def _train(
                 break
             set_rate(optimizer, recipe.rate(step, steps))
             batch = ImageBatch.cat([b for _, b, _ in group], largest(_size(group), device)).to(device)
-            with torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bf16"):
+            short = torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bf16")
+            with short, planned(plan) if world == 1 else contextlib.nullcontext():
                 parts = wrapper(batch, [scene for _, _, scene in group])
             loss = torch.stack(list(parts.values())).sum()
             broken, stop = any_of((not bool(torch.isfinite(loss)), interrupt.asked), device)
             if broken:
                 raise _not_finite(folder, "loss", step, group, batch, parts)
+            folder.keep_plan(plan)  # before its choices have changed anything that a resumed run must repeat
             (loss / recipe.accumulate).backward()
             entry = {"step": step + 1, **_shown(mean(parts)), "lr": optimizer.param_groups[0]["lr"]}
             updates = (step + 1) % recipe.accumulate == 0 or step + 1 == steps

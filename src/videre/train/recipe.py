@@ -19,7 +19,7 @@ _SHARE, _COUNT, _STRENGTH = (0.0, 1.0), (1.0, math.inf), (0.0, math.inf)
 RANGES = {
     "pictures": _COUNT, "batch": _COUNT, "accumulate": _COUNT, "evaluate_every": _COUNT, "backbone_lr": _STRENGTH,
     "weight_decay": _STRENGTH, "warmup": _SHARE, "clip": _STRENGTH, "ema": (0.0, 0.99999), "flip": _SHARE,
-    "crop": _SHARE, "brightness": _SHARE, "contrast": _SHARE, "saturation": _SHARE, "hue": (0.0, 0.5), "invert": _SHARE,
+    "crop": _SHARE, "brightness": _SHARE, "contrast": _SHARE, "saturation": _SHARE, "hue": (0.0, 0.5), "stain": _SHARE, "invert": _SHARE,
     "seed": (0.0, 2**63 - 1), "patience": _STRENGTH, "save_minutes": _STRENGTH, "workers": (0.0, 64.0),
 }  # fmt: skip
 """Least and most of each number, both allowed."""
@@ -42,7 +42,8 @@ class Recipe:
         empty: whether pictures without objects are shown too, as background.
         flip: probability of a mirror. turn: random quarter turns, for pictures without an up.
         scale_min, scale_max: range of scale jitter. crop: smallest side of a random crop, as a share; 1: none.
-        brightness, contrast, saturation, hue: strengths of colour jitter; 0: none. invert: probability of the negative.
+        brightness, contrast, saturation, hue: strengths of colour jitter; 0: none. stain: of other dyes in
+            pictures of stained tissue, see `StainJitter`. invert: probability of the negative.
         short_sides: short sides drawn in training instead of the model's own; empty: the model's.
         seed: of every random choice.
         evaluate_every: epochs between evaluations on validation data. patience: evaluations without gain before an
@@ -76,6 +77,7 @@ class Recipe:
     contrast: float = 0.0
     saturation: float = 0.0
     hue: float = 0.0
+    stain: float = 0.0
     invert: float = 0.0
     short_sides: tuple[int, ...] = ()
     seed: int = 0

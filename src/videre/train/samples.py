@@ -23,6 +23,7 @@ from videre.data.transforms import (
     Invert,
     RandomCrop,
     ScaleJitter,
+    StainJitter,
     Transform,
     generator,
 )
@@ -50,6 +51,8 @@ def augmentation(recipe: Recipe) -> list[Transform]:
     colors = {name: getattr(recipe, name) for name in ("brightness", "contrast", "saturation", "hue")}
     if any(colors.values()):
         transforms.append(ColorJitter(**colors))
+    if recipe.stain:
+        transforms.append(StainJitter(recipe.stain))
     if recipe.invert:
         transforms.append(Invert(recipe.invert))
     return transforms

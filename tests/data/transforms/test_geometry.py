@@ -1,6 +1,7 @@
 """Crops, scales and mirrors: what is drawn and then transformed equals what is transformed and then drawn."""
 
 import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ from videre.data.transforms import (
     Resize,
     ScaleJitter,
     Sometimes,
+    StainJitter,
     crop,
     from_json,
     generator,
@@ -270,7 +272,9 @@ def test_empty_scenes_go_through_everything():
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 @pytest.mark.parametrize("channels", [1, 3, 5])
-@pytest.mark.parametrize("transform", [ColorJitter(1, 1, 1, 0.5), Noise(0.5), Blur(3), Grey(1.0), Invert(1.0)])
+@pytest.mark.parametrize(
+    "transform", [ColorJitter(1, 1, 1, 0.5), Noise(0.5), Blur(3), Grey(1.0), Invert(1.0), StainJitter(1.0)]
+)
 def test_colours_keep_shape_and_depth(dtype, channels, transform):
     picture = np.random.default_rng(0).integers(0, np.iinfo(dtype).max, (13, 11, channels), dtype=dtype)
     scene = Scene((13, 11))
@@ -293,6 +297,39 @@ def test_the_negative_of_the_negative_is_the_picture():
         assert once.ravel().tolist() == [top, 0, top - top // 5]
         assert np.array_equal(Invert(1.0)(once, Scene((1, 3)), np.random.default_rng(0), Schema())[0], picture)
     assert np.array_equal(Invert(0.0)(picture, Scene((1, 3)), np.random.default_rng(0), Schema())[0], picture)
+
+
+class Drawn:
+    """Stands in for a generator: gives these numbers, in turn."""
+
+    def __init__(self, *numbers: float) -> None:
+        self.numbers = list(numbers)
+
+    def uniform(self, low: float, high: float, size: int | tuple[int, ...] | None = None) -> Any:
+        number = self.numbers.pop(0)
+        return number if size is None else np.full(size, number)
+
+
+def test_three_times_each_dye_lets_the_cube_of_the_light_through():
+    """Beer and Lambert: a dye twice as thick takes the same share of the light again."""
+    picture = np.array([[[200, 100, 150], [255, 255, 255], [60, 180, 220]]], np.uint8)
+    stained, _ = StainJitter(1.0)(picture, Scene((1, 3)), Drawn(1, 0, 0), Schema())
+    assert np.abs(stained - 255.0 * (picture / 255.0) ** 3).max() <= 0.5
+    same, _ = StainJitter(0.0)(picture, Scene((1, 3)), np.random.default_rng(0), Schema())
+    assert np.array_equal(same, picture)
+
+
+def test_pink_turns_brown_and_nuclei_stay_blue():
+    absorbed = np.array([[[0.65, 0.70, 0.29], [0.07, 0.99, 0.11]]])
+    picture = np.rint(255 * np.exp(-absorbed)).astype(np.uint8)
+    (nucleus, brown), before = StainJitter(1.0)(picture, Scene((1, 2)), Drawn(0, 1, 0), Schema())[0][0], picture[0]
+    assert np.abs(nucleus - before[0].astype(int)).max() <= 1
+    dab = np.array([0.27, 0.57, 0.78]) / np.linalg.norm([0.27, 0.57, 0.78])
+    assert np.abs(brown - 255 * np.exp(-dab)).max() <= 3
+    grey = np.repeat(np.arange(64, dtype=np.uint8).reshape(8, 8, 1), 3, axis=2)
+    assert StainJitter(1.0)(grey, Scene((8, 8)), np.random.default_rng(0), Schema())[0] is grey
+    with pytest.raises(ConfigError, match="stain jitter"):
+        StainJitter(2)
 
 
 def test_resize_by_sides():

@@ -73,7 +73,7 @@ _HOMES = {
     "HorizontalFlip": "mirror", "QuarterTurns": "turn",
     "Resize": "geometry", "ScaleJitter": "geometry", "RandomCrop": "geometry", "CropTo": "geometry",
     "ColorJitter": "photometric", "Noise": "photometric", "Blur": "photometric", "Grey": "photometric",
-    "Invert": "photometric",
+    "Invert": "photometric", "StainJitter": "stain",
 }  # fmt: skip
 
 

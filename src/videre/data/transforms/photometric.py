@@ -39,7 +39,7 @@ class ColorJitter:
         self, picture: np.ndarray, scene: Scene, rng: np.random.Generator, schema: Schema
     ) -> tuple[np.ndarray, Scene]:
         factors = rng.uniform(-1, 1, 4)
-        image = _to_float(picture)
+        image = to_float(picture)
         image *= 1 + self.brightness * factors[0]
         if self.contrast:
             image = (image - image.mean()) * np.float32(1 + self.contrast * factors[1]) + image.mean()
@@ -50,7 +50,7 @@ class ColorJitter:
                 image = cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)
             grey = (image @ _GREY)[:, :, None]
             image = grey + (image - grey) * np.float32(1 + self.saturation * factors[2])
-        return _from_float(image, picture.dtype), scene
+        return from_float(image, picture.dtype), scene
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Noise:
     ) -> tuple[np.ndarray, Scene]:
         sigma = np.float32(rng.uniform(0, self.sigma))
         noise = rng.standard_normal(picture.shape, dtype=np.float32) * sigma
-        return _from_float(_to_float(picture) + noise, picture.dtype), scene
+        return from_float(to_float(picture) + noise, picture.dtype), scene
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,8 +94,8 @@ class Grey:
     ) -> tuple[np.ndarray, Scene]:
         if rng.random() >= self.probability or picture.shape[2] != 3:
             return picture, scene
-        grey = (_to_float(picture) @ _GREY)[:, :, None]
-        return _from_float(np.repeat(grey, 3, 2), picture.dtype), scene
+        grey = (to_float(picture) @ _GREY)[:, :, None]
+        return from_float(np.repeat(grey, 3, 2), picture.dtype), scene
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,10 +112,10 @@ class Invert:
         return np.iinfo(picture.dtype).max - picture, scene
 
 
-def _to_float(picture: np.ndarray) -> np.ndarray:
+def to_float(picture: np.ndarray) -> np.ndarray:
     return picture.astype(np.float32) / np.float32(np.iinfo(picture.dtype).max)
 
 
-def _from_float(image: np.ndarray, dtype: np.dtype) -> np.ndarray:
+def from_float(image: np.ndarray, dtype: np.dtype) -> np.ndarray:
     top = np.float32(np.iinfo(dtype).max)
     return np.rint(np.clip(image * top, 0, top)).astype(dtype)

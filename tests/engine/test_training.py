@@ -1,0 +1,74 @@
+"""Planned convolutions of a training step: torch's numbers and gradients, whatever the plan says."""
+
+from __future__ import annotations
+
+from itertools import chain
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from videre.engine.plan import Plan
+from videre.engine.training import planned
+
+
+class Always(Plan):
+    """Takes the last candidate, untimed."""
+
+    def choose(self, key, candidates):
+        self.asked[key] = list(candidates)[-1]
+        return self.asked[key]
+
+
+def net(dilation: int = 1) -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(3, 64, 3, 2, 1), nn.ReLU(), nn.Conv2d(64, 96, 3, padding=dilation, dilation=dilation), nn.ReLU(),
+        nn.Conv2d(96, 64, 3, padding="same", bias=False), nn.Conv2d(64, 64, 3, groups=2), nn.Conv2d(64, 8, 1),
+    )  # fmt: skip
+
+
+def step(net: nn.Module, x: Tensor) -> tuple[Tensor, ...]:
+    loss = net(x).square().sum()
+    trained = [p for p in chain([x], net.parameters()) if p.requires_grad]
+    return loss.detach(), *torch.autograd.grad(loss, trained)
+
+
+@pytest.mark.parametrize("dilation", [1, 2])
+@pytest.mark.parametrize("frozen", [0, 1, 3])
+def test_losses_and_gradients_are_torchs(dilation: int, frozen: int) -> None:
+    layers, x = net(dilation), torch.randn(2, 3, 33, 41).requires_grad_(frozen == 0)
+    layers[:frozen].requires_grad_(False)
+    plain, plan = step(layers, x), Always()
+    with planned(plan):
+        found = step(layers, x)
+    assert list(plan.asked.values()) == ["winograd4"] and "64-96 3x3" in next(iter(plan.asked))
+    assert next(iter(plan.asked)).endswith({0: "for xw", 1: "for w", 3: "for nothing"}[frozen])
+    for a, b in zip(plain, found, strict=True):
+        torch.testing.assert_close(b, a, atol=1e-4 * float(a.abs().max()), rtol=1e-4)
+
+
+def test_a_trial_leaves_no_trace() -> None:
+    """The same loss and gradients, to the bit, in the step that times the algorithms and in the next one."""
+    layers, x, plan = net(), torch.randn(2, 3, 33, 41), Plan()
+    with planned(plan):
+        first, second = step(layers, x), step(layers, x)
+    assert len(plan.choices) == 1 and all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+    assert all(p.grad is None for p in layers.parameters())
+
+
+def test_what_has_no_gain_is_not_tried() -> None:
+    plan = Always()
+    x, weight = torch.randn(1, 64, 9, 9), torch.randn(64, 64, 3, 3)
+    with planned(plan):
+        F.conv2d(x.double(), weight.double())
+        F.conv2d(x, weight, stride=2)
+        F.conv2d(x, weight, None, 1, (1, 0))
+        F.conv2d(x[:0], weight)
+        F.conv2d(x[:, :32], weight[:, :32])
+        with torch.autocast("cpu", torch.bfloat16):
+            F.conv2d(x, weight)
+    assert not plan.asked
+    with pytest.raises(RuntimeError, match="channels"), planned(plan):
+        F.conv2d(x[:, :63], weight)
