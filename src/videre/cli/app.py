@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from videre.cli import data, doctor, evaluate, models, predict, train
+from videre.cli import bench, data, doctor, evaluate, models, predict, train
 
 app = typer.Typer(
     name="videre",
@@ -21,6 +21,7 @@ app.command("evaluate")(evaluate.evaluate)
 app.add_typer(data.app, name="data")
 app.command("models")(models.models)
 app.command("doctor")(doctor.doctor)
+app.command("bench")(bench.bench)
 
 
 @app.callback(invoke_without_command=True)

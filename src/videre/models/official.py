@@ -174,6 +174,48 @@ def _rename(name: str, prefix: str) -> str | None:
     return f"{fixed[stem]}.{kind}" if stem in fixed else None
 
 
+_BACK = (
+    (r"backbone\.(.+)", r"backbone.body.\1"),
+    (r"neck\.lateral\.(\d)\.0\.(.+)", r"backbone.fpn.inner_blocks.\1.0.\2"),
+    (r"neck\.output\.(\d)\.0\.(.+)", r"backbone.fpn.layer_blocks.\1.0.\2"),
+    (r"rpn\.conv\.(.+)", r"rpn.head.conv.0.0.\1"),
+    (r"rpn\.objectness\.(.+)", r"rpn.head.cls_logits.\1"),
+    (r"rpn\.deltas\.(.+)", r"rpn.head.bbox_pred.\1"),
+    (r"box_head\.body\.fc1\.(.+)", r"roi_heads.box_head.fc6.\1"),
+    (r"box_head\.body\.fc2\.(.+)", r"roi_heads.box_head.fc7.\1"),
+    (r"box_head\.scores\.(.+)", r"roi_heads.box_predictor.cls_score.\1"),
+    (r"box_head\.deltas\.(.+)", r"roi_heads.box_predictor.bbox_pred.\1"),
+    (r"mask_head\.convs\.(\d)\.(.+)", r"roi_heads.mask_head.\1.0.\2"),
+    (r"mask_head\.upsample\.(.+)", r"roi_heads.mask_predictor.conv5_mask.\1"),
+    (r"mask_head\.logits\.(.+)", r"roi_heads.mask_predictor.mask_fcn_logits.\1"),
+    (r"keypoint_head\.convs\.(\d)\.(.+)", lambda m: f"roi_heads.keypoint_head.{2 * int(m[1])}.{m[2]}"),
+    (r"keypoint_head\.upsample\.(.+)", r"roi_heads.keypoint_predictor.kps_score_lowres.\1"),
+)
+"""Our names, without `detector.`, to those of torchvision's own models."""
+
+
+def to_torchvision(model: Model) -> dict[str, Tensor]:
+    """The weights of a detector under torchvision's names, background in the first row: what its `load_state_dict` takes.
+
+    Raises:
+        WeightsError: a tensor that torchvision's detectors have not.
+    """
+    found: dict[str, Tensor] = {}
+    for name, value in model.state_dict().items():
+        ours = name.removeprefix("detector.")
+        pattern, replacement = next(((p, r) for p, r in _BACK if re.fullmatch(p, ours)), ("", ""))
+        if not pattern:
+            raise WeightsError(f"{name} {tuple(value.shape)} has no place in torchvision's detectors")
+        if "box_head.scores" in ours:
+            value = torch.cat([value[-1:], value[:-1]])
+        elif "box_head.deltas" in ours:
+            value = torch.cat([torch.zeros_like(value[:4]), value])
+        elif "mask_head.logits" in ours:
+            value = torch.cat([torch.zeros_like(value[:1]), value])
+        found[re.sub(pattern, replacement, ours)] = value
+    return found
+
+
 def fetch_official(name: str, cache: Path | None = None) -> Model:
     """The model of an official checkpoint, downloaded once.
 

@@ -1,0 +1,114 @@
+"""The table of `videre bench`: seconds by stage, memory and the ratio to torchvision's, job by job."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import statistics
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from videre.errors import ConfigError
+from videre.studies.speed.sides import Side
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """What one side needs for a job.
+
+    Args:
+        seconds, cpu: median of the rounds, wall and processor. ratio: how many times faster than the first side.
+        first: seconds of the first run, which compiles and finds the plan. memory: peak in bytes above the imports.
+        stages: median seconds of each part. agreement: how its answer compares with the first side's.
+    """
+
+    job: str
+    side: str
+    seconds: float
+    cpu: float
+    ratio: float
+    first: float
+    memory: int
+    stages: dict[str, float]
+    agreement: str
+
+    def __str__(self) -> str:
+        parts = ", ".join(f"{name} {seconds:.2f}" for name, seconds in self.stages.items())
+        return (
+            f"{self.job:19} {self.side:12} {self.seconds:6.2f} s  x{self.ratio:.2f}  CPU {self.cpu:.2f} s  first "
+            f"{self.first:.1f} s  {self.memory / 2**20:.0f} MiB  {self.agreement}\n{'':32} {parts}"
+        )
+
+
+def bench(jobs: Sequence[str], engines: Sequence[str], peer: str | None, rounds: int) -> Iterator[Row]:
+    """Rows, as they are measured.
+
+    Args:
+        jobs: names of JOBS, or checkpoints (by our engines alone). engines: see `Predictor`. peer: a Python that has
+            torchvision; None: without. rounds: runs of each side, after one that warms up.
+    """
+    for job in jobs:
+        yield from _one(job, engines, None if is_checkpoint(job) else peer, rounds)
+
+
+def _one(job: str, engines: Sequence[str], peer: str | None, rounds: int) -> Iterator[Row]:
+    sides: dict[str, Side] = {}
+    try:
+        if peer is not None:
+            sides["torchvision"] = Side(peer, "torchvision", job)
+        for engine in engines:
+            sides[engine] = Side(sys.executable, engine, job)
+        first = {name: side.run() for name, side in sides.items()}
+        for _ in range(rounds):
+            for side in sides.values():
+                side.runs.append(side.run())
+    finally:
+        for side in sides.values():
+            side.close()
+    median = lambda side, key: statistics.median(run[key] for run in side.runs)
+    base = next(iter(sides.values()))
+    for name, side in sides.items():
+        last = side.runs[-1]
+        yield Row(
+            job, name, median(side, "seconds"), median(side, "cpu"), median(base, "seconds") / median(side, "seconds"),
+            first[name]["seconds"], last["memory"],
+            {part: statistics.median(run["stages"].get(part, 0.0) for run in side.runs) for part in last["stages"]},
+            agreement(base.runs[-1]["answer"], last["answer"]),
+        )  # fmt: skip
+
+
+def agreement(a: dict[str, Any], b: dict[str, Any]) -> str:
+    """How two answers compare, in words."""
+    if "loss" in b:
+        return f"loss {b['loss'][0]:.3f}"
+    found = f"{len(b['scores'])} detections"
+    if len(a["scores"]) != len(b["scores"]) or a is b:
+        return found
+    off = lambda x, y: max((abs(p - q) for p, q in zip(x, y)), default=0.0)
+    corners = max((off(p, q) for p, q in zip(a["boxes"], b["boxes"])), default=0.0)
+    return f"{found}, scores within {off(a['scores'], b['scores']):.0e}, boxes within {corners:.2g} px"
+
+
+def is_checkpoint(job: str) -> bool:
+    """Whether a job is a file or a checkpoint's name and none of the table's."""
+    from videre.studies.speed.jobs import JOBS
+
+    return job not in JOBS
+
+
+def find_peer(python: str | None) -> str | None:
+    """A Python that has torchvision: the one that is named, or this one; None where there is none.
+
+    Raises ConfigError when the named one has none.
+    """
+    if python is None:
+        return sys.executable if importlib.util.find_spec("torchvision") else None
+    try:
+        done = subprocess.run([python, "-c", "import torchvision"], capture_output=True, text=True)
+    except OSError as error:
+        raise ConfigError(f"--peer {python}: {error.strerror or error}") from error
+    if done.returncode:
+        raise ConfigError(f"--peer {python}: it cannot import torchvision ({done.stderr.strip().splitlines()[-1]})")
+    return python

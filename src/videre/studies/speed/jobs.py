@@ -1,0 +1,234 @@
+"""What is timed: predictions and training steps, by this library and by torchvision, as users of each run them."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from videre.models import find_model
+from videre.models.base import Model
+from videre.models.official import to_torchvision
+from videre.structures import COCO_PERSON, Categories, ImageBatch, Preprocess, Schema
+from videre.studies.speed.rule import BACKGROUND, draw_weights, picture, truth
+
+CLASSES = 90
+Answer = dict[str, list[Any]]
+"""Boxes and scores of a prediction, the loss of a step: what both sides must agree on."""
+Run = Callable[[], Answer]
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """One row of the table.
+
+    Args:
+        system: its name. training: steps, not predictions. backbone: with a feature pyramid of 256 channels.
+        size: (height, width) of the pictures. short_side, long_side: what they are brought to. batch: pictures at once.
+    """
+
+    system: str
+    training: bool = False
+    backbone: str = "resnet50"
+    size: tuple[int, int] = (480, 640)
+    short_side: int = 800
+    long_side: int = 1333
+    batch: int = 1
+
+    @property
+    def classes(self) -> int:
+        return 1 if self.system == "keypoint-rcnn" else CLASSES
+
+
+JOBS = {
+    "faster-rcnn": Job("faster-rcnn"),
+    "mask-rcnn": Job("mask-rcnn"),
+    "keypoint-rcnn": Job("keypoint-rcnn"),
+    "resnet50-training": Job("faster-rcnn", training=True, batch=2),
+    "mobilenet-training": Job("faster-rcnn", True, "mobilenet_v2", (320, 427), 320, 427, batch=4),
+}
+
+
+class Stages:
+    """Seconds spent in parts of a run, by name; a part inside another one counts for the inner one alone."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._open: list[list[float]] = []  # a part's children's seconds
+
+    def watch(self, owner: Any, method: str, name: str) -> None:
+        """Time a method of an object from now on."""
+        inner = getattr(owner, method)
+
+        def timed(*args: Any, **kwargs: Any) -> Any:
+            with self.part(name):
+                return inner(*args, **kwargs)
+
+        object.__setattr__(owner, method, timed)
+
+    @contextlib.contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        began = time.perf_counter()
+        self._open.append([])
+        try:
+            yield
+        finally:
+            taken, inside = time.perf_counter() - began, sum(self._open.pop())
+            if self._open:
+                self._open[-1].append(taken)
+            self.seconds[name] = self.seconds.get(name, 0.0) + taken - inside
+
+
+# this library ---------------------------------------------------------------------------------------------------------
+
+
+def ours(job: Job, engine: str, stages: Stages) -> Run:
+    """The job as `videre predict` and `videre train` run it; engine: "plain", "fp32", "bf16" or "auto"."""
+    from videre.engine.allocator import keep_memory
+
+    keep_memory()
+    model = _model(job)
+    return _our_training(job, model, engine, stages) if job.training else predictions(job, model, engine, stages)
+
+
+def predictions(job: Job, model: Model, engine: str, stages: Stages) -> Run:
+    """Predictions of any detector of ours."""
+    from videre.engine import Predictor
+    from videre.images.prepare import prepare
+
+    predictor = Predictor(model, device="cpu", engine=engine)
+    detector = getattr(predictor.running, "detector", predictor.running)
+    for owner, method, name in (
+        (detector.backbone, "forward", "backbone"), (detector.neck, "forward", "pyramid"),
+        (detector.rpn, "propose", "proposals"), (predictor.running, "forward", "heads"),
+        (predictor.model, "postprocess", "results"),
+    ):  # fmt: skip
+        stages.watch(owner, method, name)
+    image = picture(job.size)
+
+    def run() -> Answer:
+        with stages.part("preparing"):
+            batch = prepare(image, model.preprocess)
+        found = predictor.run(batch)[0].instances
+        assert found is not None and found.boxes is not None and found.scores is not None
+        return {"boxes": found.boxes.tolist(), "scores": found.scores.tolist()}
+
+    return run
+
+
+def _our_training(job: Job, model: Model, engine: str, stages: Stages) -> Run:
+    from videre.engine.plan import Plan
+    from videre.engine.training import planned
+    from videre.images.prepare import prepare, prepare_truth
+    from videre.train.optimizer import choose_trained, make_optimizer
+    from videre.train.recipe import Recipe
+
+    plan = Plan.here()
+    precision = plan.precision(torch.device("cpu")) if engine == "auto" else engine
+    model = model.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+    choose_trained(model, "many")
+    optimizer = make_optimizer(model, Recipe(optimizer="sgd", lr=1e-4))
+    batches = [prepare(picture(job.size, i), model.preprocess, i) for i in range(job.batch)]
+    truths = [prepare_truth(truth(job.size, job.classes, i), batch) for i, batch in enumerate(batches)]
+    batch = ImageBatch.cat(batches)
+
+    def run() -> Answer:
+        short = torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16")
+        with stages.part("forward"), short, contextlib.nullcontext() if engine == "plain" else planned(plan):
+            loss = torch.stack(list(model.losses(batch, truths).values())).sum()
+        plan.save()
+        return _update(loss, optimizer, stages)
+
+    return run
+
+
+def _model(job: Job) -> Model:
+    things = Categories.of(["person"] if job.classes == 1 else [f"class {i}" for i in range(job.classes)])
+    schema = Schema(things=things, skeleton=COCO_PERSON)
+    preprocess = Preprocess(short_side=job.short_side, long_side=job.long_side, antialias=False)
+    wide: dict[str, Any] = {"width": 256, "hidden": 1024} if job.backbone != "resnet50" else {}
+    torch.manual_seed(0)
+    model = find_model(job.system)(schema, preprocess, backbone=job.backbone, **wide)  # type: ignore[call-arg]
+    if not job.training:
+        draw_weights(model, BACKGROUND[job.system])
+    return model
+
+
+# torchvision ----------------------------------------------------------------------------------------------------------
+
+
+def torchvisions(job: Job, stages: Stages) -> Run:
+    """The same with torchvision's own models, eager and in float32, as its documentation shows them."""
+    images = [torch.from_numpy(picture(job.size, i)).permute(2, 0, 1) for i in range(job.batch)]
+    peer = _peer(job)
+    if job.training:
+        return _their_training(job, peer.train(), images, stages)
+    peer.load_state_dict(to_torchvision(_model(job)))
+    peer.eval()
+    for owner, method, name in (
+        (peer.transform, "forward", "preparing"), (peer.backbone.body, "forward", "backbone"),
+        (peer.backbone.fpn, "forward", "pyramid"), (peer.rpn, "forward", "proposals"),
+        (peer.roi_heads, "forward", "heads"), (peer.transform, "postprocess", "results"),
+    ):  # fmt: skip
+        stages.watch(owner, method, name)
+
+    def run() -> Answer:
+        with torch.inference_mode():
+            found = peer(images)[0]
+        return {"boxes": found["boxes"].tolist(), "scores": found["scores"].tolist()}
+
+    return run
+
+
+def _their_training(job: Job, peer: Any, images: list[Tensor], stages: Stages) -> Run:
+    targets = []
+    for i in range(job.batch):
+        true = truth(job.size, job.classes, i).instances
+        assert true is not None and true.labels is not None
+        targets.append({"boxes": true.boxes, "labels": true.labels + 1})
+    optimizer = torch.optim.SGD([p for p in peer.parameters() if p.requires_grad], 1e-4, 0.9)
+
+    def run() -> Answer:
+        with stages.part("forward"):
+            loss = torch.stack(list(peer(images, targets).values())).sum()
+        return _update(loss, optimizer, stages)
+
+    return run
+
+
+def _peer(job: Job) -> Any:
+    from torchvision.models import mobilenet_v2
+    from torchvision.models.detection import FasterRCNN, KeypointRCNN, MaskRCNN
+    from torchvision.models.detection.backbone_utils import BackboneWithFPN, resnet_fpn_backbone
+    from torchvision.ops import FrozenBatchNorm2d
+
+    torch.manual_seed(0)
+    if job.backbone == "resnet50":
+        backbone = resnet_fpn_backbone(
+            backbone_name="resnet50", weights=None, norm_layer=FrozenBatchNorm2d, trainable_layers=3
+        )
+    else:
+        body = mobilenet_v2(weights=None, norm_layer=FrozenBatchNorm2d).features
+        for layer in body[:2]:  # the stem and the first stage
+            layer.requires_grad_(False)
+        taps = {"3": "0", "6": "1", "13": "2", "18": "3"}
+        backbone = BackboneWithFPN(body, taps, [24, 32, 96, 1280], 256)
+        for name, buffer in body.named_buffers():
+            if name.endswith("running_var"):
+                buffer.fill_(1.0)
+    kind = {"faster-rcnn": FasterRCNN, "mask-rcnn": MaskRCNN, "keypoint-rcnn": KeypointRCNN}[job.system]
+    return kind(backbone, job.classes + 1, min_size=job.short_side, max_size=job.long_side)
+
+
+def _update(loss: Tensor, optimizer: torch.optim.Optimizer, stages: Stages) -> Answer:
+    with stages.part("backward"):
+        loss.backward()
+    with stages.part("update"):
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+    return {"loss": [loss.item()]}
