@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -10,10 +12,12 @@ from torch import Tensor, nn
 
 from videre.backbones import make_backbone
 from videre.engine import Predictor, convolution, linear
+from videre.engine import fuse as fuse_module
 from videre.engine.convolution import Convolution
-from videre.engine.fuse import fuse
+from videre.engine.fuse import fuse, make_fast
 from videre.engine.linear import Dense
 from videre.engine.plan import Plan
+from videre.errors import ConfigError
 from videre.layers.conv import SameConv2d
 from videre.models import MODELS, Model, find_model
 
@@ -197,3 +201,20 @@ def test_a_linear_layer_by_every_algorithm() -> None:
         if linear.has_onednn():
             torch.testing.assert_close(fast._onednn(x), layer(x).relu(), atol=1e-5, rtol=1e-5)
         assert fast(torch.zeros(0, 40)).shape == (0, 12)
+
+
+@pytest.mark.skipif(not any(map(shutil.which, fuse_module.COMPILERS)), reason="there is no C++ compiler here")
+def test_compiled_parts_give_the_same() -> None:
+    torch.manual_seed(0)
+    model = Wrapped(lively(Decides())).eval()
+    fast = make_fast(model, "compile", Plan(), torch.device("cpu"))
+    with torch.inference_mode():
+        for size in ((12, 13), (20, 9)):
+            x = torch.randn(1, 8, *size)
+            torch.testing.assert_close(fast(x), model(x), atol=1e-5, rtol=1e-4)
+
+
+def test_nothing_to_compile_with_is_said(monkeypatch) -> None:
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    with pytest.raises(ConfigError, match="needs a C\\+\\+ compiler"):
+        make_fast(Wrapped(Decides()), "compile", Plan(), torch.device("cpu"))

@@ -18,7 +18,9 @@ def bench(
     ] = None,
     engine: Annotated[
         list[str] | None,
-        typer.Option(help="plain, fp32, bf16 or auto; several times for several.  [default: all but auto]"),
+        typer.Option(
+            help="plain, fp32, bf16, compile or auto; several times for several.  [default: fp32, bf16, plain]"
+        ),
     ] = None,
     peer: Annotated[
         str | None, typer.Option(help="A Python that has torchvision.  [default: this one, if it has]")
@@ -45,7 +47,7 @@ def bench(
     from videre.studies.speed.bench import bench as measure
     from videre.studies.speed.bench import find_peer, is_checkpoint
 
-    engines = engine or [name for name in ENGINES if name != "auto"]
+    engines = engine or ["fp32", "bf16", "plain"]
     for name in engines:
         if name not in ENGINES:
             raise ConfigError(f"--engine must be one of {', '.join(ENGINES)}; found {name!r}")

@@ -13,7 +13,10 @@ Split = Annotated[str | None, typer.Option(help="Part of the data set: train, va
 Format = Annotated[str | None, typer.Option("--data-format", help="Format of the data, where looking is not enough.")]
 Engine = Annotated[
     str,
-    typer.Option(help="auto: layers fused, in the number format that is faster here; fp32, bf16; plain: not fused."),
+    typer.Option(
+        help="auto: layers fused, in the number format that is faster here; fp32, bf16; compile: by "
+        "torch.compile, slow on each new size; plain: not fused."
+    ),
 ]
 PlanFile = Annotated[
     Path | None, typer.Option("--plan", help="Which algorithm each layer runs.  [default: as timed on this machine]")

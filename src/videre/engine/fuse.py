@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import copy
 import operator
+import os
+import shutil
 
 import torch
 import torch.nn.functional as F
@@ -28,21 +30,26 @@ SUMS = (operator.add, operator.iadd, torch.add)
 RELU, RELU6 = (F.relu, torch.relu, nn.ReLU), (F.relu6, nn.ReLU6)
 
 
-ENGINES = ("auto", "fp32", "bf16", "plain")
+ENGINES = ("auto", "fp32", "bf16", "compile", "plain")
+COMPILERS = ("g++", "clang++")
+"""What torch.compile calls for a processor, where the variable CXX names none."""
 
 
 def make_fast(model: Model, engine: str, plan: Plan, device: torch.device) -> Model:
     """The model that answers for `model`: itself where the engine is "plain", else a fused copy.
 
     Args:
-        engine: "fp32", "bf16", "plain", or "auto": on a CPU the faster of the two number formats, elsewhere fp32.
+        engine: "fp32", "bf16", "compile", "plain", or "auto": on a CPU the faster of the two number formats, elsewhere
+            fp32.
 
-    Raises ConfigError for another word.
+    Raises ConfigError for another word, or where there is nothing to compile with.
     """
     if engine not in ENGINES:
         raise ConfigError(f"engine must be one of {', '.join(ENGINES)}; found {engine!r}")
     if engine == "plain" or not has_products(model):
         return model
+    if engine == "compile":
+        return compile_parts(model, device)
     precision = engine if engine != "auto" else plan.precision(device) if device.type == "cpu" else "fp32"
     return fuse(model, plan, torch.bfloat16 if precision == "bf16" else torch.float32)
 
@@ -56,10 +63,37 @@ def fuse(model: Model, plan: Plan, dtype: torch.dtype = torch.float32) -> Model:
         model: in eval mode, on its device. plan: of the algorithms. dtype: of convolutions and products; what they give
             stays in it until the model itself asks for float32, as under autocast.
     """
-    own = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
-    fused = copy.deepcopy(model, own).eval()
+    fused = _copy(model)
     _fuse_children(fused, plan, dtype)
     return fused
+
+
+def compile_parts(model: Model, device: torch.device) -> Model:
+    """A copy whose parts that are plain arithmetic go through torch.compile, each size of picture on its first run.
+
+    Raises ConfigError on a CPU without a C++ compiler.
+    """
+    named = os.environ.get("CXX")
+    if device.type == "cpu" and not any(shutil.which(name) for name in ((named,) if named else COMPILERS)):
+        raise ConfigError("engine compile needs a C++ compiler (g++, clang++, or what CXX names); the others need none")
+    compiled = _copy(model)
+    _compile_children(compiled)
+    return compiled
+
+
+def _copy(model: Model) -> Model:
+    """Another model with the same weights in memory."""
+    own = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
+    return copy.deepcopy(model, own).eval()
+
+
+def _compile_children(parent: nn.Module) -> None:
+    for child in parent.children():
+        if has_products(child):
+            if _trace(child) is not None:
+                child.compile(options={"freezing": True})
+            else:
+                _compile_children(child)
 
 
 def _fuse_children(parent: nn.Module, plan: Plan, dtype: torch.dtype) -> None:

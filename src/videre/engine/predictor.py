@@ -45,8 +45,8 @@ class Predictor:
         model: any model; set to eval mode and moved to the device.
         device: "auto", "cpu", "cuda", "mps".
         batch: pictures of equal padded size run together, at most this many; None: 1 on a CPU, 8 elsewhere.
-        engine: "auto" fuses the layers, in the number format that is faster here; "fp32" and "bf16" say which; "plain"
-            runs the model as it was trained. See docs/speed.md.
+        engine: "auto" fuses the layers, in the number format that is faster here; "fp32" and "bf16" say which; "compile"
+            hands them to torch.compile; "plain" runs the model as it was trained. See docs/speed.md.
         plan: which algorithm each layer runs; None: what was found on this machine before.
 
     Attributes:
@@ -98,7 +98,8 @@ class Predictor:
     ) -> Iterator[Prediction]:
         """A prediction for each (name, picture or function that reads it), in order, in constant memory.
 
-        `threshold` and `order` are as in `predict`; what a function reads is RGB. A picture that cannot be read gives a `Prediction` with its error; the others go on.
+        `threshold` and `order` are as in `predict`; what a function reads is RGB. A picture that cannot be read gives a
+        `Prediction` with its error; the others go on.
         """
         waiting: list[tuple[str, np.ndarray, ImageBatch]] = []
         for name, source in pictures:

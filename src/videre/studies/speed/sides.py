@@ -18,14 +18,12 @@ from typing import Any
 import videre
 from videre.errors import VidereError
 
-SIDES = ("torchvision", "plain", "fp32", "bf16", "auto")
-
 
 class Side:
     """A process that runs a job when it is asked to.
 
     Args:
-        python: that runs it; torchvision's side needs one that has torchvision. side: of SIDES. job: of JOBS, or for our
+        python: that runs it; torchvision's side needs one that has torchvision. side: "torchvision", or an engine of ours. job: of JOBS, or for our
             sides a checkpoint.
 
     Raises VidereError when it ends before its time, with the last line that it said.
