@@ -71,7 +71,7 @@ def main(side: str, job: str) -> None:
         import torchvision.models.detection  # noqa: F401
     from videre.studies.speed.jobs import JOBS, Stages, ours, predictions, torchvisions
 
-    imported, stages = _memory("VmRSS"), Stages()
+    imported, stages = memory("VmRSS"), Stages()
     if side == "torchvision":
         run = torchvisions(JOBS[job], stages)
     elif job in JOBS:
@@ -83,7 +83,7 @@ def main(side: str, job: str) -> None:
         keep_memory()
         model = load(job, engine="plain").model
         run = predictions(JOBS["faster-rcnn"], model, side, stages)
-    _forget_peak()
+    forget_peak()
     for _ in sys.stdin:
         stages.seconds.clear()
         began, cpu = time.perf_counter(), time.process_time()
@@ -92,21 +92,21 @@ def main(side: str, job: str) -> None:
             "seconds": time.perf_counter() - began,
             "cpu": time.process_time() - cpu,
             "stages": stages.seconds,
-            "memory": _memory("VmHWM") - imported,
+            "memory": memory("VmHWM") - imported,
             "answer": answer,
             "threads": torch.get_num_threads(),
         }
         print(json.dumps(numbers), flush=True)
 
 
-def _memory(field: str) -> int:
+def memory(field: str) -> int:
     """Bytes that the process has (VmRSS) or has had at most (VmHWM); 0 where the system does not say."""
     status = Path("/proc/self/status")
     lines = status.read_text().splitlines() if status.exists() else []
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(field)), 0)
 
 
-def _forget_peak() -> None:
+def forget_peak() -> None:
     """The peak counts from now on: what building took is no part of a run."""
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")

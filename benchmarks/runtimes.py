@@ -1,0 +1,130 @@
+"""The ResNet-50 pyramid in fp32: ours, fused, beside ONNX Runtime and OpenVINO where they are installed.
+
+    pip install '.[export]'
+    python benchmarks/runtimes.py [--rounds 7]
+
+A picture of 800x1088 to the five pyramid maps, the same weights. Each side is a process of its own, and they take turns.
+"""
+
+import argparse
+import importlib.util
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+SHAPE = (1, 3, 800, 1088)
+RUNTIMES = {"plain": "torch", "videre": "torch", "onnxruntime": "onnxruntime", "openvino": "openvino"}
+"""Sides, and the module that each needs."""
+
+
+class Pyramid(nn.Module):
+    """Backbone and neck of a detector."""
+
+    def __init__(self, detector: nn.Module) -> None:
+        super().__init__()
+        self.detector = detector
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        return self.detector.features(image)  # type: ignore[operator, no-any-return]
+
+
+def detector() -> nn.Module:
+    from videre.models import find_model
+    from videre.structures import Categories, Schema
+    from videre.studies.speed.rule import draw_weights
+
+    model = find_model("faster-rcnn")(Schema(things=Categories.of(["thing"])), backbone="resnet50")
+    draw_weights(model, background=0.0)
+    return model.eval()
+
+
+def side(name: str, onnx: str) -> Callable[[Tensor], list[Tensor]]:
+    """What runs the pyramid."""
+    if name == "onnxruntime":
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = torch.get_num_threads()
+        session = onnxruntime.InferenceSession(onnx, options, providers=["CPUExecutionProvider"])
+        return lambda x: [torch.from_numpy(y) for y in session.run(None, {"image": x.numpy()})]
+    if name == "openvino":
+        import openvino
+
+        hints = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": torch.get_num_threads()}
+        compiled = openvino.compile_model(onnx, "CPU", hints)
+        return lambda x: [torch.from_numpy(y) for y in compiled([x.numpy()]).values()]
+    from videre.engine import Predictor
+    from videre.engine.allocator import keep_memory
+
+    keep_memory()
+    predictor = Predictor(detector(), device="cpu", engine="plain" if name == "plain" else "fp32")  # type: ignore[arg-type]
+    pyramid = Pyramid(predictor.running)
+
+    def run(x: Tensor) -> list[Tensor]:
+        with torch.inference_mode():
+            found = pyramid(x.contiguous(memory_format=torch.channels_last))
+        predictor.plan.save()
+        return found
+
+    return run
+
+
+def serve(name: str, onnx: str) -> None:
+    run, x = side(name, onnx), torch.randn(SHAPE, generator=torch.Generator().manual_seed(0))
+    for _ in sys.stdin:
+        began, cpu = time.perf_counter(), time.process_time()
+        found = run(x)
+        numbers = {"seconds": time.perf_counter() - began, "cpu": time.process_time() - cpu}
+        print(json.dumps(numbers | {"means": [float(y.abs().mean()) for y in found]}), flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--serve", nargs=2, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.serve:
+        return serve(*args.serve)
+
+    from videre.engine.device import describe_processor
+
+    print(describe_processor())
+    there = [name for name, module in RUNTIMES.items() if importlib.util.find_spec(module)]
+    with tempfile.TemporaryDirectory() as folder:
+        onnx = str(Path(folder) / "pyramid.onnx")
+        if {"onnxruntime", "openvino"} & set(there):
+            model = Pyramid(detector()).eval()
+            torch.onnx.export(model, (torch.zeros(SHAPE),), onnx, input_names=["image"], dynamo=True, verbose=False)
+        environment = {**os.environ, "GOMP_SPINCOUNT": "2000"}
+        command = lambda name: [sys.executable, __file__, "--serve", name, onnx]
+        pipes = {"text": True, "stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "env": environment}
+        sides = {name: subprocess.Popen(command(name), **pipes) for name in there}  # type: ignore[call-overload]
+        runs: dict[str, list[dict[str, object]]] = {name: [] for name in there}
+        for _ in range(args.rounds + 1):  # the first compiles
+            for name, process in sides.items():
+                print(file=process.stdin, flush=True)
+                runs[name].append(json.loads(process.stdout.readline()))
+        for process in sides.values():
+            process.kill()
+            process.wait()
+    median = lambda name, key: statistics.median(run[key] for run in runs[name][1:])
+    means = runs["plain"][0]["means"]
+    for name in there:
+        off = max(abs(a - b) / b for a, b in zip(runs[name][0]["means"], means))  # type: ignore[call-overload]
+        print(
+            f"{name:12} {1e3 * median(name, 'seconds'):7.0f} ms  CPU {median(name, 'cpu'):.2f} s  "
+            f"x{median('plain', 'seconds') / median(name, 'seconds'):.2f}  maps' means within {off:.0e}"
+        )
+
+
+if __name__ == "__main__":
+    main()
