@@ -7,7 +7,8 @@ kept apart by comparing them, not by shifting coordinates, which loses precision
 The CPU kernel looks only at boxes that can matter. Two boxes with IoU > t intersect over more than t times the wider
 one's width, so their left edges differ by less than (1 - t) of that width, and neither is wider than the other / t;
 the same holds for heights. Boxes lie in a grid by their top-left corner, in row order, so the candidates of one grid
-row are one contiguous stretch of memory that vector instructions scan.
+row are one contiguous stretch of memory that vector instructions scan. The kernels for a GPU, which compare all pairs,
+are in nms_triton.py.
 
     keep = nms(boxes, scores, 0.5, classes=labels)
 """
@@ -90,6 +91,17 @@ def _nms_cpu(boxes: Tensor, scores: Tensor, iou_threshold: float, classes: Tenso
 
 if HAS_NUMBA:
     _nms.register_kernel("cpu")(_nms_cpu)
+
+
+@_nms.register_kernel("cuda")
+def _nms_cuda(boxes: Tensor, scores: Tensor, iou_threshold: float, classes: Tensor | None) -> Tensor:
+    from ._triton import usable  # here, so that only programs that use a GPU load Triton
+
+    if not usable(boxes.device):
+        return _nms._init_fn(boxes, scores, iou_threshold, classes)
+    from .nms_triton import nms_triton
+
+    return nms_triton(boxes, scores, iou_threshold, classes)
 
 
 @serial

@@ -5,12 +5,14 @@ the map and the two conventions of `aligned`, is that of torchvision and Detectr
 
 A bilinear sample is a weight on two rows times a weight on two columns, so a bin is a small matrix product: row weights
 (bin, y) times features times column weights (bin, x). The reference multiplies these matrices out. The CPU kernel
-keeps their few entries that are not zero: samples that share pixels are merged before any feature is read.
+keeps their few entries that are not zero: samples that share pixels are merged before any feature is read. The kernels
+for a GPU are in roi_align_triton.py.
 
     crops = roi_align(features, torch.cat([picture_index, boxes], 1), 7, spatial_scale=1 / 16, sampling_ratio=2)
 """
 
 import math
+from typing import Any
 
 import numpy as np
 import torch
@@ -35,7 +37,8 @@ def roi_align(
 
     Args:
         features: (B, C, H, W) floating point; channels-last memory is read as it is, other layouts are copied once.
-        rois: (R, 5) rows of picture index (0 .. B-1), x1, y1, x2, y2; pixels of the picture.
+        rois: (R, 5) rows of picture index (0 .. B-1), x1, y1, x2, y2; pixels of the picture. Another index is an error
+            on the CPU, and gives NaN on a GPU, which is not waited for to tell.
         output_size: bins (height, width), or one number for both.
         spatial_scale: pixels of the feature map per pixel of the picture (1 / stride).
         sampling_ratio: samples per bin along each axis; 0 adapts to the region, ceil(side / bins).
@@ -244,6 +247,28 @@ def checked_regions(rois: Tensor, kind: torch.dtype, batch: int) -> Tensor:
 if HAS_NUMBA:
     _roi_align.register_kernel("cpu")(_roi_align_cpu)
     _roi_align_backward.register_kernel("cpu")(_roi_align_backward_cpu)
+
+
+@_roi_align.register_kernel("cuda")
+def _roi_align_cuda(features: Tensor, rois: Tensor, *how: Any) -> Tensor:
+    from ._triton import usable  # here, so that only programs that use a GPU load Triton
+
+    if working_type(features) != torch.float32 or not usable(features.device):
+        return _roi_align._init_fn(features, rois, *how)
+    from .roi_align_triton import roi_align_triton
+
+    return roi_align_triton(features, rois, *how)
+
+
+@_roi_align_backward.register_kernel("cuda")
+def _roi_align_backward_cuda(gradient: Tensor, rois: Tensor, *shape_and_how: Any) -> Tensor:
+    from ._triton import usable
+
+    if working_type(gradient) != torch.float32 or not usable(gradient.device):
+        return _roi_align_backward._init_fn(gradient, rois, *shape_and_how)
+    from .roi_align_triton import roi_align_backward_triton
+
+    return roi_align_backward_triton(gradient, rois, *shape_and_how)
 
 
 @serial
