@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from videre.cli import bench, data, doctor, evaluate, models, predict, train
+from videre.cli import bench, data, doctor, evaluate, export, models, predict, train
 
 app = typer.Typer(
     name="videre",
@@ -18,6 +18,7 @@ app = typer.Typer(
 app.command("predict")(predict.predict)
 app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
+app.command("export")(export.export)
 app.add_typer(data.app, name="data")
 app.command("models")(models.models)
 app.command("doctor")(doctor.doctor)

@@ -10,6 +10,8 @@ from videre.errors import DataError
 from videre.structures import ImageBatch, Preprocess, Scene, warp_scene
 
 _RANGE = {np.dtype(np.uint8): 255.0, np.dtype(np.uint16): 65535.0, np.dtype(np.float32): 1.0}
+CHANNELS = 4
+"""Most that OpenCV averages at once."""
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
 
 
@@ -45,6 +47,9 @@ def resample(picture: np.ndarray, size: tuple[int, int], antialias: bool = True)
     Sides that shrink are averaged over the pixels that fall into one, unless `antialias` is off; sides that grow are
     bilinear. One after the other, since OpenCV averages only where no side grows.
     """
+    if picture.shape[2] > CHANNELS:
+        parts = np.split(picture, range(CHANNELS, picture.shape[2], CHANNELS), axis=2)
+        return np.concatenate([resample(part, size, antialias) for part in parts], axis=2)
     smaller = (min(picture.shape[0], size[0]), min(picture.shape[1], size[1]))
     if antialias and smaller != picture.shape[:2]:
         picture = cv2.resize(picture, smaller[::-1], interpolation=cv2.INTER_AREA)

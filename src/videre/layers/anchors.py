@@ -33,6 +33,8 @@ class Anchors:
         The stride of a level is image // grid, torchvision's rule: where a side is no multiple of the level's nominal
         stride it is a little smaller (800 over 13 cells gives 61, not 64), and published weights expect that.
         """
+        if torch.compiler.is_exporting():  # sizes are symbols, of which nothing can be kept
+            return [_lay(cell.to(device), image, grid) for cell, grid in zip(self.cells, grids)]
         key = (tuple(image), tuple(grids), device)
         if key not in self._cache:
             if len(self._cache) > 64:  # training with many sizes must not hoard

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from videre.ops.roi_align import roi_align
@@ -16,8 +17,7 @@ def fill_up(rois: Tensor, multiple: int = 16) -> Tensor:
     oneDNN prepares a convolution anew for every batch size that it has not seen, which costs about as much as a small
     one takes; numbers of positives and of detections change with every picture.
     """
-    missing = -len(rois) % multiple
-    return torch.cat([rois, rois.new_zeros((missing, 5))]) if missing else rois
+    return F.pad(rois, (0, 0, 0, -rois.shape[0] % multiple))
 
 
 class RoIPooler(nn.Module):

@@ -3,10 +3,10 @@
 Convention, for all: coordinates are continuous pixels, the origin is the top-left corner of the top-left pixel, boxes
 are xyxy with right and bottom edges excluded, sizes are (height, width).
 
-Irregular operators (nms, soft_nms, roi_align, roi_pool, crop_masks, paste_masks) are `torch.library` custom operators,
-so that models that use them compile and export in one graph: tensors on the CPU go to a Numba kernel (float32 and
-float64), all others, and all where Numba is not installed, to the torch definition. Box algebra is plain torch, so that
-a compiler fuses it. Run lengths and polygons (rle, rasterise) belong to data loading: plain functions on the CPU,
+Irregular operators (nms, soft_nms, roi_align, roi_pool, crop_masks, paste_masks, decode_keypoints) are `torch.library`
+custom operators, so that models that use them compile and export in one graph: tensors on the CPU go to a Numba kernel
+(float32 and float64), all others, and all where Numba is not installed, to the torch definition; decode_keypoints is
+its definition alone. Box algebra is plain torch, so that a compiler fuses it. Run lengths and polygons (rle, rasterise) belong to data loading: plain functions on the CPU,
 serial, with the interpreter lock released, safe in threads and in forked workers. The kernels of roi_align, roi_pool,
 crop_masks and paste_masks use all of torch's threads: never call those in a forked worker.
 

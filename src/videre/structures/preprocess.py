@@ -7,8 +7,10 @@ change a result.
 from __future__ import annotations
 
 import dataclasses
-import math
+import functools
 from typing import Any
+
+from torch import sym_max, sym_min
 
 from videre.errors import ConfigError
 
@@ -62,17 +64,21 @@ class Preprocess:
             raise ConfigError(f"preprocess: divisor must be at least 1, found {self.divisor}")
 
     def resized(self, size: Size) -> Size:
-        """The size that a picture of `size` (height, width) is resized to."""
+        """The size that a picture of `size` (height, width) is resized to.
+
+        In whole numbers: 480 * (800 / 480) must be 800; and a size may be a symbol, where the model is exported.
+        """
         if self.size is not None:
             return self.size
-        sides = ((self.short_side, min(size)), (self.long_side, max(size)))
-        scale = min((wanted / side for wanted, side in sides if wanted is not None), default=1.0)
-        # the nudge undoes the rounding of the quotient: 480 * (800 / 480) must be 800
-        return tuple(max(1, math.floor(n * scale + 1e-6)) for n in size)  # type: ignore[return-value]
+        sides = ((self.short_side, sym_min(*size)), (self.long_side, sym_max(*size)))
+        scales = [(wanted, side) for wanted, side in sides if wanted is not None]
+        height, width = (functools.reduce(sym_min, (n * a // b for a, b in scales)) if scales else n for n in size)
+        return sym_max(1, height), sym_max(1, width)
 
     def padded(self, size: Size) -> Size:
         """The size of the net's input for a picture of `size`."""
-        return tuple(math.ceil(n / self.divisor) * self.divisor for n in self.resized(size))  # type: ignore[return-value]
+        height, width = ((n + self.divisor - 1) // self.divisor * self.divisor for n in self.resized(size))
+        return height, width
 
     def replace(self, **changes: Any) -> Preprocess:
         return dataclasses.replace(self, **changes)

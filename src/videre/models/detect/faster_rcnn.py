@@ -234,7 +234,7 @@ class RPN(nn.Module):
         for i, size in enumerate(batch.sizes):
             scores, boxes, levels = [], [], []
             for level, anchor in enumerate(anchors):
-                score, index = logits[level][i].topk(min(before, len(anchor)))
+                score, index = logits[level][i].topk(torch.sym_min(before, anchor.shape[0]))
                 scores.append(score.float())
                 boxes.append(decode_boxes(deltas[level][i, index].float(), anchor[index]))
                 levels.append(torch.full_like(index, level))
@@ -351,9 +351,10 @@ class BoxHead(nn.Module):
     def detect(self, features: Sequence[Tensor], proposals: list[Tensor], batch: ImageBatch) -> Outputs:
         """Detections of all pictures: those above the score threshold, after NMS within each class, the best ones."""
         rois = torch.cat([to_rois(boxes, i) for i, boxes in enumerate(proposals)])
-        logits, deltas = (rows[: len(rois)] for rows in self(features, fill_up(rois, FEW_SIZES)))
-        scores = logits.float().softmax(dim=1)[:, :-1].split([len(p) for p in proposals])
-        moves = deltas.float().split([len(p) for p in proposals])
+        sizes = [boxes.shape[0] for boxes in proposals]
+        logits, deltas = (rows[: rois.shape[0]] for rows in self(features, fill_up(rois, FEW_SIZES)))
+        scores = logits.float().softmax(dim=1)[:, :-1].split(sizes)
+        moves = deltas.float().split(sizes)
         parts = []
         for i, size in enumerate(batch.sizes):
             proposal, label = (scores[i] > self.score_threshold).nonzero().unbind(1)
@@ -432,7 +433,7 @@ class Samples:
 
 def to_rois(boxes: Tensor, picture: int) -> Tensor:
     """Boxes [P, 4] to RoIs [P, 5] with the index of the picture first."""
-    return torch.cat([boxes.new_full((len(boxes), 1), picture), boxes], dim=1)
+    return F.pad(boxes, (1, 0), value=picture)
 
 
 def to_original(boxes: Tensor, batch: ImageBatch, picture: int) -> Tensor:

@@ -19,6 +19,7 @@ from videre.layers.losses import mean_count
 from videre.layers.roi_pooler import RoIPooler, fill_up
 from videre.models.base import Model, Outputs, Rows
 from videre.models.detect.faster_rcnn import FasterRCNN, Samples, Target
+from videre.ops.decode_keypoints import decode_keypoints
 from videre.structures import ImageBatch, Instances, Preprocess, Scene, Schema
 
 
@@ -140,30 +141,4 @@ class KeypointHead(nn.Module):
         x = self.pooler(features, fill_up(rois))
         for conv in self.convs:
             x = conv(x)
-        return F.interpolate(self.upsample(x)[: len(rois)], scale_factor=2, mode="bilinear", align_corners=False)
-
-
-def decode_keypoints(maps: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
-    """The peak of each keypoint's map, at the resolution of the box.
-
-    The map is resized (bicubic) to the box rounded up to whole pixels and its largest value taken; the score is the
-    softmax of the map at that peak, capped at 1 (detectron2's rule; the bicubic peak can exceed the map).
-
-    Args:
-        maps: float [D, J, S, S] logits. boxes: float [D, 4] xyxy.
-
-    Returns:
-        points [D, J, 2] in the boxes' frame, scores [D, J] in [0, 1].
-    """
-    points = maps.new_zeros((*maps.shape[:2], 2))
-    scores = maps.new_zeros(maps.shape[:2])
-    sides = (boxes[:, 2:] - boxes[:, :2]).clamp(min=1)
-    norms = maps.flatten(2).logsumexp(dim=2)
-    for i, (side, box) in enumerate(zip(sides, boxes)):
-        width, height = (int(n) for n in side.ceil())
-        fine = F.interpolate(maps[i : i + 1], size=(height, width), mode="bicubic", align_corners=False)[0]
-        peak, cell = fine.flatten(1).max(dim=1)
-        offset = torch.stack([cell % width, cell // width], dim=1) + 0.5
-        points[i] = box[:2] + offset * side / torch.tensor([width, height], device=maps.device)
-        scores[i] = (peak - norms[i]).exp().clamp(max=1)
-    return points, scores
+        return F.interpolate(self.upsample(x)[: rois.shape[0]], scale_factor=2, mode="bilinear", align_corners=False)

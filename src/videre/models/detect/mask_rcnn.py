@@ -64,7 +64,7 @@ class MaskRCNN(Model):
         found = self.detector.detect(features, batch)
         rois = torch.cat([found["picture"].to(found["boxes"].dtype)[:, None], found["boxes"]], dim=1)
         logits = self.mask_head(features, rois)
-        found["masks"] = logits[torch.arange(len(rois), device=rois.device), found["labels"]].sigmoid()
+        found["masks"] = logits[torch.arange(rois.shape[0], device=rois.device), found["labels"]].sigmoid()
         return found
 
     def losses(self, batch: ImageBatch, truths: Sequence[Scene]) -> dict[str, Tensor]:
@@ -139,4 +139,4 @@ class MaskHead(nn.Module):
         x = self.pooler(features, fill_up(rois))
         for conv in self.convs:
             x = conv(x)
-        return self.logits(F.relu(self.upsample(x)))[: len(rois)]
+        return self.logits(F.relu(self.upsample(x)))[: rois.shape[0]]

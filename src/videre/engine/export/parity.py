@@ -1,0 +1,173 @@
+"""Does the file find what the model finds? Both on the same pictures, detection by detection."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+
+from videre.engine.device import describe_processor
+from videre.engine.predictor import Predictor
+from videre.models.base import Model
+from videre.structures import Instances, Scene
+
+SCORES = 1e-4
+"""Largest difference of a score."""
+BOXES = 0.01
+"""Largest difference of a box's edge, pixels."""
+MASKS = 0.999
+"""Least share of equal pixels among those that one of the two masks covers, over all masks of a picture."""
+KEYPOINTS = 0.99
+"""Least share of keypoints within `BOXES` pixels: of two peaks as high as each other either may be taken."""
+SAME = 1.0
+"""Boxes of one class that differ by less, pixels, are one detection."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """One picture: what both found, and how far that differs; None where there is nothing to compare."""
+
+    name: str
+    size: tuple[int, int]
+    ours: int
+    theirs: int
+    matched: int
+    scores: float | None
+    boxes: float | None
+    masks: float | None
+    keypoints: float | None
+    seconds_ours: float
+    seconds_theirs: float
+    problems: list[str]
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """All pictures, and the verdict."""
+
+    file: str
+    format: str
+    pictures: list[Comparison]
+
+    @property
+    def problems(self) -> list[str]:
+        """What is wrong, a line each, beginning with the picture."""
+        return [f"{picture.name}: {problem}" for picture in self.pictures for problem in picture.problems]
+
+    @property
+    def passed(self) -> bool:
+        return not self.problems
+
+    def to_json(self) -> dict[str, Any]:
+        tolerance = {"scores": SCORES, "boxes": BOXES, "masks": MASKS, "keypoints": KEYPOINTS}
+        rows = [dataclasses.asdict(picture) for picture in self.pictures]
+        return {
+            "file": self.file, "format": self.format, "processor": describe_processor(), "tolerance": tolerance,
+            "passed": self.passed, "pictures": rows,
+        }  # fmt: skip
+
+    def to_markdown(self) -> str:
+        lines = [
+            f"# {self.file}: {'the same results' if self.passed else 'NOT the same results'}",
+            "",
+            f"The file, and the model as it was trained, on {describe_processor()}. Allowed: scores {SCORES:g}, boxes "
+            f"{BOXES:g} px, {MASKS:.1%} of the masks' pixels equal, {KEYPOINTS:.0%} of the keypoints within {BOXES:g} px.",
+            "",
+            "| picture | size | model | file | matched | scores | boxes, px | masks | keypoints | s model | s file |",
+            "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+        ]
+        show = lambda value, form: "" if value is None else format(value, form)
+        for p in self.pictures:
+            lines.append(
+                f"| {p.name} | {p.size[0]} x {p.size[1]} | {p.ours} | {p.theirs} | {p.matched} | {show(p.scores, '.1e')} "
+                f"| {show(p.boxes, '.1e')} | {show(p.masks, '.3%')} | {show(p.keypoints, '.2%')} | {p.seconds_ours:.3f} "
+                f"| {p.seconds_theirs:.3f} |"
+            )
+        return "\n".join([*lines, *(["", *(f"- {problem}" for problem in self.problems)] if self.problems else []), ""])
+
+
+def compare(
+    model: Model, run: Callable[[np.ndarray], dict[str, np.ndarray]], pictures: Iterable[tuple[str, np.ndarray]],
+    file: str, format: str,
+) -> Report:  # fmt: skip
+    """Run both on every picture, twice each; the faster time counts."""
+    predictor = Predictor(model, "cpu", engine="plain")
+    floor, most = model.config["score_threshold"], model.config["max_detections"]
+    rows = []
+    for name, picture in pictures:
+        scene, seconds = _timed(functools.partial(predictor.predict, picture, threshold=0))
+        found, seconds_theirs = _timed(functools.partial(run, picture))
+        assert isinstance(scene, Scene) and scene.instances is not None
+        row = compare_picture(scene.instances, found, floor, most)
+        rows.append(Comparison(name, scene.size, **row, seconds_ours=seconds, seconds_theirs=seconds_theirs))
+    return Report(file, format, rows)
+
+
+def compare_picture(ours: Instances, theirs: dict[str, np.ndarray], floor: float, most: int) -> dict[str, Any]:
+    """The fields of a `Comparison` about what was found.
+
+    A detection that only one side has is no problem where its score is within the tolerance of what decides that it is
+    kept: the model's least score, or the last of the most detections that a picture may have.
+    """
+    assert ours.boxes is not None and ours.labels is not None and ours.scores is not None
+    boxes, labels, scores = ours.boxes.numpy(), ours.labels.numpy(), ours.scores.numpy()
+    pairs = match(boxes, labels, theirs["boxes"], theirs["labels"])
+    i, j = pairs[:, 0], pairs[:, 1]
+    row: dict[str, Any] = {"ours": len(boxes), "theirs": len(theirs["boxes"]), "matched": len(pairs)}
+    row |= {"scores": None, "boxes": None, "masks": None, "keypoints": None}
+    problems = []
+    for side, values, taken in (("model", scores, i), ("file", theirs["scores"], j)):
+        last = max(floor, float(values.min())) if len(values) == most else floor
+        alone = np.delete(values, taken)
+        lost = alone[alone > last + SCORES]
+        if len(lost):
+            problems.append(f"{len(lost)} detections of the {side} alone, with scores up to {lost.max():.4f}")
+    if len(pairs):
+        row["scores"] = float(np.abs(scores[i] - theirs["scores"][j]).max())
+        row["boxes"] = float(np.abs(boxes[i] - theirs["boxes"][j]).max())
+        if row["scores"] > SCORES:
+            problems.append(f"scores differ by {row['scores']:.1e}, allowed are {SCORES:g}")
+        if row["boxes"] > BOXES:
+            problems.append(f"boxes differ by {row['boxes']:.3f} px, allowed are {BOXES:g}")
+        if ours.masks is not None:
+            row["masks"] = _equal_pixels(ours.masks.bitmaps().numpy()[i], theirs["masks"][j])
+            if row["masks"] < MASKS:
+                problems.append(f"{row['masks']:.3%} of the masks' pixels are equal, {MASKS:.1%} must be")
+        if ours.keypoints is not None:
+            apart = np.abs(ours.keypoints.numpy()[i] - theirs["keypoints"][j][:, :, :2]).max(axis=2)
+            row["keypoints"] = float((apart <= BOXES).mean())
+            if row["keypoints"] < KEYPOINTS:
+                problems.append(
+                    f"{row['keypoints']:.2%} of the keypoints are within {BOXES:g} px, {KEYPOINTS:.0%} must be"
+                )
+    return row | {"problems": problems}
+
+
+def match(boxes: np.ndarray, labels: np.ndarray, others: np.ndarray, other_labels: np.ndarray) -> np.ndarray:
+    """Pairs [P, 2] of the same detection on both sides, nearest first: equal scores may come in any order."""
+    apart = np.abs(boxes[:, None] - others[None]).max(axis=2)  # (N, M)
+    apart[labels[:, None] != other_labels[None]] = np.inf
+    pairs = []
+    while apart.size and apart.min() < SAME:
+        i, j = np.unravel_index(apart.argmin(), apart.shape)
+        pairs.append((i, j))
+        apart[i], apart[:, j] = np.inf, np.inf
+    return np.array(pairs, np.int64).reshape(-1, 2)
+
+
+def _equal_pixels(ours: np.ndarray, theirs: np.ndarray) -> float:
+    either = int(((ours > 0) | (theirs > 0)).sum())
+    return 1 - int((ours != theirs).sum()) / max(either, 1)
+
+
+def _timed(call: Callable[[], Any]) -> tuple[Any, float]:
+    times = []
+    for _ in range(2):
+        began = time.perf_counter()
+        found = call()
+        times.append(time.perf_counter() - began)
+    return found, min(times)
