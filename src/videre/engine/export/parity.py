@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
+import torch
 
 from videre.engine.device import describe_processor
 from videre.engine.predictor import Predictor
@@ -22,7 +23,8 @@ BOXES = 0.01
 MASKS = 0.999
 """Least share of equal pixels among those that one of the two masks covers, over all masks of a picture."""
 KEYPOINTS = 0.99
-"""Least share of keypoints within `BOXES` pixels: of two peaks as high as each other either may be taken."""
+"""Least share of keypoints within `BOXES` pixels, or with a score that differs by less than `SCORES` of itself: of two
+peaks as high as each other either may be taken."""
 SAME = 1.0
 """Boxes of one class that differ by less, pixels, are one detection."""
 
@@ -138,8 +140,7 @@ def compare_picture(ours: Instances, theirs: dict[str, np.ndarray], floor: float
             if row["masks"] < MASKS:
                 problems.append(f"{row['masks']:.3%} of the masks' pixels are equal, {MASKS:.1%} must be")
         if ours.keypoints is not None:
-            apart = np.abs(ours.keypoints.numpy()[i] - theirs["keypoints"][j][:, :, :2]).max(axis=2)
-            row["keypoints"] = float((apart <= BOXES).mean())
+            row["keypoints"] = _equal_keypoints(ours.select(torch.from_numpy(i)), theirs["keypoints"][j])
             if row["keypoints"] < KEYPOINTS:
                 problems.append(
                     f"{row['keypoints']:.2%} of the keypoints are within {BOXES:g} px, {KEYPOINTS:.0%} must be"
@@ -162,6 +163,14 @@ def match(boxes: np.ndarray, labels: np.ndarray, others: np.ndarray, other_label
 def _equal_pixels(ours: np.ndarray, theirs: np.ndarray) -> float:
     either = int(((ours > 0) | (theirs > 0)).sum())
     return 1 - int((ours != theirs).sum()) / max(either, 1)
+
+
+def _equal_keypoints(ours: Instances, theirs: np.ndarray) -> float:
+    """Share of those at the same place, or at another peak as high."""
+    assert ours.keypoints is not None and ours.keypoint_scores is not None
+    near = np.abs(ours.keypoints.numpy() - theirs[:, :, :2]).max(axis=2) <= BOXES
+    scores = ours.keypoint_scores.numpy()
+    return float((near | (np.abs(scores - theirs[:, :, 2]) <= SCORES * scores)).mean())
 
 
 def _timed(call: Callable[[], Any]) -> tuple[Any, float]:
