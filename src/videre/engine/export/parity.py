@@ -19,7 +19,7 @@ from videre.structures import Instances, Scene
 SCORES = 1e-4
 """Largest difference of a score."""
 BOXES = 0.01
-"""Largest difference of a box's edge, pixels."""
+"""Largest difference of a box's edge, pixels; of the net's input, where the picture is larger."""
 MASKS = 0.999
 """Least share of equal pixels among those that one of the two masks covers, over all masks of a picture."""
 KEYPOINTS = 0.99
@@ -104,16 +104,23 @@ def compare(
         scene, seconds = _timed(functools.partial(predictor.predict, picture, threshold=0))
         found, seconds_theirs = _timed(functools.partial(run, picture))
         assert isinstance(scene, Scene) and scene.instances is not None
-        row = compare_picture(scene.instances, found, floor, most)
+        grown = max(scene.size) / max(model.preprocess.resized(scene.size))
+        row = compare_picture(scene.instances, found, floor, most, BOXES * max(1.0, grown))
         rows.append(Comparison(name, scene.size, **row, seconds_ours=seconds, seconds_theirs=seconds_theirs))
     return Report(file, format, rows)
 
 
-def compare_picture(ours: Instances, theirs: dict[str, np.ndarray], floor: float, most: int) -> dict[str, Any]:
+def compare_picture(
+    ours: Instances, theirs: dict[str, np.ndarray], floor: float, most: int, near: float = BOXES
+) -> dict[str, Any]:
     """The fields of a `Comparison` about what was found.
 
     A detection that only one side has is no problem where its score is within the tolerance of what decides that it is
     kept: the model's least score, or the last of the most detections that a picture may have.
+
+    Args:
+        ours, theirs: of the model and of the file. floor, most: least score and most detections. near: largest difference
+            of edges and of keypoints, pixels.
     """
     assert ours.boxes is not None and ours.labels is not None and ours.scores is not None
     boxes, labels, scores = ours.boxes.numpy(), ours.labels.numpy(), ours.scores.numpy()
@@ -133,17 +140,17 @@ def compare_picture(ours: Instances, theirs: dict[str, np.ndarray], floor: float
         row["boxes"] = float(np.abs(boxes[i] - theirs["boxes"][j]).max())
         if row["scores"] > SCORES:
             problems.append(f"scores differ by {row['scores']:.1e}, allowed are {SCORES:g}")
-        if row["boxes"] > BOXES:
-            problems.append(f"boxes differ by {row['boxes']:.3f} px, allowed are {BOXES:g}")
+        if row["boxes"] > near:
+            problems.append(f"boxes differ by {row['boxes']:.3f} px, allowed are {near:.3g}")
         if ours.masks is not None:
             row["masks"] = _equal_pixels(ours.masks.bitmaps().numpy()[i], theirs["masks"][j])
             if row["masks"] < MASKS:
                 problems.append(f"{row['masks']:.3%} of the masks' pixels are equal, {MASKS:.1%} must be")
         if ours.keypoints is not None:
-            row["keypoints"] = _equal_keypoints(ours.select(torch.from_numpy(i)), theirs["keypoints"][j])
+            row["keypoints"] = _equal_keypoints(ours.select(torch.from_numpy(i)), theirs["keypoints"][j], near)
             if row["keypoints"] < KEYPOINTS:
                 problems.append(
-                    f"{row['keypoints']:.2%} of the keypoints are within {BOXES:g} px, {KEYPOINTS:.0%} must be"
+                    f"{row['keypoints']:.2%} of the keypoints are within {near:.3g} px, {KEYPOINTS:.0%} must be"
                 )
     return row | {"problems": problems}
 
@@ -165,12 +172,12 @@ def _equal_pixels(ours: np.ndarray, theirs: np.ndarray) -> float:
     return 1 - int((ours != theirs).sum()) / max(either, 1)
 
 
-def _equal_keypoints(ours: Instances, theirs: np.ndarray) -> float:
+def _equal_keypoints(ours: Instances, theirs: np.ndarray, near: float) -> float:
     """Share of those at the same place, or at another peak as high."""
     assert ours.keypoints is not None and ours.keypoint_scores is not None
-    near = np.abs(ours.keypoints.numpy() - theirs[:, :, :2]).max(axis=2) <= BOXES
+    same = np.abs(ours.keypoints.numpy() - theirs[:, :, :2]).max(axis=2) <= near
     scores = ours.keypoint_scores.numpy()
-    return float((near | (np.abs(scores - theirs[:, :, 2]) <= SCORES * scores)).mean())
+    return float((same | (np.abs(scores - theirs[:, :, 2]) <= SCORES * scores)).mean())
 
 
 def _timed(call: Callable[[], Any]) -> tuple[Any, float]:
