@@ -6,7 +6,14 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from videre.ops.winograd import _winograd, _winograd_train, winograd_conv2d, winograd_conv2d_train, winograd_weight
+from videre.ops.winograd import (
+    _winograd,
+    _winograd_train,
+    winograd_conv2d,
+    winograd_conv2d_train,
+    winograd_tiles,
+    winograd_weight,
+)
 
 
 @st.composite
@@ -41,6 +48,32 @@ def test_it_is_the_direct_convolution(case, biased, relu, added):
         out = operator(x, basis, bias, padding, dilation, relu, residual)
         assert out.is_contiguous(memory_format=torch.channels_last)
         torch.testing.assert_close(out, direct, atol=1e-10, rtol=1e-10)
+
+
+@settings(max_examples=30)
+@given(cases(), st.booleans())
+def test_the_product_may_be_anothers_in_either_order_of_memory(case, together):
+    x, weight, padding, dilation, tile = case
+    basis = winograd_weight(weight, tile)
+
+    def multiply(seen):
+        assert seen.is_contiguous()
+        return torch.einsum("tpc,pck->tpk" if together else "ptc,pck->ptk", seen, basis).contiguous()
+
+    how = (len(weight), tile, together, None, None, padding, dilation, False)
+    out = winograd_tiles(x, multiply, *how)
+    torch.testing.assert_close(out, F.conv2d(x, weight, None, 1, padding, dilation), atol=1e-10, rtol=1e-10)
+
+
+@pytest.mark.parametrize(("batch", "side"), [(1, 23), (5, 23), (3, 48)], ids=["less", "a little more", "more"])
+def test_tiles_that_are_done_twice_are_right(batch, side):
+    """A chunk holds 128 tiles; these are 36, 180 and 432 of them."""
+    rng = torch.Generator().manual_seed(0)
+    x, weight = torch.randn(batch, 512, side, side, generator=rng), torch.randn(512, 512, 3, 3, generator=rng)
+    added = torch.randn(batch, 512, side, side, generator=rng) * 100
+    expected = (F.conv2d(x, weight, padding=1) + added).relu()
+    found = winograd_conv2d(x, winograd_weight(weight), padding=1, relu=True, residual=added)
+    torch.testing.assert_close(found, expected, atol=5e-3, rtol=1e-4)
 
 
 @pytest.mark.parametrize(("tile", "error"), [(2, 3e-6), (4, 2e-5)])

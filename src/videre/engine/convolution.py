@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from videre.engine.plan import PLAIN, Plan
 from videre.layers.conv import SameConv2d
-from videre.ops.winograd import winograd_conv2d, winograd_weight
+from videre.ops._numba import HAS_NUMBA
+from videre.ops.winograd import LEAST_TILES, winograd_conv2d, winograd_tiles, winograd_weight
 
 Residual = Tensor | None
 ACTIVATIONS: dict[str, tuple[str, list[float]]] = {
@@ -52,7 +53,7 @@ class Convolution(nn.Module):
         self.activation, self.plan = activation, plan
         self._folded: Tensor | None = None
         self._packed: Tensor | None = None
-        self._bases: dict[int, Tensor] = {}
+        self._bases: dict[str, Tensor] = {}
         self._used: set[str] = set()
 
     def forward(self, x: Tensor, residual: Residual = None, replace: bool = False) -> Tensor:
@@ -80,6 +81,8 @@ class Convolution(nn.Module):
         if plain and even and min(self.own.shape[:2]) >= LEAST_CHANNELS and x.dtype == torch.float32:
             for tile in (4, 2) if x.shape[2] * x.shape[3] <= SMALL else (4,):
                 found[f"winograd{tile}"] = functools.partial(self._winograd, x, residual, padding, tile)
+                if HAS_NUMBA and has_onednn():
+                    found[_by_onednn(tile)] = functools.partial(self._winograd_onednn, x, residual, padding, tile)
         return found
 
     def _keep(self, chosen: str) -> None:
@@ -88,7 +91,7 @@ class Convolution(nn.Module):
             self._used.add(chosen)
             self._folded = self._folded if PLAIN in self._used else None
             self._packed = self._packed if "onednn" in self._used else None
-            self._bases = {tile: basis for tile, basis in self._bases.items() if f"winograd{tile}" in self._used}
+            self._bases = {name: basis for name, basis in self._bases.items() if name in self._used}
 
     def _key(self, x: Tensor) -> str:
         """Layer and shape in words; the number of pixels counts by powers of two, so that every picture has not its own."""
@@ -135,11 +138,37 @@ class Convolution(nn.Module):
         )
 
     def _winograd(self, x: Tensor, residual: Residual, padding: tuple[int, int], tile: int) -> Tensor:
-        if tile not in self._bases:
-            self._bases[tile] = winograd_weight(self.weight, tile)
+        name = f"winograd{tile}"
+        if name not in self._bases:
+            self._bases[name] = winograd_weight(self.weight, tile)
         relu = self.activation != "none"
-        y = winograd_conv2d(x, self._bases[tile], self.bias, padding[0], self.dilation[0], relu, residual)
+        y = winograd_conv2d(x, self._bases[name], self.bias, padding[0], self.dilation[0], relu, residual)
         return y.clamp_(max=6) if self.activation == "relu6" else y
+
+    def _winograd_onednn(self, x: Tensor, residual: Residual, padding: tuple[int, int], tile: int) -> Tensor:
+        """The products of all places as one 1x1 convolution in as many groups, with weights laid out once."""
+        name, places, outputs = _by_onednn(tile), (tile + 2) ** 2, len(self.own)
+        how = [[0, 0], [1, 1], [1, 1], places]
+        if name not in self._bases:
+            kernels = winograd_weight(self.weight, tile).transpose(1, 2).reshape(places * outputs, -1, 1, 1)
+            size = [1, places * x.shape[1], LEAST_TILES, 1]
+            self._bases[name] = torch.ops.mkldnn._reorder_convolution_weight(kernels, *how, size)
+        weight = self._bases[name]
+
+        def multiply(seen: Tensor) -> Tensor:
+            maps = seen.view(1, len(seen), 1, -1).permute(0, 3, 1, 2)
+            found = torch.ops.mkldnn._convolution_pointwise(maps, weight, None, *how, "none", [], "")
+            return found.permute(0, 2, 3, 1).view(len(seen), places, outputs)
+
+        relu = self.activation != "none"
+        y = winograd_tiles(
+            x, multiply, outputs, tile, True, self.bias, residual, padding[0], self.dilation[0], relu
+        )  # fmt: skip
+        return y.clamp_(max=6) if self.activation == "relu6" else y
+
+
+def _by_onednn(tile: int) -> str:
+    return f"winograd{tile} onednn"
 
 
 class Cast(nn.Module):

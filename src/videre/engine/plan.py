@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from videre import __version__
 from videre.backbones.download import cache_folder
 from videre.engine.device import describe_processor
 from videre.engine.precision import fastest_precision
@@ -143,5 +144,5 @@ def fastest(candidates: Mapping[str, Callable[[], Tensor]]) -> str:
 
 
 def this_machine() -> str:
-    """What a plan holds for: processor, threads, torch."""
-    return f"{describe_processor()}, torch {torch.__version__}"
+    """What a plan holds for: processor, threads, torch, and videre, since a later one may know more algorithms."""
+    return f"{describe_processor()}, torch {torch.__version__}, videre {__version__}"

@@ -18,7 +18,9 @@ In training the weight changes with every step: `winograd_conv2d_train` transfor
 is a convolution of the same kind (with the kernel turned round), so that two of the three large products gain.
 """
 
+import functools
 import math
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -28,6 +30,8 @@ from ._numba import HAS_NUMBA, parallel_fused, prange, serial, use_torch_threads
 
 CHUNK_BYTES = 4 * 2**20
 """Transformed inputs and outputs that are in flight at once: they should stay in the cache between the three steps."""
+LEAST_TILES = 128
+"""Tiles in flight at least: a product of fewer rows is slow, and reads all weights again for little."""
 
 # the interpolation points are 0, 1, -1 (2, -2) and infinity
 _KERNEL = {
@@ -189,35 +193,55 @@ _winograd_train.register_autograd(_differentiate, setup_context=_save)
 # ---------------------------------------------------------------------------------------------- CPU kernels
 
 
+def winograd_tiles(
+    x: Tensor, multiply: Callable[[Tensor], Tensor], outputs: int, tile: int, together: bool, bias: Tensor | None,
+    residual: Tensor | None, padding: int, dilation: int, relu: bool,
+) -> Tensor:  # fmt: skip
+    """`winograd_conv2d` with another product in its middle: for engines that know a faster one. Needs Numba, on a CPU.
+
+    Args:
+        multiply: from inputs in the basis of the tile, (places, T, C), to (places, T, K), with the kernel of each place.
+        outputs: K. tile: 4 or 2 outputs a side, of 36 or 16 places. together: all places of a tile lie together, and
+            `multiply` goes from (T, places, C) to (T, places, K). bias to relu: see `winograd_conv2d`.
+    """
+    maps = x.detach().permute(0, 2, 3, 1).contiguous()  # (B, H, W, C)
+    channels, places = maps.shape[3], (tile + 2) ** 2
+    height, width = (side + 2 * padding - 2 * dilation for side in maps.shape[1:3])
+    images = maps.new_empty((len(maps), height, width, outputs))
+    out = images.permute(0, 3, 1, 2)
+    if not out.numel():
+        return out
+    shift = maps.new_zeros(outputs) if bias is None else bias.detach()
+    added = images[:0] if residual is None else residual.detach().permute(0, 2, 3, 1).contiguous()
+    rows, columns = (-(-side // (tile * dilation)) for side in images.shape[1:3])
+    tiles = len(x) * dilation**2 * rows * columns
+    chunk = min(tiles, max(LEAST_TILES, CHUNK_BYTES // (places * (channels + outputs) * maps.element_size())))
+    seen = maps.new_empty((chunk, places, channels) if together else (places, chunk, channels))
+    before, after = (_input4, _output4) if tile == 4 else (_input2, _output2)
+    threads = use_torch_threads()
+    for first in range(0, tiles, chunk):
+        first = min(first, tiles - chunk)  # the last ones: some are done twice, for the product wants whole matrices
+        where = (first, chunk, dilation, rows, columns, threads)
+        before(maps.numpy(), padding, *where, *_strides(seen, together), seen.view(-1).numpy())
+        product = multiply(seen)
+        strides = _strides(product, together)
+        after(product.view(-1).numpy(), shift.numpy(), added.numpy(), relu, *where, *strides, images.numpy())
+    return out
+
+
+def _strides(found: Tensor, together: bool) -> tuple[int, int]:
+    """From one place to the next, and from one tile to the next."""
+    first, second, _ = found.stride()
+    return (second, first) if together else (first, second)
+
+
 def _winograd_cpu(
     x: Tensor, basis: Tensor, bias: Tensor | None, residual: Tensor | None, padding: int, dilation: int, relu: bool
 ) -> Tensor:
-    places, channels, outputs = basis.shape
-    m = math.isqrt(places) - 2
-    maps = x.detach().permute(0, 2, 3, 1).contiguous()  # (B, H, W, C)
-    out = _empty(maps.permute(0, 3, 1, 2), basis, padding, dilation)
-    images = out.permute(0, 2, 3, 1)
-    if not out.numel():
-        return out
-    shift = basis.new_zeros(outputs) if bias is None else bias.detach()
-    added = None if residual is None else residual.detach().permute(0, 2, 3, 1).contiguous()
-    added = images[:0] if added is None else added  # no rows: nothing is added
-    rows, columns = (-(-side // (m * dilation)) for side in images.shape[1:3])
-    tiles = len(x) * dilation**2 * rows * columns
-    chunk = max(32, min(tiles, CHUNK_BYTES // (places * (channels + outputs) * maps.element_size())))
-    seen, product = maps.new_empty((places, chunk, channels)), maps.new_empty((places, chunk, outputs))
-    weights = basis.detach()
-    before, after = (_input4, _output4) if m == 4 else (_input2, _output2)
-    threads = use_torch_threads()
-    for first in range(0, tiles, chunk):
-        count = min(chunk, tiles - first)
-        if count < chunk:  # the last ones: the product wants whole matrices
-            seen, product = maps.new_empty((places, count, channels)), maps.new_empty((places, count, outputs))
-        where = (first, dilation, rows, columns, threads)
-        before(maps.numpy(), padding, *where, seen.numpy())
-        torch.bmm(seen, weights, out=product)
-        after(product.numpy(), shift.numpy(), added.numpy(), relu, *where, images.numpy())
-    return out
+    places, _, outputs = basis.shape
+    tile, weights = math.isqrt(places) - 2, basis.detach()
+    multiply = functools.partial(torch.bmm, mat2=weights)
+    return winograd_tiles(x, multiply, outputs, tile, False, bias, residual, padding, dilation, relu)
 
 
 if HAS_NUMBA:
@@ -253,9 +277,12 @@ def _read(maps, b, top, left, dilation, begin, end, tile):
 
 
 @parallel_fused
-def _input4(maps, padding, first, dilation, rows, columns, threads, out):
-    """maps (B, H, W, C); out (36, T, C): the tiles from `first` on, in the basis."""
-    channels, tiles = maps.shape[3], out.shape[1]
+def _input4(maps, padding, first, tiles, dilation, rows, columns, threads, by_place, by_tile, out):
+    """maps (B, H, W, C); out, flat: `tiles` tiles from `first` on, in the basis.
+
+    A number of out is found at place * by_place + tile * by_tile + channel.
+    """
+    channels = maps.shape[3]
     T = maps.dtype.type
     two, four, five = T(2), T(4), T(5)
     for thread in prange(threads):
@@ -263,7 +290,7 @@ def _input4(maps, padding, first, dilation, rows, columns, threads, out):
         for n in range(tiles * thread // threads, tiles * (thread + 1) // threads):
             b, top, left = _place(first + n, dilation, rows, columns, 4)
             for begin in range(0, channels, BAND):
-                band = min(BAND, channels - begin)
+                band, here = min(BAND, channels - begin), n * by_tile + begin
                 _read(maps, b, top - padding, left - padding, dilation, begin, begin + band, t)
                 for i in range(6):
                     for c in range(band):
@@ -277,25 +304,25 @@ def _input4(maps, padding, first, dilation, rows, columns, threads, out):
                 for j in range(6):
                     for c in range(band):
                         p, q, r, s = t[1, j, c], t[2, j, c], t[3, j, c], t[4, j, c]
-                        k = begin + c
-                        out[j, n, k] = four * t[0, j, c] - five * q + s
-                        out[6 + j, n, k] = r + s - four * (p + q)
-                        out[12 + j, n, k] = s - r + four * (p - q)
-                        out[18 + j, n, k] = s - q + two * (r - p)
-                        out[24 + j, n, k] = s - q - two * (r - p)
-                        out[30 + j, n, k] = four * p - five * r + t[5, j, c]
+                        k = here + c
+                        out[k + j * by_place] = four * t[0, j, c] - five * q + s
+                        out[k + (6 + j) * by_place] = r + s - four * (p + q)
+                        out[k + (12 + j) * by_place] = s - r + four * (p - q)
+                        out[k + (18 + j) * by_place] = s - q + two * (r - p)
+                        out[k + (24 + j) * by_place] = s - q - two * (r - p)
+                        out[k + (30 + j) * by_place] = four * p - five * r + t[5, j, c]
 
 
 @parallel_fused
-def _input2(maps, padding, first, dilation, rows, columns, threads, out):
-    """As `_input4`, out (16, T, C)."""
-    channels, tiles = maps.shape[3], out.shape[1]
+def _input2(maps, padding, first, tiles, dilation, rows, columns, threads, by_place, by_tile, out):
+    """As `_input4`, of 16 places."""
+    channels = maps.shape[3]
     for thread in prange(threads):
         t = np.empty((4, 4, BAND), maps.dtype)
         for n in range(tiles * thread // threads, tiles * (thread + 1) // threads):
             b, top, left = _place(first + n, dilation, rows, columns, 2)
             for begin in range(0, channels, BAND):
-                band = min(BAND, channels - begin)
+                band, here = min(BAND, channels - begin), n * by_tile + begin
                 _read(maps, b, top - padding, left - padding, dilation, begin, begin + band, t)
                 for i in range(4):
                     for c in range(band):
@@ -307,17 +334,17 @@ def _input2(maps, padding, first, dilation, rows, columns, threads, out):
                 for j in range(4):
                     for c in range(band):
                         p, q = t[1, j, c], t[2, j, c]
-                        k = begin + c
-                        out[j, n, k] = t[0, j, c] - q
-                        out[4 + j, n, k] = p + q
-                        out[8 + j, n, k] = q - p
-                        out[12 + j, n, k] = t[3, j, c] - p
+                        k = here + c
+                        out[k + j * by_place] = t[0, j, c] - q
+                        out[k + (4 + j) * by_place] = p + q
+                        out[k + (8 + j) * by_place] = q - p
+                        out[k + (12 + j) * by_place] = t[3, j, c] - p
 
 
 @parallel_fused
-def _output4(product, bias, added, relu, first, dilation, rows, columns, threads, out):
-    """product (36, T, K); out (B, H', W', K): the tiles from `first` on, finished. added: as out, or empty."""
-    tiles, outputs = product.shape[1], product.shape[2]
+def _output4(product, bias, added, relu, first, tiles, dilation, rows, columns, threads, by_place, by_tile, out):
+    """product, flat as in `_input4`; out (B, H', W', K): the tiles from `first` on, finished. added: as out, or empty."""
+    outputs = len(bias)
     T = out.dtype.type
     two, four, eight = T(2), T(4), T(8)
     for thread in prange(threads):
@@ -326,16 +353,16 @@ def _output4(product, bias, added, relu, first, dilation, rows, columns, threads
         for n in range(tiles * thread // threads, tiles * (thread + 1) // threads):
             b, top, left = _place(first + n, dilation, rows, columns, 4)
             for begin in range(0, outputs, BAND):
-                band = min(BAND, outputs - begin)
+                band, here = min(BAND, outputs - begin), n * by_tile + begin
                 for j in range(6):
                     for c in range(band):
-                        k = begin + c
-                        p, q = product[6 + j, n, k], product[12 + j, n, k]
-                        r, s = product[18 + j, n, k], product[24 + j, n, k]
-                        t[0, j, c] = product[j, n, k] + (p + q) + (r + s)
+                        k = here + c
+                        p, q = product[k + (6 + j) * by_place], product[k + (12 + j) * by_place]
+                        r, s = product[k + (18 + j) * by_place], product[k + (24 + j) * by_place]
+                        t[0, j, c] = product[k + j * by_place] + (p + q) + (r + s)
                         t[1, j, c] = (p - q) + two * (r - s)
                         t[2, j, c] = (p + q) + four * (r + s)
-                        t[3, j, c] = (p - q) + eight * (r - s) + product[30 + j, n, k]
+                        t[3, j, c] = (p - q) + eight * (r - s) + product[k + (30 + j) * by_place]
                 for i in range(4):
                     for c in range(band):
                         p, q, r, s = t[i, 1, c], t[i, 2, c], t[i, 3, c], t[i, 4, c]
@@ -348,22 +375,22 @@ def _output4(product, bias, added, relu, first, dilation, rows, columns, threads
 
 
 @parallel_fused
-def _output2(product, bias, added, relu, first, dilation, rows, columns, threads, out):
-    """As `_output4`, product (16, T, K)."""
-    tiles, outputs = product.shape[1], product.shape[2]
+def _output2(product, bias, added, relu, first, tiles, dilation, rows, columns, threads, by_place, by_tile, out):
+    """As `_output4`, of 16 places."""
+    outputs = len(bias)
     for thread in prange(threads):
         t = np.empty((2, 4, BAND), out.dtype)
         done = np.empty((2, BAND), out.dtype)
         for n in range(tiles * thread // threads, tiles * (thread + 1) // threads):
             b, top, left = _place(first + n, dilation, rows, columns, 2)
             for begin in range(0, outputs, BAND):
-                band = min(BAND, outputs - begin)
+                band, here = min(BAND, outputs - begin), n * by_tile + begin
                 for j in range(4):
                     for c in range(band):
-                        k = begin + c
-                        p, q = product[4 + j, n, k], product[8 + j, n, k]
-                        t[0, j, c] = product[j, n, k] + p + q
-                        t[1, j, c] = p - q + product[12 + j, n, k]
+                        k = here + c
+                        p, q = product[k + (4 + j) * by_place], product[k + (8 + j) * by_place]
+                        t[0, j, c] = product[k + j * by_place] + p + q
+                        t[1, j, c] = p - q + product[k + (12 + j) * by_place]
                 for i in range(2):
                     for c in range(band):
                         p, q, shift = t[i, 1, c], t[i, 2, c], bias[begin + c]

@@ -169,9 +169,10 @@ def torchvisions(job: Job, stages: Stages) -> Run:
     """The same with torchvision's own models, eager and in float32, as its documentation shows them."""
     images = [torch.from_numpy(picture(job.size, i)).permute(2, 0, 1) for i in range(job.batch)]
     peer = _peer(job)
+    if job.backbone == "resnet50":  # torchvision has no detector on MobileNetV2 whose names could be mapped
+        peer.load_state_dict(to_torchvision(_model(job)))
     if job.training:
         return _their_training(job, peer.train(), images, stages)
-    peer.load_state_dict(to_torchvision(_model(job)))
     peer.eval()
     for owner, method, name in (
         (peer.transform, "forward", "preparing"), (peer.backbone.body, "forward", "backbone"),

@@ -1,0 +1,66 @@
+"""Curves of trainings: `python benchmarks/curves.py RUN [RUN...] [--out curves.png]`.
+
+The loss of each run, smoothed, and what was measured on its validation pictures, over the pictures seen. Runs that share
+an axis can be compared by eye: each is named after its folder.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from videre.draw.curves import INK, SERIES, to_png
+from videre.files import write_atomic
+
+WINDOW = 0.05
+"""Share of a run over which the loss is averaged."""
+
+
+def read_run(folder: Path) -> tuple[np.ndarray, np.ndarray, dict[str, list[tuple[int, float]]]]:
+    """Pictures seen and loss of each step, and each metric with the pictures seen when it was taken."""
+    batch = json.loads((folder / "run.json").read_text())["recipe"]["batch"]
+    lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    steps = {line["step"]: line["loss"] for line in lines if "loss" in line}
+    metrics: dict[str, list[tuple[int, float]]] = {}
+    for line in lines:
+        for name, value in line.get("metrics", {}).items():
+            metrics.setdefault(name, []).append((line["step"] * batch, value))
+    return np.array(list(steps)) * batch, np.array(list(steps.values())), metrics
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", type=Path, nargs="+", help="folders of trainings")
+    parser.add_argument("--out", type=Path, default=Path("curves.png"))
+    args = parser.parse_args()
+
+    figure = Figure(figsize=(10, 3.4), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    for color, folder in zip(SERIES, args.runs, strict=False):
+        seen, loss, metrics = read_run(folder)
+        window = max(1, round(len(loss) * WINDOW))
+        smooth = np.convolve(loss, np.full(window, 1 / window), "valid")
+        left.plot(seen[window - 1 :], smooth, color=color, label=folder.name)
+        headline = "mask AP" if "mask AP" in metrics else "box AP"
+        if len(metrics.get(headline, [])) > 1:
+            points = np.array(metrics[headline])
+            right.plot(points[:, 0], points[:, 1], "o-", ms=4, color=color, label=f"{folder.name}: {headline}")
+    left.set_yscale("log")
+    for axes, title in ((left, "training loss"), (right, "on validation pictures")):
+        axes.set_title(title, color=INK, fontsize=10)
+        axes.set_xlabel("pictures seen", color=INK)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.tick_params(colors=INK, which="both", labelsize=8)
+        axes.set_xlim(0)
+        if axes.get_lines():
+            axes.legend(frameon=False, fontsize=8, labelcolor=INK)
+    left.yaxis.set_major_formatter("{x:g}")
+    left.yaxis.set_minor_formatter("{x:g}")
+    right.set_ylim(0, 1)
+    write_atomic(args.out, to_png(figure))
+
+
+if __name__ == "__main__":
+    main()
