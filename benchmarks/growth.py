@@ -66,6 +66,7 @@ def chart(found: dict[str, dict[int, dict[str, float]]], processor: str) -> byte
             scale.tick_params(colors=color, which="both")
             scale.set_ylabel(name, color=color)
             scale.spines[:].set_visible(False)
+        axes.set_ylim(0.05, 200)
         other.set_ylim(10, 10_000)
         axes.set_xscale("log")
         axes.set_xticks(list(points), [f"{n:,}" for n in points])
