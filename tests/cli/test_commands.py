@@ -16,7 +16,7 @@ from videre.models.checkpoint import read_checkpoint
 from .conftest import SMALL, videre
 
 COMMANDS = ("", "predict", "train", "evaluate", "models", "doctor", "data", "data check", "data convert", "data show",
-            "data stats", "data split", "data blocks")  # fmt: skip
+            "data stats", "data split", "data blocks", "bench", "export")  # fmt: skip
 
 
 @pytest.mark.parametrize("command", COMMANDS)

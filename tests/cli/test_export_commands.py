@@ -89,6 +89,6 @@ def test_pictures_are_given_as_the_net_takes_them() -> None:
     assert _as_input(deep, Preprocess(channels="grey", mean=(0,), std=(1,))).shape == (2, 3, 1)
     assert _as_input(deep[:, :, :1], Preprocess()).shape == (2, 3, 3)
     assert (
-        _as_input(np.ones((2, 3, 3), np.float32), Preprocess(mean=(0,) * 6, std=(1,) * 6)).tolist()
+        _as_input(np.ones((2, 3, 3), np.float32), Preprocess(channels="any", mean=(0,) * 6, std=(1,) * 6)).tolist()
         == [[[255] * 6] * 3] * 2
     )

@@ -45,6 +45,17 @@ def test_a_choice_is_made_once_and_kept(tmp_path: Path, monkeypatch: pytest.Monk
     assert again.choose("a layer", {"direct": slow(1, 0)}) == "direct"
 
 
+def test_a_cache_that_cannot_be_written_is_told_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("VIDERE_CACHE", str(tmp_path / "file"))
+    plan = Plan.here()
+    plan.choices["conv"] = "direct"
+    with pytest.warns(UserWarning, match="is not kept .* VIDERE_CACHE names another folder"):
+        plan.save()
+    plan.choices["another"] = "direct"
+    plan.save()
+
+
 def test_half_a_file_in_the_cache_costs_a_new_search_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VIDERE_CACHE", str(tmp_path))
     plan = Plan.here()

@@ -71,7 +71,8 @@ def test_detections(case) -> None:
     assert np.abs(found.boxes.numpy() - golden["boxes"]).max() <= 0.01
     if name == "maskrcnn":
         want = np.unpackbits(golden["masks"])[: count * rule.SIZE[0] * rule.SIZE[1]].reshape(count, *rule.SIZE)
-        assert (found.masks.bitmaps().numpy() == want).mean() >= 0.999
+        masks = found.masks.bitmaps().numpy() > 0
+        assert (masks != (want > 0)).sum() <= 0.001 * (masks | (want > 0)).sum()  # the background proves nothing
     if name == "keypointrcnn":
         assert np.abs(found.keypoints.numpy() - golden["keypoints"]).max() <= 0.01
 

@@ -144,9 +144,11 @@ def split(
         raise ConfigError(f"--parts {parts}: shares are written as train=0.8,val=0.2 ({error})") from None
     if by not in ("ratio", "hash"):
         raise ConfigError(f"--by {by}: ratio or hash")
-    existing = [name for name in shares if name in splits(data, format)]
+    if len(shares) < len(parts.split(",")):
+        raise ConfigError(f"--parts {parts}: a name comes twice")
+    existing = [name for name in shares if name in splits(data, format) or (data / f"{name}.txt").exists()]
     if existing:
-        raise ConfigError(f"{data}: there is a split {existing[0]} already; choose another name")
+        raise ConfigError(f"{data}: there is a split {existing[0]} already, or a file of that name; choose another")
     if not data.is_dir():
         raise ConfigError(f"{data}: the lists are written into the folder of the data; give that")
     dataset = read(data, None, format)

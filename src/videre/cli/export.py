@@ -60,7 +60,10 @@ def export(
     if not quiet:
         seconds = [sum(getattr(p, name) for p in report.pictures) for name in ("seconds_ours", "seconds_theirs")]
         count = len(report.pictures)
-        print(f"{out}: {out.stat().st_size / 1e6:.1f} MB; {count} pictures, {seconds[1] / count:.3f} s each, "
+        size = sum(
+            file.stat().st_size for file in (out, out.with_suffix(".bin")) if file == out or format == "openvino"
+        )
+        print(f"{out}: {size / 1e6:.1f} MB; {count} pictures, {seconds[1] / count:.3f} s each, "
               f"the model as trained {seconds[0] / count:.3f} s")  # fmt: skip
         print(f"{out}.parity.md: {'the same results' if report.passed else 'NOT the same results'}")
     if not report.passed:

@@ -46,7 +46,7 @@ def models(
     table = Table("name", "system", "published AP", "trained on", title="Official, downloaded when asked for by name")
     for official in OFFICIAL:
         table.add_row(official.name, official.model, official.metric, official.data)
-    for weights in BACKBONE_WEIGHTS:
+    for weights in (w for w in BACKBONE_WEIGHTS if w.url):
         top1 = f"top-1 {weights.top1:g}" if weights.top1 else "—"
         table.add_row(weights.name, f"backbone {weights.backbone}", top1, weights.data)
     console.print(table)

@@ -69,6 +69,8 @@ def train(
     training = read(data, split, format)
     validation = read(data, val, format) if val != "none" else None
     given = parse_settings(settings)
+    if resume and source is not None:
+        raise ConfigError("--resume goes on with the run's own weights; leave --from out")
     if resume:
         start = resume_training(model, training, backbone, tune, given, recorded(out))
     else:

@@ -1,6 +1,6 @@
 """Which algorithm each layer runs, found by timing them here and kept for the next time.
 
-A plan belongs to one processor, number of threads and version of torch: on another machine other algorithms win.
+A plan belongs to one processor, number of threads and versions of torch and videre: elsewhere other algorithms win.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -87,10 +88,18 @@ class Plan:
         return {"machine": self.machine, "choices": dict(sorted(self.choices.items()))}
 
     def save(self) -> None:
-        """Write what was found since the last time, where this plan has a place."""
+        """Write what was found since the last time, where this plan has a place.
+
+        A place that cannot be written costs the next run its trials, not this one its work: a warning tells it once.
+        """
         if self.path is not None and len(self.choices) > self._saved:
-            write_atomic(self.path, (json.dumps(self.to_json(), indent=1) + "\n").encode())
             self._saved = len(self.choices)
+            try:
+                write_atomic(self.path, (json.dumps(self.to_json(), indent=1) + "\n").encode())
+            except OSError as error:
+                warnings.warn(f"{self.path}: the plan of the convolutions is not kept ({error.strerror or error}); "
+                              "VIDERE_CACHE names another folder", stacklevel=2)  # fmt: skip
+                self.path = None
 
     @property
     def layers(self) -> int:

@@ -54,6 +54,11 @@ class Preprocess:
             )
         if self.channels not in ("rgb", "bgr", "grey", "any"):
             raise ConfigError(f"preprocess: channels must be rgb, bgr, grey or any, found {self.channels!r}")
+        wanted = {"grey": 1, "rgb": 3, "bgr": 3}.get(self.channels)
+        if wanted not in (None, len(self.mean)):
+            raise ConfigError(
+                f"preprocess: channels={self.channels} takes {wanted} mean and std, found {len(self.mean)}"
+            )
         for name in ("short_side", "long_side"):
             side = getattr(self, name)
             if side is not None and side < 1:

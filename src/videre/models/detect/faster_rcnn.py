@@ -12,6 +12,7 @@ made positive by the best-match rule (torchvision lets a true box with overlap 0
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -108,6 +109,8 @@ class FasterRCNN(Model):
         check_ranges(config)
         if schema.things is None:
             raise ConfigError("Faster R-CNN finds things: the schema must name their categories (schema.things)")
+        if any(b != 2 * a for a, b in itertools.pairwise(strides)):
+            raise ConfigError(f"strides must each be twice the one before, found {list(strides)}")
         if len(anchor_sizes) != len(strides) + 1:
             raise ConfigError(f"{len(strides)} strides and the extra level need {len(strides) + 1} anchor sizes, "
                               f"found {list(anchor_sizes)}")  # fmt: skip

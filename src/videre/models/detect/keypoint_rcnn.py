@@ -28,7 +28,7 @@ class KeypointRCNN(Model):
 
     Args:
         schema: needs `things` and `skeleton`. preprocess: as Faster R-CNN.
-        keypoint_width: channels of the keypoint head; None: 512, or 128 for a light backbone.
+        keypoint_width: channels of the keypoint head; None: twice the pyramid's from 256 on, else the pyramid's.
         keypoint_layers: 3x3 convolutions before the upsampling.
         keypoint_resolution: side of the pooled features; the maps have four times this side.
         detector: keyword arguments of `FasterRCNN`.

@@ -28,7 +28,7 @@ class MaskRCNN(Model):
 
     Args:
         schema: needs `things`. preprocess: as Faster R-CNN.
-        mask_width: channels of the mask head; None: 256, or 128 for a light backbone.
+        mask_width: channels of the mask head; None: the pyramid's.
         mask_layers: 3x3 convolutions before the upsampling.
         mask_resolution: side of the pooled features; the mask logits have twice this side.
         detector: keyword arguments of `FasterRCNN`.

@@ -110,5 +110,6 @@ def find_peer(python: str | None) -> str | None:
     except OSError as error:
         raise ConfigError(f"--peer {python}: {error.strerror or error}") from error
     if done.returncode:
-        raise ConfigError(f"--peer {python}: it cannot import torchvision ({done.stderr.strip().splitlines()[-1]})")
+        reason = (done.stderr.strip().splitlines() or ["it says nothing"])[-1]
+        raise ConfigError(f"--peer {python}: it cannot import torchvision ({reason})")
     return python

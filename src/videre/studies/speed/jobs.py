@@ -107,7 +107,8 @@ def predictions(job: Job, model: Model, engine: str, stages: Stages) -> Run:
     predictor = Predictor(model, device="cpu", engine=engine)
     detector = getattr(predictor.running, "detector", predictor.running)
     for owner, method, name in (
-        (detector.backbone, "forward", "backbone"), (detector.neck, "forward", "pyramid"),
+        (detector.backbone, "forward", "backbone"),
+        *([(detector.neck, "forward", "pyramid")] if hasattr(detector, "neck") else []),
         (detector.rpn, "propose", "proposals"), (predictor.running, "forward", "heads"),
         (predictor.model, "postprocess", "results"),
     ):  # fmt: skip
