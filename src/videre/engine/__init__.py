@@ -1,4 +1,4 @@
-"""A trained model put to work: prediction on any pictures."""
+"""Models put to work: predictions fused and planned, the convolutions of trainings, export."""
 
 from videre.engine.predictor import Prediction, Predictor, load
 

@@ -1,4 +1,4 @@
-"""Which number format trains fast on this device, found by trying it."""
+"""Which number format is fast on this device, found by trying it."""
 
 from __future__ import annotations
 

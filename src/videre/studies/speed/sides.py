@@ -65,9 +65,7 @@ def _asleep() -> dict[str, str]:
 
 
 def main(side: str, job: str) -> None:
-    import torch
-
-    if side == "torchvision":  # counted among the imports, like the above
+    if side == "torchvision":  # counted among the imports
         import torchvision.models.detection  # noqa: F401
     from videre.studies.speed.jobs import JOBS, Stages, ours, predictions, torchvisions
 
@@ -94,7 +92,6 @@ def main(side: str, job: str) -> None:
             "stages": stages.seconds,
             "memory": memory("VmHWM") - imported,
             "answer": answer,
-            "threads": torch.get_num_threads(),
         }
         print(json.dumps(numbers), flush=True)
 
