@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 
 def models(
@@ -14,7 +17,6 @@ def models(
 ) -> None:
     """List systems and weights."""
     from rich.console import Console
-    from rich.table import Table
 
     from videre.backbones.weights import BACKBONE_WEIGHTS
     from videre.models import MODELS
@@ -24,7 +26,7 @@ def models(
     console = Console(highlight=False)
     zoo = zoo_cards()
     if licences:
-        table = Table(
+        table = _table(
             "weights", "licence of the weights", "trained on", "licence of the data", title="videre itself: Apache-2.0"
         )
         for name, card in zoo.items():
@@ -35,21 +37,28 @@ def models(
             table.add_row(weights.name, weights.licence, weights.data, "ImageNet's terms: research")
         console.print(table)
         return
-    table = Table("system", "trains on", "gives", title="Systems: videre train NAME DATA")
+    table = _table("system", "trains on", "gives", title="Systems: videre train NAME DATA")
     for name in MODELS:
         table.add_row(name, *_fields(name))
     console.print(table)
-    table = Table("name", "system", "metric", "for", title="In the wheel: videre predict PICTURES --model NAME")
+    table = _table("name", "system", "metric", "for", title="In the wheel: videre predict PICTURES --model NAME")
     for name, card in zoo.items():
         table.add_row(name, card["model"], card["metric"], card["for"])
     console.print(table)
-    table = Table("name", "system", "published AP", "trained on", title="Official, downloaded when asked for by name")
+    table = _table("name", "system", "published", title="Official, downloaded when asked for by name")
     for official in OFFICIAL:
-        table.add_row(official.name, official.model, official.metric, official.data)
+        table.add_row(official.name, official.model, f"{official.metric}; {official.data}")
     for weights in (w for w in BACKBONE_WEIGHTS if w.url):
-        top1 = f"top-1 {weights.top1:g}" if weights.top1 else "—"
-        table.add_row(weights.name, f"backbone {weights.backbone}", top1, weights.data)
+        top1 = f"top-1 {weights.top1:g}; " if weights.top1 else ""
+        table.add_row(weights.name, weights.backbone, top1 + weights.data)
     console.print(table)
+
+
+def _table(name: str, *others: str, title: str) -> Table:
+    """Names are to be copied: they stay whole, and what stands beside them is folded."""
+    from rich.table import Column, Table
+
+    return Table(Column(name, no_wrap=True), *(Column(other, overflow="fold") for other in others), title=title)
 
 
 def _fields(name: str) -> tuple[str, str]:
