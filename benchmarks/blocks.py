@@ -5,23 +5,12 @@ processor they were measured on.
 """
 
 import argparse
-import os
-import platform
 import statistics
 import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 from videre.data.blocks import render
-
-
-def processor() -> str:
-    """Return the processor's name and the number of its cores that this process may use."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    name = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
-    return f"{name}, {cores} cores"
+from videre.engine.device import describe_processor
 
 
 def rate(size: tuple[int, int], threads: int, count: int, rounds: int = 5) -> list[float]:
@@ -40,7 +29,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=100, help="pictures a round")
     count = parser.parse_args().count
-    print(processor())
+    print(describe_processor())
     for size in ((128, 128), (480, 640)):
         for threads in (1, 2):
             pictures = max(count * 128 * 128 // (size[0] * size[1]), 8)

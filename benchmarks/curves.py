@@ -5,17 +5,15 @@ an axis can be compared by eye: each is named after its folder.
 """
 
 import argparse
+import itertools
 import json
 from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from videre.draw.curves import INK, SERIES, to_png
+from videre.draw.curves import INK, SERIES, smooth, to_png
 from videre.files import write_atomic
-
-WINDOW = 0.05
-"""Share of a run over which the loss is averaged."""
 
 
 def read_run(folder: Path) -> tuple[np.ndarray, np.ndarray, dict[str, list[tuple[int, float]]]]:
@@ -38,11 +36,9 @@ def main() -> None:
 
     figure = Figure(figsize=(10, 3.4), layout="constrained")
     left, right = figure.subplots(1, 2)
-    for color, folder in zip(SERIES, args.runs, strict=False):
+    for color, folder in zip(itertools.cycle(SERIES), args.runs):
         seen, loss, metrics = read_run(folder)
-        window = max(1, round(len(loss) * WINDOW))
-        smooth = np.convolve(loss, np.full(window, 1 / window), "valid")
-        left.plot(seen[window - 1 :], smooth, color=color, label=folder.name)
+        left.plot(seen, smooth(loss), color=color, label=folder.name)
         headline = "mask AP" if "mask AP" in metrics else "box AP"
         if len(metrics.get(headline, [])) > 1:
             points = np.array(metrics[headline])

@@ -9,15 +9,12 @@ channels last here, channels first there. `tests/ops/test_triton.py` checks the 
 """
 
 import argparse
-import itertools
-import statistics
-import time
 import warnings
-from collections.abc import Callable
 from functools import partial
 
 import torch
 
+from ops import Call, both_ways, compare, forward, generator, random_boxes
 from videre.ops.nms import nms
 from videre.ops.roi_align import roi_align
 
@@ -26,43 +23,15 @@ try:
 except ImportError:
     torchvision = None
 
-Call = Callable[[], object]
-generator = torch.Generator().manual_seed(0)
-
-
-def random_boxes(n: int, height: int, width: int, side: float) -> torch.Tensor:
-    """Boxes of log-normal sides around `side`, clipped to the picture."""
-    centre = torch.rand(n, 2, generator=generator) * torch.tensor([width, height])
-    half = torch.exp(torch.randn(n, 2, generator=generator) * 0.6) * side / 2
-    limit = torch.tensor([width, height, width, height])
-    return torch.cat([centre - half, centre + half], 1).clamp(min=0).minimum(limit)
-
 
 def milliseconds(call: Call) -> float:
+    """Between CUDA events."""
     begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
     begin.record()
     call()
     end.record()
     end.synchronize()
     return begin.elapsed_time(end)
-
-
-def compare(name: str, candidates: dict[str, Call], seconds: float) -> None:
-    """Interleave the candidates, so that a busy moment hits all of them alike."""
-    times: dict[str, list[float]] = {key: [] for key in candidates}
-    for call in candidates.values():
-        for _ in range(3):  # the first one compiles
-            milliseconds(call)
-    stop = time.perf_counter() + seconds
-    for key in itertools.cycle(candidates):
-        if time.perf_counter() > stop and min(map(len, times.values())) >= 3:
-            break
-        times[key].append(milliseconds(candidates[key]))
-    medians = {key: statistics.median(t) for key, t in times.items()}
-    text = ", ".join(f"{key} {m:.3f}" for key, m in medians.items())
-    if "torchvision" in medians:
-        text += f"  (x{medians['torchvision'] / medians['videre']:.1f})"
-    print(f"{name:66s} {text}", flush=True)
 
 
 def main() -> None:
@@ -75,7 +44,7 @@ def main() -> None:
     print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}", "" if torchvision else "(no torchvision)")
 
     def line(name: str, ours: Call, peer: Call) -> None:
-        compare(name, {"videre": ours} | ({"torchvision": peer} if torchvision else {}), options.seconds)
+        compare(name, {"videre": ours} | ({"torchvision": peer} if torchvision else {}), options.seconds, milliseconds)
 
     for name, n, side in (("sparse", 20000, 30), ("dense", 20000, 120), ("proposals", 4741, 60)):
         given = random_boxes(n, 800, 1088, side).cuda(), torch.rand(n, generator=generator).cuda(), 0.7
@@ -93,14 +62,6 @@ def main() -> None:
             what = f"roi_align, 1000 x 256 x 7 x 7, {name}, {str(kind).removeprefix('torch.')}"
             line(f"{what}, forward", partial(forward, mine, ours), partial(forward, peer, theirs))
             line(f"{what}, both ways", partial(both_ways, mine, ours), partial(both_ways, peer, theirs))
-
-
-def forward(operator: Callable[[torch.Tensor], torch.Tensor], maps: torch.Tensor) -> None:
-    operator(maps.detach())
-
-
-def both_ways(operator: Callable[[torch.Tensor], torch.Tensor], maps: torch.Tensor) -> None:
-    torch.autograd.grad(operator(maps).sum(), maps)
 
 
 if __name__ == "__main__":

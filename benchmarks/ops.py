@@ -10,17 +10,16 @@ gain from kept memory, as the command line has it; VIDERE_ALLOCATOR=plain measur
 
 import argparse
 import itertools
-import platform
 import statistics
 import time
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from videre.engine.allocator import keep_memory
+from videre.engine.device import describe_processor
 from videre.ops.crop_masks import crop_masks
 from videre.ops.nms import nms
 from videre.ops.paste_masks import paste_masks, paste_masks_rle
@@ -40,11 +39,7 @@ except ImportError:
 generator = torch.Generator().manual_seed(0)
 
 
-def processor() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
+Call = Callable[[], object]
 
 
 def random_boxes(n: int, height: int, width: int, side: float) -> torch.Tensor:
@@ -63,23 +58,30 @@ def both_ways(operator: Callable[[torch.Tensor], torch.Tensor], maps: torch.Tens
     torch.autograd.grad(operator(maps).sum(), maps)
 
 
-def compare(name: str, candidates: dict[str, Callable[[], object]], seconds: float) -> None:
+def milliseconds(call: Call) -> float:
+    begin = time.perf_counter()
+    call()
+    return 1e3 * (time.perf_counter() - begin)
+
+
+def compare(
+    name: str, candidates: dict[str, Call], seconds: float, clock: Callable[[Call], float] = milliseconds
+) -> None:
     """Interleave the candidates, so that a busy moment hits all of them alike."""
     times: dict[str, list[float]] = {key: [] for key in candidates}
     for call in candidates.values():
-        call()  # compiles
+        for _ in range(3):  # the first one compiles
+            clock(call)
     stop = time.perf_counter() + seconds
     for key in itertools.cycle(candidates):
         if time.perf_counter() > stop and min(map(len, times.values())) >= 3:
             break
-        begin = time.perf_counter()
-        candidates[key]()
-        times[key].append(1e3 * (time.perf_counter() - begin))
+        times[key].append(clock(candidates[key]))
     medians = {key: statistics.median(t) for key, t in times.items()}
-    text = ", ".join(f"{key} {m:.2f}" for key, m in medians.items())
+    text = ", ".join(f"{key} {m:.3f}" for key, m in medians.items())
     if "torchvision" in medians:
         text += f"  (x{medians['torchvision'] / medians['videre']:.1f})"
-    print(f"{name:44s} {text}", flush=True)
+    print(f"{name:66s} {text}", flush=True)
 
 
 def main() -> None:
@@ -90,11 +92,11 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     keep_memory()
     print(
-        f"{processor()}, {options.threads} threads, torch {torch.__version__}",
+        f"{describe_processor()}, torch {torch.__version__}",
         "" if torchvision else "(no torchvision)",
     )
 
-    def line(name: str, ours: Callable[[], object], peer: Callable[[], object] | None = None) -> None:
+    def line(name: str, ours: Call, peer: Call | None = None) -> None:
         compare(name, {"videre": ours} | ({"torchvision": peer} if torchvision and peer else {}), options.seconds)
 
     for name, n, side in (("sparse", 20000, 30), ("dense", 20000, 120), ("proposals", 4741, 60)):

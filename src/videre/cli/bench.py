@@ -41,26 +41,16 @@ def bench(
 
     from videre.engine.device import describe_processor
     from videre.engine.fuse import ENGINES
-    from videre.engine.weights import find_weights
-    from videre.errors import ConfigError, WeightsError
+    from videre.errors import ConfigError
     from videre.files import write_atomic
-    from videre.models.checkpoint import Checkpoint
     from videre.studies.speed.bench import bench as measure
-    from videre.studies.speed.bench import find_peer, is_checkpoint
-    from videre.studies.speed.jobs import JOBS
+    from videre.studies.speed.bench import find_peer
 
     engines = engine or ["fp32", "bf16", "plain"]
     for name in engines:
         if name not in ENGINES:
             raise ConfigError(f"--engine must be one of {', '.join(ENGINES)}; found {name!r}")
     names = jobs or ["faster-rcnn"]
-    for job in names:
-        # before minutes are spent on the others
-        if not is_checkpoint(job):
-            if JOBS[job].training and "compile" in engines:
-                raise ConfigError(f"--engine compile: {job} is a training; leave compile to predictions")
-        elif not isinstance(find_weights(job), Checkpoint):
-            raise WeightsError(f"{job}: weights of a backbone alone; there is no detector to run")
     other = find_peer(peer)
     print(
         describe_processor()

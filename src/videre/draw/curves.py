@@ -55,11 +55,10 @@ def loss_curves(steps: Sequence[float], losses: Mapping[str, Sequence[float]]) -
     values = [v for series in losses.values() for v in series if v > 0 and math.isfinite(v)]
     for n, (name, series) in enumerate(losses.items()):
         x, y = _thin(steps, series)
-        smooth = _smooth(y)
         color = SERIES[n % len(SERIES)]
         if len(x) > 20:
             axes.plot(x, y, color=color, linewidth=0.8, alpha=0.22)
-        axes.plot(x, smooth, color=color, linewidth=2.2 if n == 0 else 1.4, label=name.replace("_", " "))
+        axes.plot(x, smooth(y), color=color, linewidth=2.2 if n == 0 else 1.4, label=name.replace("_", " "))
     if values and max(values) > 30 * max(min(np.percentile(values, 5), max(values)), 1e-12):
         axes.set_yscale("log")
         axes.set_ylim(float(max(min(values), np.percentile(values, 2) / 2)))
@@ -274,7 +273,7 @@ def _thin(x: Sequence[float], y: Sequence[float]) -> tuple[np.ndarray, np.ndarra
     return mean(x), mean(y)
 
 
-def _smooth(values: np.ndarray) -> np.ndarray:
+def smooth(values: np.ndarray) -> np.ndarray:
     """A moving average over a twentieth of the curve, shorter at its ends."""
     reach = len(values) // 40
     if reach < 1:

@@ -138,32 +138,28 @@ class Convolution(nn.Module):
         )
 
     def _winograd(self, x: Tensor, residual: Residual, padding: tuple[int, int], tile: int) -> Tensor:
-        name = f"winograd{tile}"
+        name, relu = f"winograd{tile}", self.activation != "none"
         if name not in self._bases:
             self._bases[name] = winograd_weight(self.weight, tile)
-        relu = self.activation != "none"
         y = winograd_conv2d(x, self._bases[name], self.bias, padding[0], self.dilation[0], relu, residual)
         return y.clamp_(max=6) if self.activation == "relu6" else y
 
     def _winograd_onednn(self, x: Tensor, residual: Residual, padding: tuple[int, int], tile: int) -> Tensor:
         """The products of all places as one 1x1 convolution in as many groups, with weights laid out once."""
-        name, places, outputs = _by_onednn(tile), (tile + 2) ** 2, len(self.own)
+        name, relu = _by_onednn(tile), self.activation != "none"
+        places, outputs = (tile + 2) ** 2, len(self.own)
         how = [[0, 0], [1, 1], [1, 1], places]
         if name not in self._bases:
             kernels = winograd_weight(self.weight, tile).transpose(1, 2).reshape(places * outputs, -1, 1, 1)
             size = [1, places * x.shape[1], LEAST_TILES, 1]
             self._bases[name] = torch.ops.mkldnn._reorder_convolution_weight(kernels, *how, size)
-        weight = self._bases[name]
 
         def multiply(seen: Tensor) -> Tensor:
             maps = seen.view(1, len(seen), 1, -1).permute(0, 3, 1, 2)
-            found = torch.ops.mkldnn._convolution_pointwise(maps, weight, None, *how, "none", [], "")
+            found = torch.ops.mkldnn._convolution_pointwise(maps, self._bases[name], None, *how, "none", [], "")
             return found.permute(0, 2, 3, 1).view(len(seen), places, outputs)
 
-        relu = self.activation != "none"
-        y = winograd_tiles(
-            x, multiply, outputs, tile, True, self.bias, residual, padding[0], self.dilation[0], relu
-        )  # fmt: skip
+        y = winograd_tiles(x, multiply, outputs, tile, True, self.bias, residual, padding[0], self.dilation[0], relu)
         return y.clamp_(max=6) if self.activation == "relu6" else y
 
 

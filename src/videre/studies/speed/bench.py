@@ -10,7 +10,10 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from videre.errors import ConfigError
+from videre.engine.weights import find_weights
+from videre.errors import ConfigError, WeightsError
+from videre.models.checkpoint import Checkpoint
+from videre.studies.speed.jobs import JOBS
 from videre.studies.speed.sides import Side
 
 
@@ -48,7 +51,15 @@ def bench(jobs: Sequence[str], engines: Sequence[str], peer: str | None, rounds:
     Args:
         jobs: names of JOBS, or checkpoints (by our engines alone). engines: see `Predictor`. peer: a Python that has
             torchvision; None: without. rounds: runs of each side, after one that warms up.
+
+    Raises ConfigError or WeightsError before the first job is begun, where one of them cannot be run.
     """
+    for job in jobs:
+        if not is_checkpoint(job):
+            if JOBS[job].training and "compile" in engines:
+                raise ConfigError(f"--engine compile: {job} is a training; leave compile to predictions")
+        elif not isinstance(find_weights(job), Checkpoint):
+            raise WeightsError(f"{job}: weights of a backbone alone; there is no detector to run")
     for job in jobs:
         yield from _one(job, engines, None if is_checkpoint(job) else peer, rounds)
 
@@ -93,8 +104,6 @@ def agreement(a: dict[str, Any], b: dict[str, Any]) -> str:
 
 def is_checkpoint(job: str) -> bool:
     """Whether a job is a file or a checkpoint's name and none of the table's."""
-    from videre.studies.speed.jobs import JOBS
-
     return job not in JOBS
 
 

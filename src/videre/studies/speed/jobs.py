@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from videre.errors import ConfigError
 from videre.models import find_model
 from videre.models.base import Model
 from videre.models.official import to_torchvision
@@ -92,8 +91,6 @@ def ours(job: Job, engine: str, stages: Stages) -> Run:
     """The job as `videre predict` and `videre train` run it; engine: see `Predictor`; a training has no "compile"."""
     from videre.engine.allocator import keep_memory
 
-    if job.training and engine == "compile":
-        raise ConfigError("trainings are not compiled: leave --engine compile to predictions")
     keep_memory()
     model = _model(job)
     return _our_training(job, model, engine, stages) if job.training else predictions(job, model, engine, stages)
