@@ -3,38 +3,54 @@
 from __future__ import annotations
 
 import difflib
+import importlib
 import inspect
 from typing import Any
 
-from videre.backbones.base import Backbone
-from videre.backbones.mobilenet_v2 import MobileNetV2
-from videre.backbones.resnet import ResNet
+from videre.backbones.base import VECTOR, Backbone
 from videre.errors import ConfigError
 
-LIGHT = ("mobilenet_v2", "resnet18")
+FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
+    "alexnet": ("alexnet:AlexNet", {}),
+    **{f"vgg{d}": ("vgg:VGG", {"depth": d}) for d in (11, 13, 16, 19)},
+    **{f"vgg{d}_bn": ("vgg:VGG", {"depth": d, "norm": "frozen"}) for d in (11, 13, 16, 19)},
+    **{f"resnet{d}": ("resnet:ResNet", {"depth": d}) for d in (18, 34, 50, 101, 152)},
+    "inception_v2": ("inception_v2:InceptionV2", {}),
+    "inception_v3": ("inception_v3:InceptionV3", {}),
+    "inception_resnet_v2": ("inception_resnet_v2:InceptionResNetV2", {}),
+    "mobilenet_v1": ("mobilenet_v1:MobileNetV1", {}),
+    "mobilenet_v2": ("mobilenet_v2:MobileNetV2", {}),
+}
+"""Name: where its family is, and the arguments that the name stands for (others may be given instead)."""
+
+LIGHT = ("mobilenet_v1", "mobilenet_v2", "resnet18")
 """Backbones that detectors join to a narrower pyramid and head by default."""
+
+
+def find_backbone(name: str) -> type[Backbone]:
+    """The family of the backbone called `name`; ConfigError with the nearest name when there is none."""
+    if name not in FAMILIES:
+        near = difflib.get_close_matches(name, FAMILIES, 1)
+        hint = f"; did you mean {near[0]}?" if near else "."
+        raise ConfigError(f"no backbone named {name!r}{hint} There are: {', '.join(FAMILIES)}")
+    module, _, attribute = FAMILIES[name][0].partition(":")
+    return getattr(importlib.import_module(f"videre.backbones.{module}"), attribute)
 
 
 def make_backbone(name: str, **options: Any) -> Backbone:
     """The backbone called `name`, with random weights.
 
     Args:
-        name: resnet18, resnet34, resnet50, resnet101, resnet152, mobilenet_v2.
-        options: norm, channels, eps, and what the family takes beside (`padding`, `last`).
+        name: of `FAMILIES`.
+        options: norm, channels, eps, vector, and what the family takes beside (`padding`, `last`, `output_stride`, …).
 
     Raises ConfigError with the nearest name when there is none.
     """
-    families: dict[str, Any] = {f"resnet{d}": (ResNet, {"depth": d}) for d in (18, 34, 50, 101, 152)}
-    families["mobilenet_v2"] = (MobileNetV2, {})
-    if name not in families:
-        near = difflib.get_close_matches(name, families, 1)
-        hint = f"; did you mean {near[0]}?" if near else "."
-        raise ConfigError(f"no backbone named {name!r}{hint} There are: {', '.join(families)}")
-    family, fixed = families[name]
+    family: Any = find_backbone(name)
     unknown = sorted(set(options) - set(inspect.signature(family).parameters))
     if unknown:
         raise ConfigError(f"backbone {name} has no setting {unknown[0]!r}")
-    return family(**fixed, **options)
+    return family(**{**FAMILIES[name][1], **options})
 
 
-__all__ = ["LIGHT", "Backbone", "MobileNetV2", "ResNet", "make_backbone"]
+__all__ = ["FAMILIES", "LIGHT", "VECTOR", "Backbone", "find_backbone", "make_backbone"]

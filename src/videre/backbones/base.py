@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Self
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -11,25 +11,50 @@ from torch import Tensor, nn
 from videre.errors import ConfigError, WeightsError
 
 
+VECTOR = 0
+"""Key of the vector that a classifier reads, beside the maps' strides."""
+
+
 class Backbone(nn.Module):
-    """What every backbone family provides.
+    """What every backbone family provides: `maps`, and the constructor arguments norm, channels, eps, vector.
 
     Attributes:
-        channels: stride -> channels of the map at that stride, finest first.
+        channels: stride -> channels of the map at that stride, finest first. The strides are those of the net as
+            published; with a smaller `output_stride` the later maps are as fine as that, by dilation.
+        output_stride: of the coarsest map.
+        top: from the coarsest map to the vector that the published classifier's last layer reads; None: not built.
+        width: length of that vector. dropout: of it, as published.
         stages: the modules in the order of the picture's way, from the stem on; `freeze` counts them.
         frozen: how many of them take no part in training.
+        LOGITS: the last layer's name in published files. TOP: names in published files -> names under `top`.
+        EPS: of the norms, as published.
     """
 
+    LOGITS: ClassVar[str] = "fc"
+    TOP: ClassVar[dict[str, str]] = {}
+    EPS: ClassVar[float] = 1e-5
+
     channels: dict[int, int]
+    output_stride: int = 32
+    top: nn.Module | None = None
+    width: int = 0
+    dropout: float = 0.0
     frozen: int = 0
 
     @property
     def stages(self) -> Sequence[nn.Module]:
         raise NotImplementedError
 
-    def forward(self, x: Tensor) -> dict[int, Tensor]:
+    def maps(self, x: Tensor) -> dict[int, Tensor]:
         """Pictures [B, C, H, W] to maps [B, channels[stride], ceil(H / stride), ceil(W / stride)] by stride."""
         raise NotImplementedError
+
+    def forward(self, x: Tensor) -> dict[int, Tensor]:
+        """The maps by stride, and at `VECTOR` what a classifier reads [B, width] where `top` is built."""
+        maps = self.maps(x)
+        if self.top is not None:
+            maps[VECTOR] = self.top(maps[max(self.channels)])
+        return maps
 
     def freeze(self, count: int) -> None:
         """The first `count` stages take no part in training: no gradients, and batch norms keep their statistics."""
@@ -53,6 +78,7 @@ class Backbone(nn.Module):
         Raises WeightsError when one is missing or of another shape.
         """
         own = self.state_dict()
+        tensors = {self._own_name(name): value for name, value in tensors.items()}
         stem = next(name for name, value in own.items() if value.ndim == 4)
         if stem in tensors and tensors[stem].ndim == 4 and tensors[stem].shape[1] == 3 != own[stem].shape[1]:
             tensors = {**tensors, stem: adapt_channels(tensors[stem].float(), own[stem].shape[1])}
@@ -65,6 +91,17 @@ class Backbone(nn.Module):
             raise WeightsError(f"the weights do not fit {type(self).__name__}: {'; '.join(faults)}")
         self.load_state_dict({name: tensors[name].to(own[name].dtype) for name in own if name in tensors}, strict=False)
         return sorted(set(tensors) - set(own))
+
+    def _own_name(self, name: str) -> str:
+        layer, _, tensor = name.rpartition(".")
+        return f"top.{self.TOP[layer]}.{tensor}" if self.top is not None and layer in self.TOP else name
+
+
+class MeanPool(nn.Module):
+    """Maps [B, C, H, W] to their mean over all places [B, C]."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.mean((2, 3))
 
 
 def adapt_channels(weight: Tensor, channels: int) -> Tensor:

@@ -11,8 +11,9 @@ from functools import partial
 
 from torch import Tensor, nn
 
-from videre.backbones.base import Backbone
+from videre.backbones.base import Backbone, MeanPool
 from videre.backbones.resnet import initialise
+from videre.errors import ConfigError
 from videre.layers.conv import conv_block, make_conv
 from videre.layers.norm import make_norm
 
@@ -31,23 +32,36 @@ class MobileNetV2(Backbone):
         norm: see `layers.norm`; "none" where the weights have batch norm folded in.
         padding: "half" (torchvision's weights) or "same" (TensorFlow's).
         channels: of the input. eps: of the norm.
-        last: the last stride built.
+        last: the last stride built. vector: build `top`, the mean over the last map.
+        output_stride: 32, or 16 or 8 by dilation of the depthwise convolutions.
     """
 
+    LOGITS = "classifier.1"
+    dropout = 0.2
+
     def __init__(
-        self, norm: str = "frozen", padding: str = "half", channels: int = 3, eps: float = 1e-5, last: int = 32
-    ) -> None:
+        self, norm: str = "frozen", padding: str = "half", channels: int = 3, eps: float = 1e-5, last: int = 32,
+        vector: bool = False, output_stride: int = 32,
+    ) -> None:  # fmt: skip
         super().__init__()
+        if output_stride not in (8, 16, 32):
+            raise ConfigError(f"output_stride must be 8, 16 or 32, found {output_stride}")
         block = partial(conv_block, norm=norm, activation=nn.ReLU6, padding=padding, eps=eps)
         features: list[nn.Module] = [block(channels, 32, 3, 2)]
-        width = 32
-        for expansion, out, count, stride in PLAN:
+        width, reached, dilation = 32, 2, 1
+        for expansion, out, count, first in PLAN:
             for i in range(count):
-                features.append(InvertedResidual(width, out, stride if i == 0 else 1, expansion, norm, padding, eps))
+                stride, rate = first if i == 0 else 1, dilation
+                if reached * stride > output_stride:  # the block whose stride goes keeps the rate, later ones double it
+                    stride, dilation = 1, 2 * dilation
+                reached *= stride
+                features.append(InvertedResidual(width, out, stride, expansion, norm, padding, eps, rate))
                 width = out
         features.append(block(width, 1280, 1))
         self.features = nn.Sequential(*features[: TAPS[last] + 1])
         self.channels = {stride: width for stride, width in WIDTHS.items() if stride <= last}
+        self.output_stride = output_stride
+        self.top, self.width = MeanPool() if vector else None, self.channels[last]
         initialise(self)
 
     @property
@@ -55,7 +69,7 @@ class MobileNetV2(Backbone):
         starts = [0, 2, 4, 7, 14, 19]  # the stem with the first block, then where the stride grows
         return [self.features[a:b] for a, b in itertools.pairwise(starts) if a < len(self.features)]
 
-    def forward(self, x: Tensor) -> dict[int, Tensor]:
+    def maps(self, x: Tensor) -> dict[int, Tensor]:
         maps = {}
         taps = {index: stride for stride, index in TAPS.items()}
         for i, layer in enumerate(self.features):
@@ -69,13 +83,21 @@ class InvertedResidual(nn.Module):
     """1x1 expansion, 3x3 depthwise, 1x1 linear projection; the input is added where the shapes agree."""
 
     def __init__(
-        self, channels: int, out: int, stride: int, expansion: int, norm: str, padding: str, eps: float
+        self,
+        channels: int,
+        out: int,
+        stride: int,
+        expansion: int,
+        norm: str,
+        padding: str,
+        eps: float,
+        dilation: int = 1,
     ) -> None:
         super().__init__()
         width = channels * expansion
         block = partial(conv_block, norm=norm, activation=nn.ReLU6, padding=padding, eps=eps)
         layers: list[nn.Module] = [] if expansion == 1 else [block(channels, width, 1)]
-        layers.append(block(width, width, 3, stride, groups=width))
+        layers.append(block(width, width, 3, stride, groups=width, dilation=dilation))
         layers += [make_conv(width, out, 1, bias=norm == "none", padding=padding), make_norm(norm, out, eps)]
         self.conv = nn.Sequential(*layers)
         self.adds = stride == 1 and channels == out

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from videre.backbones.base import Backbone
+from videre.backbones.base import Backbone, MeanPool
 from videre.errors import ConfigError
 from videre.layers.conv import make_conv
 from videre.layers.norm import make_norm
@@ -35,6 +35,7 @@ class ResNet(Backbone):
         channels: of the input.
         last: the last stride built; 16 leaves the fourth stage out (it is the head of the C4 detectors).
         multiplier: of every width; 1 as published, less for a net that must train in minutes.
+        vector: build `top`, the mean over the last map. output_stride: 32, or 16 or 8 by dilation as torchvision does it.
     """
 
     def __init__(
@@ -45,22 +46,30 @@ class ResNet(Backbone):
         eps: float = 1e-5,
         last: int = 32,
         multiplier: float = 1.0,
+        vector: bool = False,
+        output_stride: int = 32,
     ) -> None:
         super().__init__()
+        if output_stride not in (8, 16, 32):
+            raise ConfigError(f"output_stride must be 8, 16 or 32, found {output_stride}")
         if depth not in DEPTHS:
             raise ConfigError(f"ResNet depth must be one of {list(DEPTHS)}, found {depth}")
         bottleneck, counts = DEPTHS[depth]
         base = max(8, round(64 * multiplier / 8) * 8)
         self.conv1 = make_conv(channels, base, 7, 2, bias=norm == "none")
         self.bn1 = make_norm(norm, base, eps)
-        self.channels = {}
-        width = base
+        self.channels, self.output_stride = {}, output_stride
+        width, dilation = base, 1
         for i, count in enumerate(counts):
             if 4 * 2**i > last:
                 break
-            stage, width = make_stage(bottleneck, width, base * 2**i, count, 1 if i == 0 else 2, norm, eps)
+            stride, before = 1 if i == 0 else 2, dilation
+            if 4 * 2**i > output_stride:
+                stride, dilation = 1, 2 * dilation
+            stage, width = make_stage(bottleneck, width, base * 2**i, count, stride, norm, eps, (before, dilation))
             setattr(self, f"layer{i + 1}", stage)
             self.channels[4 * 2**i] = width
+        self.top, self.width = MeanPool() if vector else None, width
         initialise(self)
 
     @property
@@ -70,7 +79,7 @@ class ResNet(Backbone):
             *(getattr(self, f"layer{i + 1}") for i in range(len(self.channels))),
         ]
 
-    def forward(self, x: Tensor) -> dict[int, Tensor]:
+    def maps(self, x: Tensor) -> dict[int, Tensor]:
         x = F.relu(self.bn1(self.conv1(x)))
         x = F.max_pool2d(x, 3, 2, 1)
         maps = {}
@@ -83,7 +92,9 @@ class ResNet(Backbone):
 class Residual(nn.Module):
     """One residual block: two 3x3 convolutions, or 1x1 - 3x3 - 1x1 with four times the width at the end."""
 
-    def __init__(self, bottleneck: bool, channels: int, width: int, stride: int, norm: str, eps: float) -> None:
+    def __init__(
+        self, bottleneck: bool, channels: int, width: int, stride: int, norm: str, eps: float, dilation: int = 1
+    ) -> None:
         super().__init__()
         plan = (
             [(channels, width, 1, 1), (width, width, 3, stride), (width, width * 4, 1, 1)]
@@ -92,7 +103,7 @@ class Residual(nn.Module):
         )
         self.count = len(plan)
         for i, (c_in, c_out, kernel, s) in enumerate(plan, start=1):
-            setattr(self, f"conv{i}", make_conv(c_in, c_out, kernel, s, bias=norm == "none"))
+            setattr(self, f"conv{i}", make_conv(c_in, c_out, kernel, s, dilation, bias=norm == "none"))
             setattr(self, f"bn{i}", make_norm(norm, c_out, eps))
         self.downsample: nn.Module | None = None
         out = plan[-1][1]
@@ -109,12 +120,16 @@ class Residual(nn.Module):
 
 
 def make_stage(
-    bottleneck: bool, channels: int, width: int, count: int, stride: int, norm: str, eps: float = 1e-5
-) -> tuple[nn.Sequential, int]:
-    """`count` blocks, the first with the stride; and the number of channels that come out."""
+    bottleneck: bool, channels: int, width: int, count: int, stride: int, norm: str, eps: float = 1e-5,
+    dilations: tuple[int, int] = (1, 1),
+) -> tuple[nn.Sequential, int]:  # fmt: skip
+    """`count` blocks, the first with the stride; and the number of channels that come out.
+
+    `dilations`: of the first block and of the others.
+    """
     out = width * (4 if bottleneck else 1)
     blocks = [
-        Residual(bottleneck, channels if i == 0 else out, width, stride if i == 0 else 1, norm, eps)
+        Residual(bottleneck, channels if i == 0 else out, width, stride if i == 0 else 1, norm, eps, dilations[i > 0])
         for i in range(count)
     ]
     return nn.Sequential(*blocks), out

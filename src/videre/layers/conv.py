@@ -41,22 +41,26 @@ class ConvReLU(nn.Conv2d):
 
 
 def make_conv(
-    channels_in: int, channels_out: int, kernel: int, stride: int = 1, dilation: int = 1, groups: int = 1,
-    bias: bool = False, padding: str = "half",
+    channels_in: int, channels_out: int, kernel: int | tuple[int, int], stride: int = 1, dilation: int = 1,
+    groups: int = 1, bias: bool = False, padding: str = "half",
 ) -> nn.Conv2d:  # fmt: skip
-    """A convolution whose padding is "half" (kernel // 2 on both sides, torch's habit) or "same" (TensorFlow's)."""
+    """A convolution whose padding is "half" (kernel // 2 on both sides, torch's habit), "same" (TensorFlow's) or "valid"
+    (none). kernel: (rows, columns), or both as one number."""
+    rows, columns = (kernel, kernel) if isinstance(kernel, int) else kernel
     if padding == "same":
-        return SameConv2d(channels_in, channels_out, kernel, stride, 0, dilation, groups, bias)
-    return nn.Conv2d(channels_in, channels_out, kernel, stride, kernel // 2 * dilation, dilation, groups, bias)
+        return SameConv2d(channels_in, channels_out, (rows, columns), stride, 0, dilation, groups, bias)
+    zeros = (0, 0) if padding == "valid" else (rows // 2 * dilation, columns // 2 * dilation)
+    return nn.Conv2d(channels_in, channels_out, (rows, columns), stride, zeros, dilation, groups, bias)
 
 
 def conv_block(
-    channels_in: int, channels_out: int, kernel: int, stride: int = 1, groups: int = 1, norm: str = "batch",
-    activation: Callable[[], nn.Module] | None = nn.ReLU, padding: str = "half", eps: float = 1e-5,
+    channels_in: int, channels_out: int, kernel: int | tuple[int, int], stride: int = 1, groups: int = 1,
+    norm: str = "batch", activation: Callable[[], nn.Module] | None = nn.ReLU, padding: str = "half", eps: float = 1e-5,
+    dilation: int = 1,
 ) -> nn.Sequential:  # fmt: skip
     """Convolution (with a bias only where no norm follows), norm, activation, as positions 0, 1, 2."""
     layers: list[nn.Module] = [
-        make_conv(channels_in, channels_out, kernel, stride, groups=groups, bias=norm == "none", padding=padding),
+        make_conv(channels_in, channels_out, kernel, stride, dilation, groups, norm == "none", padding),
         make_norm(norm, channels_out, eps),
     ]
     return nn.Sequential(*layers, *([activation()] if activation else []))

@@ -56,7 +56,8 @@ class FasterRCNN(Model):
     Args:
         schema: needs `things`.
         preprocess: None: short side 800, long side at most 1333, ImageNet normalisation.
-        backbone: a name of `videre.backbones`. norm, padding, norm_eps, multiplier (of its widths): of the backbone.
+        backbone: a name of `videre.backbones`. norm, padding, norm_eps (None: as published),
+            multiplier (of its widths): of the backbone.
         strides: backbone maps used, finest first.
         width: channels of pyramid and RPN; None: 256, or 128 for a light backbone.
         hidden: width of the two fully connected layers; None: 1024, or 512 for a light backbone.
@@ -81,7 +82,7 @@ class FasterRCNN(Model):
         backbone: str = "resnet50",
         norm: str = "frozen",
         padding: str = "half",
-        norm_eps: float = 1e-5,
+        norm_eps: float | None = None,
         multiplier: float = 1.0,
         strides: Sequence[int] = (4, 8, 16, 32),
         width: int | None = None,
@@ -115,9 +116,11 @@ class FasterRCNN(Model):
             raise ConfigError(f"{len(strides)} strides and the extra level need {len(strides) + 1} anchor sizes, "
                               f"found {list(anchor_sizes)}")  # fmt: skip
         light = backbone in LIGHT
-        options: dict[str, Any] = {"norm": norm, "channels": len(self.preprocess.mean), "eps": norm_eps}
+        options: dict[str, Any] = {"norm": norm, "channels": len(self.preprocess.mean)}
         # arguments that not every family of backbones takes are handed on only where they say something
-        special = {"padding": (padding, "half"), "multiplier": (multiplier, 1.0), "last": (max(strides), 32)}
+        special = {
+            "padding": (padding, "half"), "multiplier": (multiplier, 1.0), "last": (max(strides), 32), "eps": (norm_eps, None),
+        }  # fmt: skip
         options |= {name: value for name, (value, plain) in special.items() if value != plain}
         self.backbone = make_backbone(backbone, **options)
         channels = {s: self.backbone.channels[s] for s in strides}

@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from videre.backbones import ResNet
+from videre.backbones.resnet import ResNet
 from videre.backbones.resnet import DEPTHS, initialise, make_stage
 from videre.errors import ConfigError
 from videre.layers.anchors import Anchors
