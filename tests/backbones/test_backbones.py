@@ -11,9 +11,9 @@ from safetensors.torch import load_file
 from torch import nn
 
 from videre.backbones import Backbone, make_backbone
+from videre.backbones.base import adapt_channels
 from videre.backbones.mobilenet_v2 import MobileNetV2
 from videre.backbones.resnet import ResNet
-from videre.backbones.base import adapt_channels
 from videre.backbones.weights import BACKBONE_WEIGHTS, BackboneWeights, recognise_weights
 from videre.errors import ConfigError, WeightsError
 from videre.images.prepare import prepare

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from videre.errors import ConfigError, WeightsError
 
-
 VECTOR = 0
 """Key of the vector that a classifier reads, beside the maps' strides."""
 

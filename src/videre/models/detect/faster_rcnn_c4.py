@@ -11,8 +11,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from videre.backbones.resnet import ResNet
-from videre.backbones.resnet import DEPTHS, initialise, make_stage
+from videre.backbones.resnet import DEPTHS, ResNet, initialise, make_stage
 from videre.errors import ConfigError
 from videre.layers.anchors import Anchors
 from videre.layers.roi_pooler import RoIPooler
