@@ -142,6 +142,8 @@ def test_what_does_not_exist_is_told_before_anything_is_predicted(folder: Path) 
 class Fixed(torch.nn.Module):
     """What a predictor needs of a model, with a scene of its own choice."""
 
+    gives = frozenset({"boxes", "scores"})
+
     def __init__(self, things: Instances | None, schema: Schema = SCHEMA) -> None:
         super().__init__()
         self.things, self.schema, self.preprocess, self.thresholds = things, schema, PREPROCESS, {"disc": 0.3}

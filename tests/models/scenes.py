@@ -9,11 +9,14 @@ from videre.images.prepare import prepare, prepare_truth
 from videre.models.base import Model
 from videre.structures import COCO_PERSON, Categories, ImageBatch, Instances, Masks, Preprocess, Scene, Schema
 
-SCHEMA = Schema(things=Categories.of(["square", "disc"]), skeleton=COCO_PERSON)
+SCHEMA = Schema(
+    things=Categories.of(["square", "disc"]), pictures=Categories.of(["squares", "discs"]), skeleton=COCO_PERSON
+)
 TINY = {"width": 16, "hidden": 32, "backbone": "mobilenet_v2", "norm": "group", "fpn_norm": "group"}
 """Settings that make a detector small enough for a test."""
 PREPROCESS = Preprocess(short_side=64, long_side=96)
 CONFIGS = {
+    "classifier": {"backbone": "mobilenet_v2", "norm": "group"},
     "faster-rcnn": TINY,
     "faster-rcnn-c4": {"backbone": "resnet18", "norm": "group"},
     "mask-rcnn": {**TINY, "mask_layers": 1},
@@ -45,7 +48,8 @@ def picture_and_truth(size: tuple[int, int], seed: int, things: int = 2) -> tupl
         boxes=box, labels=torch.tensor(labels, dtype=torch.int64), masks=Masks.from_bitmaps(bitmaps), keypoints=points,
         visibility=torch.full((things, 17), 2, dtype=torch.uint8),
     )  # fmt: skip
-    return picture, Scene(size, instances)
+    # of the picture as a whole: what lies in front
+    return picture, Scene(size, instances, labels=torch.tensor(labels[-1:] or [0]))
 
 
 def batch_of(model: Model, cases: list[tuple[np.ndarray, Scene]]) -> tuple[ImageBatch, list[Scene]]:

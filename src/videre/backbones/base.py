@@ -35,10 +35,14 @@ class Backbone(nn.Module):
 
     channels: dict[int, int]
     output_stride: int = 32
-    top: nn.Module | None = None
+    top: nn.Module | None
     width: int = 0
     dropout: float = 0.0
     frozen: int = 0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.top = None
 
     @property
     def stages(self) -> Sequence[nn.Module]:

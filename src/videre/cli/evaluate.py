@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from videre.cli.options import Device, Engine, Format, PlanFile, Quiet, Split
+
+if TYPE_CHECKING:
+    from videre.structures import Scene, Schema
 
 
 def evaluate(
@@ -24,9 +28,7 @@ def evaluate(
             "[default: as many as the model gives, at least COCO's 100]",
         ),
     ] = None,
-    out: Annotated[
-        Path | None, typer.Option(help="Write report.html, metrics.json and predictions.json there.")
-    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Write report.html, metrics.json and the predictions there.")] = None,
     format: Format = None,
     device: Device = "auto",
     engine: Engine = "auto",
@@ -35,8 +37,8 @@ def evaluate(
 ) -> None:
     """Evaluate a model on a data set.
 
-    No threshold but the model's own floor, which the protocol names: average precision wants every detection. Each AP
-    has a 95% interval. Of data with several splits one must be named. A picture that cannot be read is reported and left
+    No threshold but the model's own floor, which the protocol names: average precision wants every detection. AP and
+    accuracy have 95% intervals. Of data with several splits one must be named. A picture that cannot be read is reported and left
     out; the exit code is then 1.
     """
     from rich.console import Console
@@ -48,7 +50,7 @@ def evaluate(
     from videre.engine.allocator import keep_memory
     from videre.engine.plan import Plan
     from videre.errors import ConfigError
-    from videre.evaluate import evaluate_model
+    from videre.evaluate import LabelReport, evaluate_model
     from videre.evaluate.page import write_evaluation_page
     from videre.files import write_atomic
 
@@ -67,12 +69,24 @@ def evaluate(
         print("\n".join([dataset.title, *report.lines()]))
     if out is not None:
         write_atomic(out / "metrics.json", (json.dumps(report.to_json(), indent=2) + "\n").encode())
-        write_results(predictions, predictor.model.schema, out / "predictions.json")
+        if isinstance(report, LabelReport):
+            _write_labels(predictions, predictor.model.schema, out)
+        else:
+            write_results(predictions, predictor.model.schema, out / "predictions.json")
         write_evaluation_page(out, report, dataset, predictions, truths, _run_of(model))
         if not quiet:
             print(f"report: {out / 'report.html'}")
     if report.unread:
         raise typer.Exit(1)
+
+
+def _write_labels(predictions: Sequence[Scene], schema: Schema, out: Path) -> None:
+    """predictions.csv: a row a picture and class, with its probability."""
+    from videre.data.results import open_results
+
+    with open_results("csv", out, schema) as write:
+        for scene in predictions:
+            write(scene.name, scene)
 
 
 def _run_of(model: str) -> Path | None:

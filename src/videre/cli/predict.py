@@ -69,14 +69,18 @@ def predict(
         raise
     if not quiet:
         print(
-            f"{done} pictures, {found} things; results in {out}" + (f"; {failed} could not be read" if failed else "")
+            f"{done} pictures{'' if schema.things is None else f', {found} things'}; results in {out}"
+            + (f"; {failed} could not be read" if failed else "")
         )
     if failed:
         raise typer.Exit(1)
 
 
 def _count(scene: Any, schema: Any) -> str:
-    """ "3 RBC, 1 WBC"."""
+    """ "3 RBC, 1 WBC"; "bee .97"."""
+    if scene.labels is not None:
+        said = [f"{schema.pictures[k]} {p:.2f}" for k, p in zip(scene.labels.tolist(), scene.label_scores.tolist())]
+        return ", ".join(said) or "nothing"
     labels = scene.instances.labels.tolist() if scene.instances is not None else []
     counts = {schema.things[label]: labels.count(label) for label in sorted(set(labels))}
     return ", ".join(f"{n} {name}" for name, n in counts.items()) or "nothing"

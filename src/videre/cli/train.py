@@ -113,8 +113,9 @@ def _same_classes(training: Any, validation: Any) -> None:
     """Found now, not after the first epoch."""
     from videre.errors import DataError
 
-    known = list(training.schema.things or [])
-    unknown = [name for name in validation.schema.things or [] if name not in known]
+    classes = lambda data: list(data.schema.things or data.schema.pictures or [])
+    known = classes(training)
+    unknown = [name for name in classes(validation) if name not in known]
     if unknown:
         raise DataError(
             f"{validation.title} has classes that {training.title} has not: {', '.join(unknown)}; it has {', '.join(known)}"
@@ -154,27 +155,40 @@ def _evaluator(validation: Any, device: str) -> Any:
 
     def measure(model: Any) -> dict[str, float]:
         report, _, _ = evaluate_model(Predictor(model, device, engine="plain"), validation, bootstrap=0)
-        return {name: value for name, value in report.metrics.items() if name.split()[1] in ("AP", "AP50", "AP75")}
+        return report.headline
 
     return measure
 
 
 def _finish(folder: Path, validation: Any, device: str, quiet: bool) -> None:
-    """Evaluate the best weights on the validation data, store the thresholds found there, and write the report."""
+    """Evaluate the best weights on the validation data, store what was chosen there, and write the report.
+
+    Chosen are the thresholds of what is shown, and the temperature of a classifier's probabilities.
+    """
+    import torch
+
     from videre.engine import load
-    from videre.evaluate import evaluate_model
+    from videre.evaluate import LabelReport, evaluate_model
+    from videre.evaluate.labels import calibrated
     from videre.evaluate.page import write_run_page
-    from videre.models.checkpoint import set_thresholds
+    from videre.models.checkpoint import amend
 
     best, last = folder / "best.safetensors", folder / "last.safetensors"
     report = scenes = truths = None
     if validation is not None:
         predictor = load(best, device)
         predictor.model.thresholds = {}  # chosen anew, whatever the run before a resume has chosen
+        temperature = getattr(predictor.model, "temperature", None)
+        if temperature is not None:
+            temperature.fill_(1)
         report, scenes, truths = evaluate_model(predictor, validation)
-        thresholds = {name: decision.threshold for name, decision in report.decisions.items()}
+        if isinstance(report, LabelReport):
+            report, scenes = calibrated(report, scenes, truths, not predictor.model.config["multilabel"])
+            thresholds, tensors = report.thresholds, {"temperature": torch.tensor(report.temperature)}
+        else:
+            thresholds, tensors = {name: d.threshold for name, d in report.decisions.items()}, {}
         for path in (best, last):
-            set_thresholds(path, thresholds)
+            amend(path, thresholds, tensors)
     page = write_run_page(folder, report, validation, scenes, truths)
     if not quiet:
         numbers = report.lines() if report is not None else []

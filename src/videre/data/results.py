@@ -23,8 +23,8 @@ from videre.images.reading import SUFFIXES
 from videre.structures import Scene, Schema
 
 HOLDS = {
-    "json": {"boxes", "scores", "masks", "keypoints"},
-    "csv": {"boxes", "scores"},
+    "json": {"boxes", "scores", "masks", "keypoints", "labels", "label_scores"},
+    "csv": {"boxes", "scores", "labels", "label_scores"},
     "coco": {"boxes", "scores", "masks", "keypoints"},
     "voc": {"boxes", "scores"},
     "png": {"masks"},
@@ -42,8 +42,8 @@ class Writer(Protocol):
 def open_results(format: str, folder: Path, schema: Schema) -> Iterator[Writer]:
     """A writer of predictions into `folder`.
 
-    json: predictions.jsonl, a line a picture with everything (boxes xyxy, masks as COCO run lengths, keypoints).
-    csv: predictions.csv, a row an instance. coco: predictions.json (COCO's result list) and pictures.json, which says
+    json: predictions.jsonl, a line a picture with everything (boxes xyxy, masks as COCO run lengths, keypoints, classes
+    of the picture). csv: predictions.csv, a row an instance, or a class of the picture. coco: predictions.json (COCO's result list) and pictures.json, which says
     which image_id is which picture. voc: an XML a picture. png: a 16-bit map of instance ids a picture, the best on top.
     """
     if format not in HOLDS:
@@ -87,6 +87,17 @@ def describe(scene: Scene, schema: Schema) -> list[dict[str, Any]]:
     return rows
 
 
+def describe_labels(scene: Scene, schema: Schema) -> list[dict[str, Any]]:
+    """The classes of a whole picture as plain values, the likeliest first."""
+    if scene.labels is None or schema.pictures is None:
+        return []
+    scores = [None] * len(scene.labels) if scene.label_scores is None else scene.label_scores.tolist()
+    return [
+        {"class": schema.pictures[label]} | ({} if score is None else {"score": round(score, 4)})
+        for label, score in zip(scene.labels.tolist(), scores)
+    ]
+
+
 @contextmanager
 def _growing(path: Path) -> Iterator[Any]:
     unfinished = path.with_name(f"{path.stem}.unfinished{path.suffix}")
@@ -117,12 +128,11 @@ def _json_lines(folder: Path, schema: Schema) -> Iterator[Writer]:
     with _growing(folder / "predictions.jsonl") as file:
 
         def write(name: str, scene: Scene) -> None:
-            line = {
-                "picture": name,
-                "height": scene.size[0],
-                "width": scene.size[1],
-                "instances": describe(scene, schema),
-            }
+            line: dict[str, Any] = {"picture": name, "height": scene.size[0], "width": scene.size[1]}
+            if scene.labels is not None:
+                line["labels"] = describe_labels(scene, schema)
+            if scene.instances is not None or scene.labels is None:
+                line["instances"] = describe(scene, schema)
             file.write(json.dumps(line) + "\n")
 
         yield write
@@ -135,7 +145,7 @@ def _csv(folder: Path, schema: Schema) -> Iterator[Writer]:
         table.writerow(["picture", "class", "score", "x1", "y1", "x2", "y2"])
 
         def write(name: str, scene: Scene) -> None:
-            for row in describe(scene, schema):
+            for row in [*describe_labels(scene, schema), *describe(scene, schema)]:
                 table.writerow([name, row.get("class"), row.get("score"), *row.get("box", [])])
 
         yield write

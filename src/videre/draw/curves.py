@@ -119,19 +119,21 @@ def precision_recall(precision: np.ndarray, names: Sequence[str], iou: float = 0
     return figure
 
 
-def confusion(matrix: np.ndarray, names: Sequence[str], most: int = 20) -> Figure:
-    """What each true class was taken for; the last row and column are the background.
+def confusion(matrix: np.ndarray, names: Sequence[str], most: int = 20, background: bool = True) -> Figure:
+    """What each true class was taken for.
 
     Args:
-        matrix: counts [K + 1, K + 1], rows are truths. most: classes shown; of more, those most often confused.
+        matrix: counts [K + 1, K + 1], rows are truths, the last row and column are the background; [K, K] without.
+        most: classes shown; of more, those most often confused.
     """
-    counts = np.asarray(matrix, np.float64)
-    if len(names) > most:
+    counts, shown = np.asarray(matrix, np.float64), list(names)
+    rest = [-1] if background else []
+    if len(shown) > most:
         wrong = counts.sum(0) + counts.sum(1) - 2 * counts.diagonal()
-        kept = np.sort(np.argsort(-wrong[:-1], kind="stable")[:most])
-        counts = counts[np.ix_([*kept, -1], [*kept, -1])]
-        names = [names[k] for k in kept]
-    shown = [*names, "background"]
+        kept = np.sort(np.argsort(-wrong[: len(shown)], kind="stable")[:most])
+        counts = counts[np.ix_([*kept, *rest], [*kept, *rest])]
+        shown = [shown[k] for k in kept]
+    shown += ["background"] if background else []
     share = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     figure, axes = _figure(height=max(3.4, 1.5 + 0.4 * len(shown)))
     shades = LinearSegmentedColormap.from_list("clear", [(0.23, 0.545, 0.84, 0.0), (0.23, 0.545, 0.84, 1.0)])

@@ -71,7 +71,9 @@ class Predictor:
     @property
     def thresholds(self) -> dict[str, float]:
         """Least score of each class that is shown: the model's own, 0.5 where it has none."""
-        return {n: self.model.thresholds.get(n, DEFAULT_THRESHOLD) for n in self.model.schema.things or ()}
+        schema = self.model.schema
+        classes = schema.pictures if "labels" in self.model.gives else schema.things
+        return {n: self.model.thresholds.get(n, DEFAULT_THRESHOLD) for n in classes or ()}
 
     def predict(self, source: Any, threshold: float | None = None, order: Order = "rgb") -> Scene | list[Scene]:
         """One scene for one picture; a list of scenes, in order, for everything that may hold several.
@@ -79,7 +81,8 @@ class Predictor:
         Args:
             source: one picture (path, array [H, W] or [H, W, C], tensor [C, H, W], Pillow image) gives a Scene; a
                 folder, glob, clip, list, or array of pictures [B, H, W, C] gives a list, also when there is one in it.
-            threshold: least score; None: the model's own per class, or 0.5; 0: everything.
+            threshold: least score; None: the model's own per class, or 0.5 (of a classifier of single labels: the
+                likeliest class); 0: everything.
             order: of the channels of arrays and tensors: "bgr" for what OpenCV reads. A fourth channel that the net does
                 not take is transparency, and composited on white, as of files.
 
@@ -144,7 +147,15 @@ class Predictor:
             yield Prediction(name, picture, self._decide(scene, threshold))
 
     def _decide(self, scene: Scene, threshold: float | None) -> Scene:
-        """Only the instances whose score reaches the threshold: of their class, where they have one."""
+        """Only what reaches the threshold, of its class where it has one; of classes that exclude each other the best."""
+        if scene.labels is not None and scene.label_scores is not None:
+            if threshold is None and not self.model.config.get("multilabel"):
+                kept = torch.arange(len(scene.labels)) == 0
+            elif threshold is None:
+                kept = scene.label_scores >= torch.tensor(list(self.thresholds.values()))[scene.labels]
+            else:
+                kept = scene.label_scores >= threshold
+            scene = scene.replace(labels=scene.labels[kept], label_scores=scene.label_scores[kept])
         things, classes = scene.instances, self.model.schema.things
         if things is None or things.scores is None:
             return scene

@@ -73,3 +73,8 @@ def average_precision(ranked: Sequence[Ranking], weights: np.ndarray) -> np.ndar
             curves[t, inside] = precision[t, at[inside]]
         values.append((curves.mean(), curves[0].mean()))
     return np.array(values).mean(axis=0) if values else np.full(2, np.nan)
+
+
+def number(value: float) -> str:
+    """Three digits, or a dash where there is no value."""
+    return "—" if math.isnan(value) else f"{value:.3f}"

@@ -13,15 +13,16 @@ from videre.data.dataset import Dataset
 from videre.engine.predictor import Predictor
 from videre.errors import DataError
 from videre.evaluate.coco import USUAL
+from videre.evaluate.labels import LabelReport
 from videre.evaluate.report import Report, evaluate
 from videre.models.base import Model
-from videre.structures import Scene
+from videre.structures import Categories, Scene
 
 
 def evaluate_model(
     predictor: Predictor, data: Dataset, *, max_detections: int | None = None, bootstrap: int = 500,
     tick: Callable[[int], None] | None = None,
-) -> tuple[Report, list[Scene], list[Scene]]:  # fmt: skip
+) -> tuple[Report | LabelReport, list[Scene], list[Scene]]:  # fmt: skip
     """Predict all pictures (everything above the model's own floor, no display threshold) and compare.
 
     The data's classes and keypoints are brought to the model's by name. A picture that cannot be read is told on stderr
@@ -96,18 +97,16 @@ def _detections(model: Model, wanted: int | None) -> Iterator[tuple[int, str]]:
 
 def align(scene: Scene, data: Dataset, model: Model) -> Scene:
     """A truth with the labels and the order of keypoints of the model instead of the data's, by their names."""
+    if (
+        scene.labels is not None
+        and (table := _table(data, model, data.schema.pictures, model.schema.pictures)) is not None
+    ):
+        scene = scene.replace(labels=table[scene.labels])
     if scene.instances is None:
         return scene
     changes: dict[str, Any] = {}
-    here, there = model.schema.things, data.schema.things
-    if here is not None and there is not None and here.names != there.names:
-        remap = there.remap(here)
-        unknown = [name for name, label in zip(there, remap) if label is None]
-        if unknown:
-            raise DataError(f"{data.title} has classes that the model does not know: {', '.join(unknown)}; "
-                            f"it knows {', '.join(here)}")  # fmt: skip
+    if (table := _table(data, model, data.schema.things, model.schema.things)) is not None:
         assert scene.instances.labels is not None
-        table = torch.tensor([label if label is not None else 0 for label in remap], dtype=torch.int64)
         changes["labels"] = table[scene.instances.labels]
     mine, theirs = model.schema.skeleton, data.schema.skeleton
     if mine is not None and theirs is not None and mine.names != theirs.names:
@@ -121,3 +120,15 @@ def align(scene: Scene, data: Dataset, model: Model) -> Scene:
             order = [theirs.names.index(name) for name in mine.names]
             changes |= {name: None if value is None else value[:, order] for name, value in points.items()}
     return scene.replace(instances=scene.instances.replace(**changes)) if changes else scene
+
+
+def _table(data: Dataset, model: Model, there: Categories | None, here: Categories | None) -> torch.Tensor | None:
+    """The model's label for each of the data's; None where they are the same, or one of them names none."""
+    if here is None or there is None or here.names == there.names:
+        return None
+    remap = there.remap(here)
+    unknown = [name for name, label in zip(there, remap) if label is None]
+    if unknown:
+        raise DataError(f"{data.title} has classes that the model does not know: {', '.join(unknown)}; "
+                        f"it knows {', '.join(here)}")  # fmt: skip
+    return torch.tensor([label if label is not None else 0 for label in remap], dtype=torch.int64)

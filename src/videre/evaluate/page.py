@@ -14,7 +14,10 @@ from videre.draw import curves, draw_pair
 from videre.draw.page import Chart, Gallery, Page, Section, Table, embed
 from videre.evaluate.coco import Kind
 from videre.evaluate.errors import IN_WORDS, Outcome, picture_errors
-from videre.evaluate.report import WORDS, Report, number
+from videre.evaluate.intervals import number
+from videre.evaluate.label_page import label_headline, label_sections
+from videre.evaluate.labels import LabelReport
+from videre.evaluate.report import WORDS, Report
 from videre.files import write_atomic
 from videre.structures import Scene, Schema
 
@@ -38,7 +41,7 @@ Log = tuple[list[dict[str, Any]], list[dict[str, Any]]]
 
 def write_run_page(
     folder: str | Path,
-    report: Report | None = None,
+    report: Report | LabelReport | None = None,
     data: Dataset | None = None,
     predictions: Sequence[Scene] | None = None,
     truths: Sequence[Scene] | None = None,
@@ -75,7 +78,7 @@ def write_run_page(
 
 def write_evaluation_page(
     folder: str | Path,
-    report: Report,
+    report: Report | LabelReport,
     dataset: Dataset,
     predictions: Sequence[Scene],
     truths: Sequence[Scene],
@@ -86,7 +89,7 @@ def write_evaluation_page(
     Where that is a training's, how it went is told too.
     """
     facts = [("data", f"{dataset.title}, {len(dataset):,} pictures"),
-             ("classes", ", ".join(list(report.schema.things or [])[:30]))]  # fmt: skip
+             ("classes", ", ".join(list(report.schema.things or report.schema.pictures or [])[:30]))]  # fmt: skip
     sections = _evaluation(report, dataset, predictions, truths)
     steps, evaluations = _read_log(run / "log.jsonl") if run is not None else ([], [])
     if run is not None and steps:
@@ -156,12 +159,16 @@ def _time(steps: list[dict[str, Any]], record: dict[str, Any]) -> str:
 # evaluation -------------------------------------------------------------------------------------------------------------
 
 
-def _evaluation(report: Report, data: Dataset, predictions: Sequence[Scene], truths: Sequence[Scene]) -> list[Section]:
+def _evaluation(
+    report: Report | LabelReport, data: Dataset, predictions: Sequence[Scene], truths: Sequence[Scene]
+) -> list[Section]:
+    if report.unread:
+        data = data.subset([i for i in range(len(data)) if i not in report.unread])
+    if isinstance(report, LabelReport):
+        return label_sections(report, data)
     level = dict.fromkeys(report.schema.things or (), SURE)
     level |= {name: decision.threshold for name, decision in report.decisions.items()}
     outcomes = picture_errors(predictions, truths, report.schema, level)
-    if report.unread:
-        data = data.subset([i for i in range(len(data)) if i not in report.unread])
     left_out = f" ({len(report.unread):,} could not be read and are left out)" if report.unread else ""
     protocols = ". ".join(report.protocols.values())
     measured = f"{report.pictures:,} pictures{left_out}; 95% intervals by bootstrap over them. {protocols}."
@@ -174,12 +181,15 @@ def _evaluation(report: Report, data: Dataset, predictions: Sequence[Scene], tru
     ]
 
 
-def _headline(report: Report | None) -> list[tuple[str, str, str]]:
+def _headline(report: Report | LabelReport | None) -> list[tuple[str, str, str]]:
     """AP and AP50 of each kind, the finest first."""
+    if report is None:
+        return []
+    if isinstance(report, LabelReport):
+        return label_headline(report)
     cards = []
-    kinds: list[Kind] = [k for k in ("keypoints", "masks", "boxes") if report is not None and k in report.results]  # type: ignore[misc]
+    kinds: list[Kind] = [k for k in ("keypoints", "masks", "boxes") if k in report.results]  # type: ignore[misc]
     for kind in kinds:
-        assert report is not None
         for name in ("AP", "AP50"):
             sure = report.intervals.get(kind, {}).get(name)
             span = f"{sure.low:.3f} to {sure.high:.3f}" if sure is not None else ""

@@ -11,7 +11,8 @@ import numpy as np
 
 from videre.errors import DataError
 from videre.evaluate.coco import USUAL, CocoResult, Kind, coco_evaluate
-from videre.evaluate.intervals import Interval, bootstrap_ap
+from videre.evaluate.intervals import Interval, bootstrap_ap, number
+from videre.evaluate.labels import LabelReport, evaluate_labels
 from videre.evaluate.thresholds import Decision, best_thresholds, decide
 from videre.evaluate.voc import voc_evaluate, voc_mean
 from videre.structures import Scene, Schema
@@ -57,6 +58,11 @@ class Report:
         """Every number by name ("mask AP50"); the finest kind first, so that the first is the one to follow."""
         order: list[Kind] = [kind for kind in ("keypoints", "masks", "boxes") if kind in self.results]  # type: ignore[misc]
         return {f"{WORDS[kind]} {name}": value for kind in order for name, value in self.results[kind].metrics.items()}
+
+    @property
+    def headline(self) -> dict[str, float]:
+        """What is told while training."""
+        return {name: value for name, value in self.metrics.items() if name.split()[1] in ("AP", "AP50", "AP75")}
 
     @property
     def main(self) -> CocoResult:
@@ -158,8 +164,10 @@ def evaluate(
     thresholds: Mapping[str, float] | None = None,
     limits: str = "",
     unread: Mapping[int, str] | None = None,
-) -> Report:
+) -> Report | LabelReport:
     """Compare predictions with truths by every metric whose fields both sides have.
+
+    Things come first; where none can be compared, the classes of whole pictures (`evaluate_labels`).
 
     Args:
         predictions: unthresholded, in the pixels of the pictures, in the order of `truths`.
@@ -172,8 +180,12 @@ def evaluate(
         DataError: there is nothing that both sides have.
     """
     both: list[Kind] = [k for k in ("boxes", "masks", "keypoints") if _any(predictions, k) and _any(truths, k)]  # type: ignore[misc]
+    if not both and _any(predictions, "labels") and _any(truths, "labels"):
+        return evaluate_labels(predictions, truths, schema, bootstrap=bootstrap, unread=unread)
     if not both:
-        raise DataError("predictions and truths have no field in common that can be compared (boxes, masks, keypoints)")
+        raise DataError(
+            "predictions and truths have no field in common that can be compared (boxes, masks, keypoints, labels)"
+        )
     results = {kind: coco_evaluate(predictions, truths, schema, kind, max_detections) for kind in both}
     intervals = {kind: bootstrap_ap(r.rankings, bootstrap) for kind, r in results.items()} if bootstrap else {}
     voc = voc_evaluate(predictions, truths, schema) if "boxes" in both else {}
@@ -192,8 +204,3 @@ def main_result(results: Mapping[Kind, CocoResult]) -> CocoResult:
 
 def _any(scenes: Sequence[Scene], field: str) -> bool:
     return any(scene.has(field) for scene in scenes)
-
-
-def number(value: float) -> str:
-    """Three digits, or a dash where there is no value."""
-    return "—" if math.isnan(value) else f"{value:.3f}"

@@ -34,11 +34,13 @@ def prepare(picture: np.ndarray, preprocess: Preprocess, seed: int = 0) -> Image
     if resized != size:
         pixels = resample(pixels, resized, preprocess.antialias)
     std, mean = np.asarray(preprocess.std, np.float32), np.asarray(preprocess.mean, np.float32)
+    top, left, height, width = preprocess.window(size)
+    pixels = pixels[top : top + height, left : left + width]
     normalised = (pixels * (1 / (_RANGE[picture.dtype] * std)) - mean / std).astype(np.float32)
     image = torch.zeros((1, *padded, normalised.shape[2])).permute(0, 3, 1, 2)  # channels-last in memory
-    image[0, :, : resized[0], : resized[1]] = torch.from_numpy(normalised).permute(2, 0, 1)
-    matrix = np.array([[resized[1] / size[1], 0, 0], [0, resized[0] / size[0], 0]])
-    return ImageBatch(image, (resized,), (size,), matrix[None], (seed,))
+    image[0, :, :height, :width] = torch.from_numpy(normalised).permute(2, 0, 1)
+    matrix = np.array([[resized[1] / size[1], 0, -left], [0, resized[0] / size[0], -top]])
+    return ImageBatch(image, ((height, width),), (size,), matrix[None], (seed,))
 
 
 def resample(picture: np.ndarray, size: tuple[int, int], antialias: bool = True) -> np.ndarray:

@@ -9,6 +9,7 @@ from videre.errors import ConfigError
 from videre.models.base import Model, Stage
 
 MODELS = {
+    "classifier": "videre.models.classify.classifier:Classifier",
     "faster-rcnn": "videre.models.detect.faster_rcnn:FasterRCNN",
     "faster-rcnn-c4": "videre.models.detect.faster_rcnn_c4:FasterRCNNC4",
     "mask-rcnn": "videre.models.detect.mask_rcnn:MaskRCNN",

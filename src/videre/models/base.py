@@ -63,6 +63,7 @@ class Model(nn.Module):
         takes: fields of `Scene` used as input beside the picture.
         needs: fields of a true `Scene` that training uses, as `Scene.has` names them; boxes come with their labels.
         gives: fields of a predicted `Scene` that it fills.
+        usual: how pictures are prepared where nothing else is asked for.
         schema, preprocess: what its labels mean, how its pictures are prepared; saved with the weights.
         config: the constructor's other keyword arguments, plain JSON; rebuilds the model.
         thresholds: least score by class name for `predict`; chosen on validation data, saved with the weights.
@@ -71,6 +72,7 @@ class Model(nn.Module):
     takes: ClassVar[frozenset[str]] = frozenset()
     needs: ClassVar[frozenset[str]] = frozenset()
     gives: ClassVar[frozenset[str]] = frozenset()
+    usual: ClassVar[Preprocess] = Preprocess()
 
     def __init__(self, schema: Schema, preprocess: Preprocess, config: dict[str, Any]) -> None:
         super().__init__()

@@ -107,11 +107,11 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
         raise WeightsError(f"{path}: its header cannot be read, perhaps a newer videre wrote it ({error!r})") from error
 
 
-def set_thresholds(path: str | Path, thresholds: Mapping[str, float]) -> None:
-    """Store other thresholds in a file written by `save_checkpoint`; all else stays."""
+def amend(path: str | Path, thresholds: Mapping[str, float], changed: Mapping[str, Tensor] | None = None) -> None:
+    """Store other thresholds, and other values of some tensors, in a file written by `save_checkpoint`; all else stays."""
     tensors, metadata = read_tensors(path)
     header = json.loads(metadata[KEY]) | {"thresholds": dict(thresholds)}
-    write_atomic(path, save(tensors, {KEY: json.dumps(header)}))
+    write_atomic(path, save({**tensors, **(changed or {})}, {KEY: json.dumps(header)}))
 
 
 def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -23,7 +23,8 @@ class ImageBatch:
         image: float [B, C, H, W], channels-last in memory, normalised, zero where padded.
         sizes: the valid (height, width) of each picture inside the tensor.
         originals: the (height, width) of each picture as read.
-        matrices: float64 [B, 2, 3], original pixels to batch pixels: a positive scale per axis, no shift.
+        matrices: float64 [B, 2, 3], original pixels to batch pixels: a positive scale per axis, and the shift of
+            `Preprocess.crop`.
         seeds: one integer per picture; all random choices of training about that picture follow from it.
     """
 

@@ -22,12 +22,14 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 @dataclasses.dataclass(frozen=True)
 class Preprocess:
-    """Resize, normalise, pad.
+    """Resize, cut out, normalise, pad.
 
     Args:
         short_side, long_side: the short side becomes `short_side` unless the long side would pass `long_side`
             (torchvision's rule: sides are floored). One alone: that side; both None: the size stays.
         size: (height, width): stretch to exactly this instead.
+        crop: (height, width): of the resized picture the middle of this size, on zeros where it is smaller; the divisor
+            then plays no part. As classifiers are trained and measured: short side 256, crop 224x224.
         divisor: both sides are padded with zeros (the mean colour), right and bottom, to multiples of this.
         channels: of the input, "rgb" (or "bgr", "grey").
         mean, std: per channel, of pictures scaled to [0, 1].
@@ -37,6 +39,7 @@ class Preprocess:
     short_side: int | None = 800
     long_side: int | None = 1333
     size: Size | None = None
+    crop: Size | None = None
     divisor: int = 32
     channels: str = "rgb"
     mean: tuple[float, ...] = IMAGENET_MEAN
@@ -46,8 +49,12 @@ class Preprocess:
     def __post_init__(self) -> None:
         for name in ("mean", "std"):
             object.__setattr__(self, name, tuple(float(x) for x in getattr(self, name)))
-        if self.size is not None:
-            object.__setattr__(self, "size", (int(self.size[0]), int(self.size[1])))
+        for name in ("size", "crop"):
+            sides = getattr(self, name)
+            if sides is not None:
+                if len(sides) != 2 or min(sides) < 1:
+                    raise ConfigError(f"preprocess: {name} must be at least 1 x 1, found {sides}")
+                object.__setattr__(self, name, (int(sides[0]), int(sides[1])))
         if len(self.mean) != len(self.std) or min(self.std, default=0.0) <= 0:
             raise ConfigError(
                 f"preprocess: mean {self.mean} and std {self.std} must be as long as there are channels, std > 0"
@@ -63,8 +70,6 @@ class Preprocess:
             side = getattr(self, name)
             if side is not None and side < 1:
                 raise ConfigError(f"preprocess: {name} must be at least 1, found {side}")
-        if self.size is not None and min(self.size) < 1:
-            raise ConfigError(f"preprocess: size must be at least 1 x 1, found {self.size}")
         if self.divisor < 1:
             raise ConfigError(f"preprocess: divisor must be at least 1, found {self.divisor}")
 
@@ -80,8 +85,18 @@ class Preprocess:
         height, width = (functools.reduce(sym_min, (n * a // b for a, b in scales)) if scales else n for n in size)
         return sym_max(1, height), sym_max(1, width)
 
+    def window(self, size: Size) -> tuple[int, int, int, int]:
+        """What of the resized picture is kept: top, left, height, width."""
+        resized = self.resized(size)
+        if self.crop is None:
+            return 0, 0, *resized
+        height, width = (sym_min(n, most) for n, most in zip(resized, self.crop))
+        return (resized[0] - height) // 2, (resized[1] - width) // 2, height, width
+
     def padded(self, size: Size) -> Size:
         """The size of the net's input for a picture of `size`."""
+        if self.crop is not None:
+            return self.crop
         height, width = ((n + self.divisor - 1) // self.divisor * self.divisor for n in self.resized(size))
         return height, width
 
@@ -93,4 +108,4 @@ class Preprocess:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Preprocess:
-        return cls(**{**data, "size": tuple(data["size"]) if data.get("size") else None})
+        return cls(**data)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from videre.backbones import Backbone
 from videre.data.dataset import Dataset
@@ -17,7 +18,7 @@ from videre.engine.weights import find_weights
 from videre.errors import ConfigError, VidereError, WeightsError
 from videre.models import Model, find_model
 from videre.models.checkpoint import Checkpoint, transfer
-from videre.structures import Preprocess
+from videre.structures import Preprocess, Scene, Schema
 from videre.train.recipe import Recipe
 from videre.train.settings import typed
 
@@ -78,13 +79,13 @@ def prepare_training(
             )
         known = model_arguments(kind)
         model = _make(
-            kind, data, Preprocess(**for_pictures), {k: v for k, v in SCRATCH.items() if k in known} | for_model
+            kind, data, kind.usual.replace(**for_pictures), {k: v for k, v in SCRATCH.items() if k in known} | for_model
         )
         return Start(model, recipe, ["all weights start at random"], {"from": None})
     found = find_weights(source)
     if isinstance(found, Checkpoint):
         config = {**carried_over(found, kind), **for_model}
-        model = _make(kind, data, found.preprocess.replace(**for_pictures), config)
+        model = _make(kind, data, _preprocess(found, kind).replace(**for_pictures), config)
         taken = transfer(model, found)
         backbones = tuple(f"{n}." for n, module in model.named_modules() if isinstance(module, Backbone))
         if not any(tensor.startswith(backbones) for tensor in taken.loaded):
@@ -96,7 +97,7 @@ def prepare_training(
     card, tensors = found
     if backbone is not None and backbone != card.backbone:
         raise WeightsError(f"{source}: these are weights of {card.backbone}, not of {backbone}")
-    preprocess = Preprocess(mean=card.mean, std=card.std).replace(**for_pictures)
+    preprocess = kind.usual.replace(mean=card.mean, std=card.std).replace(**for_pictures)
     model = _make(kind, data, preprocess, {"backbone": card.backbone, **dict(card.options), **for_model})
     unused = next(m for m in model.modules() if isinstance(m, Backbone)).load_weights(tensors)
     lines = [
@@ -132,6 +133,8 @@ def _asked_for(
 ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
     """Everything a user asked for, by what it belongs to: recipe, preprocessing, model. See `sort_settings`."""
     for_recipe, for_pictures, for_model = sort_settings(kind, settings)
+    if "multilabel" in model_arguments(kind) and "multilabel" not in for_model and not has_single_labels(data):
+        for_model["multilabel"] = True
     if for_model.get("class_weights") == "auto":
         for_model["class_weights"] = inverse_frequencies(data)
     return (
@@ -153,6 +156,23 @@ def carried_over(old: Checkpoint, kind: type[Model]) -> dict[str, Any]:
     alike = set(before) == set(known) or (detector <= set(before) and detector <= set(known))
     names = (set(known) if alike else set(BACKBONE) & set(known)) - {"class_weights"}
     return {k: v for k, v in old.config.items() if k in names}
+
+
+def _counted(scene: Scene, schema: Schema) -> Tensor | None:
+    """The labels of a picture that count: of its things, or of the picture where no things are named."""
+    found = scene.instances
+    if schema.things is None:
+        return scene.labels
+    if found is None or found.labels is None:
+        return None
+    return found.labels if found.ignore is None else found.labels[~found.ignore]
+
+
+def _preprocess(old: Checkpoint, kind: type[Model]) -> Preprocess:
+    """The checkpoint's; of a system that prepares pictures in another way only what belongs to the weights."""
+    if find_model(old.model).usual == kind.usual:
+        return old.preprocess
+    return kind.usual.replace(channels=old.preprocess.channels, mean=old.preprocess.mean, std=old.preprocess.std)
 
 
 def sort_settings(kind: type[Model], settings: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
@@ -182,22 +202,27 @@ def model_arguments(kind: type[Model]) -> dict[str, Any]:
     return model_arguments(FasterRCNN) | own if "detector" in parameters else own
 
 
+def has_single_labels(data: Dataset) -> bool:
+    """Whether every picture has exactly one class."""
+    return all((labels := data.scene(i).labels) is not None and len(labels) == 1 for i in range(len(data)))
+
+
 def inverse_frequencies(data: Dataset) -> dict[str, float]:
     """Weight of each class: how much rarer it is than the average one, so that the mean over all instances is 1.
 
-    Within 1 / MOST and MOST; classes that never occur, and the background, weigh 1.
+    Of things, or of pictures where no things are named. Within 1 / MOST and MOST; classes that never occur, and the
+    background, weigh 1.
     """
-    things = data.schema.things
-    counts = torch.zeros(len(things or []), dtype=torch.int64)
+    classes = data.schema.things or data.schema.pictures
+    counts = torch.zeros(len(classes or []), dtype=torch.int64)
     for i in range(len(data)):
-        found = data.scene(i).instances
-        if found is not None and found.labels is not None:
-            counted = found.labels if found.ignore is None else found.labels[~found.ignore]
-            counts += torch.bincount(counted, minlength=len(counts))
+        labels = _counted(data.scene(i), data.schema)
+        if labels is not None:
+            counts += torch.bincount(labels, minlength=len(counts))
     there = int((counts > 0).sum())
     weights = {
         name: min(MOST, max(1 / MOST, int(counts.sum()) / (there * int(count)))) if count else 1.0
-        for name, count in zip(things or [], counts)
+        for name, count in zip(classes or [], counts)
     }
     return {name: round(weight, 4) for name, weight in weights.items()}
 
