@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from videre.cli import bench, data, doctor, evaluate, export, models, predict, train
+from videre.cli import bench, data, doctor, evaluate, export, models, predict, train, transfer
 
 app = typer.Typer(
     name="videre",
@@ -19,6 +19,7 @@ app.command("predict")(predict.predict)
 app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
 app.command("export")(export.export)
+app.command("transfer")(transfer.transfer)
 app.add_typer(data.app, name="data")
 app.command("models")(models.models)
 app.command("doctor")(doctor.doctor)

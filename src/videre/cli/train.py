@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -48,6 +47,7 @@ def train(
     Example: videre train faster-rcnn DATA --from mobilenet_v2.safetensors -o epochs=20 -o short_side=480
     """
     from videre.data import read, splits
+    from videre.data.splits import find_split
     from videre.engine.allocator import keep_memory
     from videre.engine.plan import Plan
     from videre.errors import ConfigError
@@ -62,10 +62,10 @@ def train(
     out = out or Path("runs") / f"{model}-{data.resolve().name.removesuffix('.json')}"
     there = splits(data, format)
     chosen = Plan.read(plan) if plan else None
-    split = split or _find_split(data, there, "train", "--split")
+    split = split or find_split(data, there, "train", "--split")
     if split is None and len(there) > 1:
         raise ConfigError(f"{data}: none of its splits is called train; say with --split which one: {', '.join(there)}")
-    val = val or _find_split(data, [name for name in there if name != split], "val", "--val") or "none"
+    val = val or find_split(data, [name for name in there if name != split], "val", "--val") or "none"
     training = read(data, split, format)
     validation = read(data, val, format) if val != "none" else None
     given = parse_settings(settings)
@@ -94,19 +94,6 @@ def train(
         raise typer.Exit(130)
     if is_first():
         _finish(run.folder, validation, device, quiet)
-
-
-def _find_split(data: Path, there: Sequence[str], word: str, option: str) -> str | None:
-    """The split called `word`, or else the only one whose name begins so: train2017, valid.
-
-    None where there is none. ConfigError where there are several.
-    """
-    from videre.errors import ConfigError
-
-    found = [word] if word in there else [name for name in there if name.lower().startswith(word)]
-    if len(found) > 1:
-        raise ConfigError(f"{data}: say with {option} which split: {', '.join(found)}")
-    return found[0] if found else None
 
 
 def _same_classes(training: Any, validation: Any) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -78,6 +78,17 @@ def by_hash(dataset: Dataset, ratios: Mapping[str, float]) -> dict[str, Dataset]
         place = int(key[:13], 16) / 16**13
         parts[list(ratios)[min(int(np.searchsorted(edges, place, side="right")), len(edges) - 1)]].append(i)
     return {name: dataset.subset(indices) for name, indices in parts.items()}
+
+
+def find_split(data: Path, there: Sequence[str], word: str, option: str) -> str | None:
+    """The split called `word`, or else the only one whose name begins so: train2017, valid.
+
+    None where there is none. ConfigError where there are several.
+    """
+    found = [word] if word in there else [name for name in there if name.lower().startswith(word)]
+    if len(found) > 1:
+        raise ConfigError(f"{data}: say with {option} which split: {', '.join(found)}")
+    return found[0] if found else None
 
 
 def _check(ratios: Mapping[str, float]) -> None:

@@ -44,7 +44,7 @@ def estimate(model: Model, data: Dataset, recipe: Recipe, device: str = "auto", 
     """Try the second step of a training on a copy of the model; the first one warms up what is compiled and cached."""
     place = choose_device(device)
     model = copy.deepcopy(model).to(place).to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
-    choose_trained(model, recipe.tune)
+    choose_trained(model, recipe)
     optimizer = make_optimizer(model, recipe)
     samples = TrainingSamples(data, model.preprocess, recipe)
     plan = plan or Plan.here()

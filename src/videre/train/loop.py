@@ -103,7 +103,7 @@ def _train(
         )
     torch.manual_seed(recipe.seed)
     model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    lines = choose_trained(model, recipe.tune)
+    lines = choose_trained(model, recipe)
     samples = TrainingSamples(data, model.preprocess, recipe)
     steps, per_epoch = samples.steps, max(1, round(len(samples.data) / recipe.batch))
     optimizer = make_optimizer(model, recipe)

@@ -17,30 +17,62 @@ NARROW = 16
 """Fewest rows and columns of a matrix that Muon turns; a depthwise 3x3 convolution has nine columns."""
 
 
-def choose_trained(model: Model, tune: str) -> list[str]:
-    """Set which parameters train, by `Recipe.tune`; returns a line a part for the user.
+def choose_trained(model: Model, recipe: Recipe) -> list[str]:
+    """Set which parameters train, by `Recipe.tune`; returns a line a part for the user, with its learning rate.
 
     top: all but the backbone. few: and its last stage. many: all but its stem and first stage. all, scratch: all.
     """
     backbones = [m for m in model.modules() if isinstance(m, Backbone)]
     for backbone in backbones:
         count = len(backbone.stages)
-        frozen = {"top": count, "few": count - 1, "many": min(2, count), "all": 0, "scratch": 0}[tune]
+        frozen = {"top": count, "few": count - 1, "many": min(2, count), "all": 0, "scratch": 0}[recipe.tune]
         backbone.requires_grad_(True)
         backbone.freeze(frozen)
-    return [describe(model)]
+    return [describe(model), *_parts(model, recipe)]
 
 
 def describe(model: nn.Module) -> str:
     """How many parameters train, of how many."""
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     total = sum(p.numel() for p in model.parameters())
-    return f"{trained / 1e6:.2f} of {total / 1e6:.2f} million parameters train"
+    return f"{trained:,} of {total:,} parameters train"
+
+
+def _parts(model: Model, recipe: Recipe) -> list[str]:
+    """How many parameters train at which rate, from the picture on; parts of the same rate are one line."""
+    factors = _factors(model, recipe)
+    if len({factors.get(id(p), 1.0) for p in model.parameters() if p.requires_grad}) < 2:
+        return []
+    counts: dict[float, int] = {}
+    names: dict[float, list[str]] = {}
+    for name, p in model.named_parameters():
+        if p.requires_grad:
+            factor = factors.get(id(p), 1.0)
+            counts[factor] = counts.get(factor, 0) + p.numel()
+            names.setdefault(factor, []).append(name)
+    return [
+        f"  {counts[factor]:,} at {recipe.lr * factor:.1e}: {of[0]}" + (f" … {of[-1]}" if len(of) > 1 else "")
+        for factor, of in names.items()
+    ]
+
+
+def _factors(model: Model, recipe: Recipe) -> dict[int, float]:
+    """Factor on the learning rate by the id of a backbone's parameter; everything else has 1.
+
+    `backbone_lr` for all of it, times `layer_decay` for each stage between it and the heads, its own included
+    (Howard & Ruder, Universal Language Model Fine-tuning, 2018, with a rate a stage).
+    """
+    factors = {}
+    for backbone in (m for m in model.modules() if isinstance(m, Backbone)):
+        for distance, stage in enumerate(reversed(backbone.stages), start=1):
+            for p in stage.parameters():
+                factors[id(p)] = recipe.backbone_lr * recipe.layer_decay**distance
+    return factors
 
 
 def make_optimizer(model: Model, recipe: Recipe) -> torch.optim.Optimizer:
     """AdamW, SGD or Muon; no weight decay on norms and biases, the backbone at its own rate."""
-    in_backbone = {id(p) for m in model.modules() if isinstance(m, Backbone) for p in m.parameters()}
+    factors = _factors(model, recipe)
     norms = (nn.BatchNorm2d, nn.GroupNorm, nn.SyncBatchNorm, FrozenBatchNorm2d)
     no_decay = {
         id(p)
@@ -49,18 +81,18 @@ def make_optimizer(model: Model, recipe: Recipe) -> torch.optim.Optimizer:
         if isinstance(m, norms) or n == "bias"
     }
     matrices = hidden_weights(model) if recipe.optimizer == "muon" else set()
-    groups: dict[tuple[bool, bool, bool], list[nn.Parameter]] = {}
+    groups: dict[tuple[float, bool, bool], list[nn.Parameter]] = {}
     for p in model.parameters():
         if p.requires_grad:
-            groups.setdefault((id(p) in in_backbone, id(p) in no_decay, id(p) in matrices), []).append(p)
+            groups.setdefault((factors.get(id(p), 1.0), id(p) in no_decay, id(p) in matrices), []).append(p)
     settings = [
         {
             "params": parameters,
-            "peak": recipe.lr * (recipe.backbone_lr if slow else 1.0),
+            "peak": recipe.lr * factor,
             "weight_decay": 0.0 if plain else recipe.weight_decay,
             "matrix": matrix,
         }
-        for (slow, plain, matrix), parameters in groups.items()
+        for (factor, plain, matrix), parameters in groups.items()
     ]
     if recipe.optimizer == "muon":
         return Muon(settings, lr=recipe.lr)

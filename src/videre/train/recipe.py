@@ -20,7 +20,7 @@ RANGES = {
     "pictures": _COUNT, "batch": _COUNT, "accumulate": _COUNT, "evaluate_every": _COUNT, "backbone_lr": _STRENGTH,
     "weight_decay": _STRENGTH, "warmup": _SHARE, "clip": _STRENGTH, "ema": (0.0, 0.99999), "flip": _SHARE,
     "crop": _SHARE, "brightness": _SHARE, "contrast": _SHARE, "saturation": _SHARE, "hue": (0.0, 0.5), "stain": _SHARE, "invert": _SHARE,
-    "seed": (0.0, 2**63 - 1), "patience": _STRENGTH, "save_minutes": _STRENGTH, "workers": (0.0, 64.0),
+    "layer_decay": (0.01, 1.0), "seed": (0.0, 2**63 - 1), "patience": _STRENGTH, "save_minutes": _STRENGTH, "workers": (0.0, 64.0),
 }  # fmt: skip
 """Least and most of each number, both allowed."""
 
@@ -34,7 +34,8 @@ class Recipe:
         batch: pictures a step, over all processes. accumulate: steps whose gradients are summed before an update.
         optimizer: "adamw", "sgd" (momentum 0.9) or "muon" (for nets that start at random).
         lr: peak learning rate at `batch`; stated, never rescaled.
-        backbone_lr: factor on the rate of the backbone. weight_decay: on weights; norms and biases have none.
+        backbone_lr: factor on the rate of the backbone. layer_decay: another one for each of its stages, counted from
+            the heads down: .5 trains the last stage at a half, the one before at a quarter. weight_decay: on weights; norms and biases have none.
         warmup: share of the updates with rising rate. schedule: "cosine" or "step" (a tenth at 2/3 and 8/9).
         clip: largest gradient norm; 0: none.
         ema: decay of the averaged weights that are evaluated and kept; 0: none.
@@ -61,6 +62,7 @@ class Recipe:
     optimizer: str = "adamw"
     lr: float = 5e-4
     backbone_lr: float = 1.0
+    layer_decay: float = 1.0
     weight_decay: float = 0.01
     warmup: float = 0.05
     schedule: str = "cosine"

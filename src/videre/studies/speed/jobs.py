@@ -132,8 +132,9 @@ def _our_training(job: Job, model: Model, engine: str, stages: Stages) -> Run:
     plan = Plan.here()
     precision = plan.precision(torch.device("cpu")) if engine == "auto" else engine
     model = model.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
-    choose_trained(model, "many")
-    optimizer = make_optimizer(model, Recipe(optimizer="sgd", lr=1e-4))
+    recipe = Recipe(optimizer="sgd", lr=1e-4, tune="many")
+    choose_trained(model, recipe)
+    optimizer = make_optimizer(model, recipe)
     batches = [prepare(picture(job.size, i), model.preprocess, i) for i in range(job.batch)]
     truths = [prepare_truth(truth(job.size, job.classes, i), batch) for i, batch in enumerate(batches)]
     batch = ImageBatch.cat(batches)
