@@ -10,7 +10,7 @@ import pytest
 from videre import data
 from videre.images.reading import write_picture
 
-from .conftest import videre
+from .conftest import SMALL, videre
 
 XML = "<annotation><object><name>cat</name><bndbox><xmin>1</xmin><ymin>1</ymin><xmax>{x2}</xmax><ymax>9</ymax></bndbox></object></annotation>"
 
@@ -62,3 +62,31 @@ def test_solids_that_cannot_be_are_refused_before_anything_is_made(tmp_path: Pat
     assert done.code == 2 and len(done.err.strip().splitlines()) == 1, done.err
     assert f"solids {solids}: " in done.err
     assert not (tmp_path / "new").exists()
+
+
+def test_folds_are_lists_that_splits_finds_and_train_takes(tmp_path: Path) -> None:
+    voc(tmp_path / "in", "abcdefg", {})
+    done = videre("data", "split", tmp_path / "in", "--folds", 3)
+    assert done.code == 0, done.err
+    names = [f"fold{k}-{part}" for k in (1, 2, 3) for part in ("train", "val")]
+    assert data.splits(tmp_path / "in") == names and done.out.count("pictures") == 6
+    held = [data.read(tmp_path / "in", name) for name in names[1::2]]
+    assert sorted(part.name(i) for part in held for i in range(len(part))) == list("abcdefg")
+    assert [len(data.read(tmp_path / "in", name)) for name in names[::2]] == [7 - len(part) for part in held]
+    again = videre("data", "split", tmp_path / "in", "--folds", 3)
+    assert again.code == 2 and "there is a split fold1-train already" in again.err
+    tried = videre("train", "faster-rcnn", tmp_path / "in", "--split", "fold2-train", "--val", "fold2-val", "--dry-run",
+                   "--out", tmp_path / "run", *SMALL)  # fmt: skip
+    assert tried.code == 0, tried.err
+    assert f"in fold2-val: {len(held[1])} pictures to evaluate on" in tried.err
+    assert "say with --split which one: fold1-train" in videre("train", "faster-rcnn", tmp_path / "in").err
+    checked = videre("data", "check", tmp_path / "in", "--out", tmp_path / "check.html")
+    assert checked.code == 0 and "leak" not in checked.out, checked.out  # folds overlap, and are meant to
+
+
+@pytest.mark.parametrize("words", [("--by", "hash"), ("--parts", "a=0.5,b=0.5")])
+def test_folds_leave_no_other_choice(tmp_path: Path, words: tuple[str, ...]) -> None:
+    voc(tmp_path / "in", "abc", {})
+    done = videre("data", "split", tmp_path / "in", "--folds", 2, *words)
+    assert done.code == 2 and "folds are shuffled parts of equal size; leave --parts and --by hash out" in done.err
+    assert data.splits(tmp_path / "in") == []

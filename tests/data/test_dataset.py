@@ -8,7 +8,7 @@ import torch
 
 from videre import data
 from videre.data.flat import FlatMasks, FlatSource, Ragged, Texts
-from videre.data.splits import by_hash, by_list, by_ratio
+from videre.data.splits import by_folds, by_hash, by_list, by_ratio
 from videre.errors import ConfigError, DataError
 from videre.images.reading import write_picture
 from videre.structures import Polygons, Schema
@@ -126,6 +126,27 @@ def test_ratios_cut_every_class(small):
     assert again["val"].name(0) == parts["val"].name(0)
     with pytest.raises(ConfigError, match="sum to 1"):
         by_ratio(small, {"train": 0.5})
+
+
+@pytest.mark.parametrize("count", [2, 3, 5, 12])
+def test_folds_hold_every_picture_out_once(small, count):
+    folds = by_folds(small, count, seed=1)
+    names = lambda part: [part.name(i) for i in range(len(part))]
+    assert sorted(n for _, held in folds for n in names(held)) == sorted(names(small))
+    for train, held in folds:
+        assert sorted(names(train) + names(held)) == sorted(names(small))
+        assert len(held) in (12 // count, -(-12 // count))
+        for label, total in ((0, 8), (1, 4)):
+            of_class = sum(int(held.scene(i).labels) == label for i in range(len(held)))
+            assert of_class in (total // count, -(-total // count))
+    assert [names(held) for _, held in by_folds(small, count, seed=1)] == [names(held) for _, held in folds]
+    assert [names(held) for _, held in by_folds(small, count, seed=2)] != [names(held) for _, held in folds]
+
+
+@pytest.mark.parametrize("count", [0, 1, 13])
+def test_folds_that_cannot_be(small, count):
+    with pytest.raises(ConfigError, match=rf"folds must lie in 2\.\.12, the number of pictures; found {count}"):
+        by_folds(small, count)
 
 
 def test_hashes_decide_alone_and_keep_copies_together(small, tmp_path):

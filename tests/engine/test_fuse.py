@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from scenes import CONFIGS, PREPROCESS, SCHEMA, picture_and_truth
 from torch import Tensor, nn
 
-from videre.backbones import make_backbone
+from videre.backbones import Backbone, make_backbone
 from videre.engine import Predictor, convolution, linear
 from videre.engine import fuse as fuse_module
 from videre.engine.convolution import Convolution
@@ -70,7 +70,17 @@ def test_backbones_give_the_same_maps(name: str, norm: str) -> None:
         assert not kinds & {"FrozenBatchNorm2d", "BatchNorm2d", "Conv2d"}
 
 
-@pytest.mark.parametrize("name", list(MODELS))
+def test_a_classifier_says_the_same() -> None:
+    torch.manual_seed(0)
+    model = lively(find_model("classifier")(SCHEMA, PREPROCESS, **CONFIGS["classifier"]))
+    picture = picture_and_truth((64, 80), 3)[0]
+    said = {e: Predictor(model, engine=e, plan=Plan()).predict(picture, threshold=0) for e in ("plain", "fp32", "bf16")}
+    assert torch.equal(said["fp32"].labels, said["plain"].labels)
+    torch.testing.assert_close(said["fp32"].label_scores, said["plain"].label_scores, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(said["bf16"].label_scores, said["plain"].label_scores, atol=0.03, rtol=0.1)
+
+
+@pytest.mark.parametrize("name", [name for name in MODELS if "boxes" in find_model(name).gives])
 def test_systems_find_the_same(name: str) -> None:
     torch.manual_seed(0)
     model = lively(find_model(name)(SCHEMA, PREPROCESS, **CONFIGS[name]))
@@ -90,6 +100,62 @@ def test_the_model_itself_stays_as_it_was() -> None:
     before = {name: value.clone() for name, value in model.state_dict().items()}
     fuse(model, Plan())
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+
+
+class Scaled(nn.Conv2d):
+    """An heir that does more than its parent, as other libraries have them."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return 3 * super().forward(x)
+
+
+class Active(nn.BatchNorm2d):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x).sigmoid()
+
+
+class Doubled(nn.Linear):
+    def forward(self, x: Tensor) -> Tensor:
+        return 2 * super().forward(x)
+
+
+def test_heirs_that_do_more_are_left_alone() -> None:
+    torch.manual_seed(0)
+    parts = [nn.Conv2d(3, 8, 3), Active(8), Scaled(8, 8, 3), nn.BatchNorm2d(8), nn.Flatten(1), Doubled(288, 5)]
+    fast, plain, model = fused_and_plain(nn.Sequential(*parts), torch.randn(2, 3, 10, 10))
+    torch.testing.assert_close(fast, plain, atol=1e-4, rtol=1e-4)
+    kinds = [type(m).__name__ for m in model.modules()]
+    assert kinds.count("Convolution") == 1 and {"Scaled", "Active", "Doubled"} <= set(kinds)
+
+
+class Odd(Backbone):
+    """Another library's net: it multiplies by a layer's weights itself, in one case so that it cannot be traced."""
+
+    foreign = True
+
+    def __init__(self, asks: bool) -> None:
+        super().__init__()
+        self.conv, self.linear, self.asks = nn.Conv2d(3, 8, 3), nn.Linear(8, 8), asks
+
+    @property
+    def stages(self) -> list[nn.Module]:
+        return [self.conv, self.linear]
+
+    def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
+        y = self.conv(x).mean((2, 3))
+        if self.asks and y.sum() > 1e9:
+            return y
+        return y @ self.linear.weight.T + self.linear.bias
+
+
+@pytest.mark.parametrize("asks", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_nets_of_other_libraries_stay_whole_and_exact(asks: bool, dtype: torch.dtype) -> None:
+    model, x = Wrapped(Odd(asks)).eval(), torch.randn(2, 3, 16, 16)
+    fast = fuse(model, Plan(), dtype)
+    with torch.inference_mode():
+        torch.testing.assert_close(fast(x), model(x))
+    assert any(isinstance(m, Convolution) for m in fast.modules()) is not asks
 
 
 class Twice(nn.Module):

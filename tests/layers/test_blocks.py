@@ -10,7 +10,43 @@ from torch import nn
 from videre.errors import ConfigError
 from videre.layers.conv import SameConv2d, conv_block, make_conv
 from videre.layers.losses import mean_count, smooth_l1
-from videre.layers.norm import NORMS, FrozenBatchNorm2d, make_norm
+from videre.layers.norm import NORMS, FrozenBatchNorm2d, exchange_norms, make_norm
+
+
+class NormReLU(nn.BatchNorm2d):
+    """A norm that activates too, as timm has them."""
+
+    def __init__(self, channels):
+        super().__init__(channels, 1e-3)
+        self.drop, self.act = nn.Identity(), nn.ReLU()
+
+    def forward(self, x):
+        return self.act(super().forward(x))
+
+
+@pytest.mark.parametrize("norm", ["frozen", "batch", "sync", "group"])
+def test_norms_of_others_are_exchanged_with_their_tensors(norm):
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(3, 16, 3), nn.Sequential(nn.BatchNorm2d(16, 1e-4), NormReLU(16)), nn.GroupNorm(2, 16))
+    for m in net[1]:
+        nn.init.uniform_(m.running_var, 0.5, 2)
+        nn.init.normal_(m.weight)
+    x = torch.randn(2, 3, 9, 9)
+    before = net.eval()(x)
+    exchange_norms(net, norm)
+    kind = type(make_norm(norm, 16))
+    plain, (active, _, act) = net[1]
+    assert type(plain) is type(active) is kind and type(act) is nn.ReLU and type(net[2]) is nn.GroupNorm
+    assert (plain.eps, active.eps) == (1e-4, 1e-3)
+    if norm != "group":
+        torch.testing.assert_close(net.eval()(x), before)
+    exchange_norms(net, norm, eps=0.5)
+    if norm != "group":  # which is no batch norm any more
+        assert not isinstance(plain, nn.BatchNorm2d) or net[1][0].eps == 0.5
+    with pytest.raises(
+        ConfigError, match="norm must be one of frozen, batch, sync, group for a net of another library"
+    ):
+        exchange_norms(net, "none")
 
 
 @pytest.mark.parametrize("eps", [1e-5, 0.0, 1e-3])

@@ -1,4 +1,4 @@
-"""Backbones by name. One family a file; all give features at named strides."""
+"""Backbones by name. One family a file, also for those of other libraries; all give features at named strides."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     **{f"vgg{d}_bn": ("vgg:VGG", {"depth": d, "norm": "frozen"}) for d in (11, 13, 16, 19)},
     **{f"resnet{d}": ("resnet:ResNet", {"depth": d}) for d in (18, 34, 50, 101, 152)},
     "inception_v2": ("inception_v2:InceptionV2", {}),
+    "bn_inception": ("inception_v2:InceptionV2", {"variant": "caffe", "padding": "ceil", "eps": 1e-5}),
     "inception_v3": ("inception_v3:InceptionV3", {}),
     "inception_resnet_v2": ("inception_resnet_v2:InceptionResNetV2", {}),
     "mobilenet_v1": ("mobilenet_v1:MobileNetV1", {}),
@@ -23,34 +24,49 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
 }
 """Name: where its family is, and the arguments that the name stands for (others may be given instead)."""
 
+LIBRARIES = {"timm": "timm:TimmBackbone", "hf": "transformers:TransformersBackbone"}
+"""Prefix of the names in other libraries ("timm:resnet50"): where their backbones are made."""
+
 LIGHT = ("mobilenet_v1", "mobilenet_v2", "resnet18")
 """Backbones that detectors join to a narrower pyramid and head by default."""
 
 
 def find_backbone(name: str) -> type[Backbone]:
     """The family of the backbone called `name`; ConfigError with the nearest name when there is none."""
-    if name not in FAMILIES:
+    return _find(name)[0]
+
+
+def _find(name: str) -> tuple[type[Backbone], dict[str, Any]]:
+    """The family, and the arguments that the name stands for."""
+    library, _, inside = name.partition(":")
+    if inside and library in LIBRARIES:
+        place, arguments = LIBRARIES[library], {"name": inside}
+    elif name in FAMILIES:
+        place, arguments = FAMILIES[name]
+    else:
         near = difflib.get_close_matches(name, FAMILIES, 1)
         hint = f"; did you mean {near[0]}?" if near else "."
-        raise ConfigError(f"no backbone named {name!r}{hint} There are: {', '.join(FAMILIES)}")
-    module, _, attribute = FAMILIES[name][0].partition(":")
-    return getattr(importlib.import_module(f"videre.backbones.{module}"), attribute)
+        raise ConfigError(f"no backbone named {name!r}{hint} There are: {', '.join(FAMILIES)}, "
+                          f"and {' and '.join(f'{prefix}:NAME' for prefix in LIBRARIES)} of other libraries")  # fmt: skip
+    module, _, attribute = place.partition(":")
+    return getattr(importlib.import_module(f"videre.backbones.{module}"), attribute), arguments
 
 
 def make_backbone(name: str, **options: Any) -> Backbone:
     """The backbone called `name`, with random weights.
 
     Args:
-        name: of `FAMILIES`.
+        name: of `FAMILIES`, or "timm:NAME" or "hf:NAME" of other libraries.
         options: norm, channels, eps, vector, and what the family takes beside (`padding`, `last`, `output_stride`, …).
 
     Raises ConfigError with the nearest name when there is none.
     """
-    family: Any = find_backbone(name)
+    found, arguments = _find(name)
+    family: Any = found
     unknown = sorted(set(options) - set(inspect.signature(family).parameters))
     if unknown:
         raise ConfigError(f"backbone {name} has no setting {unknown[0]!r}")
-    return family(**{**FAMILIES[name][1], **options})
+    return family(**{**arguments, **options})
 
 
 __all__ = ["FAMILIES", "LIGHT", "VECTOR", "Backbone", "find_backbone", "make_backbone"]

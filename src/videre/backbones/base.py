@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 from collections.abc import Sequence
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -27,11 +29,13 @@ class Backbone(nn.Module):
         frozen: how many of them take no part in training.
         LOGITS: the last layer's name in published files. TOP: names in published files -> names under `top`.
         EPS: of the norms, as published.
+        foreign: whether another library's code runs inside, which may use its layers otherwise than by calling them.
     """
 
     LOGITS: ClassVar[str] = "fc"
     TOP: ClassVar[dict[str, str]] = {}
     EPS: ClassVar[float] = 1e-5
+    foreign: ClassVar[bool] = False
 
     channels: dict[int, int]
     output_stride: int = 32
@@ -98,6 +102,45 @@ class Backbone(nn.Module):
     def _own_name(self, name: str) -> str:
         layer, _, tensor = name.rpartition(".")
         return f"top.{self.TOP[layer]}.{tensor}" if self.top is not None and layer in self.TOP else name
+
+
+def import_library(name: str) -> Any:
+    """The library of backbones that the extra `name` installs; ConfigError where it is absent or cannot be imported."""
+    if importlib.util.find_spec(name) is None:
+        raise ConfigError(f"backbones of {name} need {name}, not installed here: pip install 'videre[{name}]'")
+    try:
+        return importlib.import_module(name)
+    except Exception as error:  # a torchvision made for another torch raises what it likes
+        reason = str(error).partition("\n")[0]
+        raise ConfigError(f"{name} is installed, but cannot be imported: {type(error).__name__}: {reason}") from error
+
+
+def cut_into_stages(net: nn.Module, ends: Sequence[str]) -> list[nn.Module]:
+    """The layers of a net that others built, in their order, cut after each module that `ends` names.
+
+    What follows the last joins it; parameters beside the layers (position embeddings) join the first. One stage holding
+    all where none of the ends is there.
+    """
+    ends = [end for end in ends if end in dict(net.named_modules())]
+    if not ends:
+        return [net]
+    loose, stages = list[nn.Parameter](), [list[nn.Module]()]
+
+    def walk(module: nn.Module, name: str) -> None:
+        if any(end.startswith(name) for end in ends):
+            loose.extend(module.parameters(recurse=False))
+            for child_name, child in module.named_children():
+                walk(child, f"{name}{child_name}.")
+        else:
+            stages[-1].append(module)
+        if name[:-1] in ends:
+            stages.append([])
+
+    walk(net, "")
+    *whole, rest = stages
+    whole[0].append(nn.ParameterList(loose))
+    whole[-1] += rest
+    return [stage for stage in map(nn.ModuleList, whole) if any(True for _ in stage.parameters())]
 
 
 class MeanPool(nn.Module):

@@ -4,11 +4,24 @@ from __future__ import annotations
 
 import typer
 
-from videre.cli import bench, data, doctor, evaluate, export, models, predict, train, transfer
+from videre.cli import (
+    bench,
+    data,
+    doctor,
+    evaluate,
+    export,
+    features,
+    filters,
+    models,
+    neighbours,
+    predict,
+    train,
+    transfer,
+)
 
 app = typer.Typer(
     name="videre",
-    help="Structured prediction in vision: train, evaluate and use detectors on your own pictures.",
+    help="Structured prediction in vision: train, evaluate and use classifiers and detectors on your own pictures.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -20,6 +33,9 @@ app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
 app.command("export")(export.export)
 app.command("transfer")(transfer.transfer)
+app.command("features")(features.features)
+app.command("neighbours")(neighbours.neighbours)
+app.command("filters")(filters.filters)
 app.add_typer(data.app, name="data")
 app.command("models")(models.models)
 app.command("doctor")(doctor.doctor)

@@ -30,8 +30,8 @@ def check(
     from videre.data.audit import check as audit
     from videre.data.audit_page import write_page
 
-    # parts that overlap (trainval holds train) would look like leaks
-    parts = [split] if split else [n for n in splits(data, format) if n not in ("trainval", "all")]
+    # parts that overlap (trainval holds train, a fold the others) would look like leaks
+    parts = [split] if split else [n for n in splits(data, format) if n not in ("trainval", "all") and n[:4] != "fold"]
     names: list[str | None] = [*parts] or [None]
     findings = audit({name or data.name: read(data, name, format) for name in names})
     write_page(findings, out)
@@ -45,7 +45,7 @@ def check(
 @app.command()
 def convert(
     data: Data,
-    to: Annotated[str, typer.Argument(help="Format: coco, voc, instances, folders.")],
+    to: Annotated[str, typer.Argument(help="Format: coco, voc, instances, csv, folders.")],
     out: Annotated[Path, typer.Argument(help="Folder to write.")],
     split: Split = None,
     lossy: Annotated[bool, typer.Option("--lossy", help="Go on where the format cannot hold everything.")] = False,
@@ -124,7 +124,13 @@ def stats(
 @app.command()
 def split(
     data: Data,
-    parts: Annotated[str, typer.Option(help="Shares, as in train=0.8,val=0.2.")] = "train=0.8,val=0.2",
+    parts: Annotated[
+        str | None, typer.Option(help="Shares, as in train=0.8,val=0.2.  [default: train=0.8,val=0.2]")
+    ] = None,
+    folds: Annotated[
+        int | None,
+        typer.Option(min=2, help="Instead of parts: pairs fold1-train, fold1-val, …; each picture is in val once."),
+    ] = None,
     by: Annotated[
         str, typer.Option(help="ratio (shuffled) or hash (of each picture: stays when pictures are added).")
     ] = "ratio",
@@ -132,27 +138,32 @@ def split(
     format: Format = None,
     quiet: Quiet = False,
 ) -> None:
-    """Write lists PART.txt beside the data; --split PART then reads them."""
+    """Write lists PART.txt beside the data; --split PART then reads them.
+
+    With --folds 5, for cross-validation, train with --split fold1-train --val fold1-val, and so on.
+    """
     from videre.data import read, splits
-    from videre.data.splits import by_hash, by_ratio
+    from videre.data.splits import by_folds, by_hash, by_ratio
     from videre.errors import ConfigError
     from videre.files import write_atomic
 
-    try:
-        shares = {name: float(share) for name, _, share in (part.partition("=") for part in parts.split(","))}
-    except ValueError as error:
-        raise ConfigError(f"--parts {parts}: shares are written as train=0.8,val=0.2 ({error})") from None
     if by not in ("ratio", "hash"):
         raise ConfigError(f"--by {by}: ratio or hash")
-    if len(shares) < len(parts.split(",")):
-        raise ConfigError(f"--parts {parts}: a name comes twice")
-    existing = [name for name in shares if name in splits(data, format) or (data / f"{name}.txt").exists()]
-    if existing:
-        raise ConfigError(f"{data}: there is a split {existing[0]} already, or a file of that name; choose another")
+    if folds is not None and (parts is not None or by == "hash"):
+        raise ConfigError(f"--folds {folds}: folds are shuffled parts of equal size; leave --parts and --by hash out")
+    shares = _shares(parts or "train=0.8,val=0.2")
     if not data.is_dir():
         raise ConfigError(f"{data}: the lists are written into the folder of the data; give that")
     dataset = read(data, None, format)
-    made = by_ratio(dataset, shares, seed) if by == "ratio" else by_hash(dataset, shares)
+    if folds is not None:
+        pairs = enumerate(by_folds(dataset, folds, seed), start=1)
+        made = {f"fold{k}-{name}": part for k, pair in pairs for name, part in zip(("train", "val"), pair)}
+    else:
+        made = by_ratio(dataset, shares, seed) if by == "ratio" else by_hash(dataset, shares)
+    there = splits(data, format)
+    existing = [name for name in made if name in there or (data / f"{name}.txt").exists()]
+    if existing:
+        raise ConfigError(f"{data}: there is a split {existing[0]} already, or a file of that name; choose another")
     for name, part in made.items():
         write_atomic(data / f"{name}.txt", "".join(part.name(i) + "\n" for i in range(len(part))).encode())
         if not quiet:
@@ -185,6 +196,19 @@ def blocks(
             lost = write(whole.subset(range(first, first + number)), out, "coco", split=name, lossy=True)
             if not quiet:
                 print(f"{out}: {name}, {number} pictures (COCO holds no {', '.join(lost)})")
+
+
+def _shares(parts: str) -> dict[str, float]:
+    """The shares of the parts by name."""
+    from videre.errors import ConfigError
+
+    try:
+        shares = {name: float(share) for name, _, share in (part.partition("=") for part in parts.split(","))}
+    except ValueError as error:
+        raise ConfigError(f"--parts {parts}: shares are written as train=0.8,val=0.2 ({error})") from None
+    if len(shares) < len(parts.split(",")):
+        raise ConfigError(f"--parts {parts}: a name comes twice")
+    return shares
 
 
 def _tell_repairs(dataset: Dataset) -> None:

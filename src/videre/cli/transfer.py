@@ -31,7 +31,8 @@ def transfer(
     ] = None,
     pictures: Annotated[int, typer.Option(min=1, help="Pictures seen by each fine-tuning, at most.")] = 1500,
     settings: Annotated[
-        list[str] | None, typer.Option("-o", metavar="KEY=VALUE", help="A setting of preprocessing: size, crop, …")
+        list[str] | None,
+        typer.Option("-o", metavar="KEY=VALUE", help="A setting of preprocessing: size, centre_crop, …"),
     ] = None,
     format: Format = None,
     device: Device = "auto",

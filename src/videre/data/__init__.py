@@ -7,11 +7,13 @@ from types import ModuleType
 from typing import Any
 
 from videre.data.dataset import Dataset, Repair, Source
-from videre.data.formats import coco, folders, instance_png, voc
+from videre.data.formats import coco, folders, instance_png, labels_csv, voc
 from videre.data.splits import by_list
 from videre.errors import ConfigError, DataError
 
-FORMATS: dict[str, ModuleType] = {"voc": voc, "coco": coco, "instances": instance_png, "folders": folders}
+FORMATS: dict[str, ModuleType] = {
+    "voc": voc, "coco": coco, "instances": instance_png, "csv": labels_csv, "folders": folders,
+}  # fmt: skip
 """Every format by its name; folders, which fit almost anything, come last."""
 
 __all__ = ["FORMATS", "Dataset", "Repair", "Source", "find_format", "read", "splits", "write"]
@@ -21,7 +23,7 @@ def read(path: str | Path, split: str | None = None, format: str | None = None, 
     """Read a data set, in the format that it is found to have.
 
     Args:
-        path: the folder, or an annotation file (COCO).
+        path: the folder, or an annotation file (COCO, a table of labels).
         split: one of `splits(path)`; the whole set when absent. A list `<split>.txt` beside the data works in every
             format.
         format: a key of FORMATS, where looking is not enough. options: of the format's `read`.

@@ -1,4 +1,4 @@
-"""Parts of a data set: by a list of names, by ratio, or by what the pictures are."""
+"""Parts of a data set: by a list of names, by ratio, in folds, or by what the pictures are."""
 
 from __future__ import annotations
 
@@ -48,22 +48,32 @@ def by_ratio(dataset: Dataset, ratios: Mapping[str, float], seed: int = 0) -> di
     For classification each class is cut by the ratios, so that rare classes are in every part.
     """
     _check(ratios)
-    order = np.random.default_rng(seed).permutation(len(dataset))
-    groups: dict[int, list[int]] = {}
-    for i in order:
-        labels = dataset.scene(int(i)).labels if "labels" in dataset.fields else None
-        groups.setdefault(int(labels[0]) if labels is not None and len(labels) else -1, []).append(int(i))
-    dealt = [i for label in sorted(groups) for i in groups[label]]
     # each picture goes to the part that is furthest behind its ratio; class after class, so that rounding evens out
     shares = np.array(list(ratios.values()))
     parts: dict[str, list[int]] = {name: [] for name in ratios}
     quota = np.zeros(len(shares))
-    for i in dealt:
+    for i in _class_after_class(dataset, seed):
         quota += shares
         part = int(np.argmax(quota))
         quota[part] -= 1
         parts[list(ratios)[part]].append(i)
     return {name: dataset.subset(sorted(indices)) for name, indices in parts.items()}
+
+
+def by_folds(dataset: Dataset, count: int, seed: int = 0) -> list[tuple[Dataset, Dataset]]:
+    """For cross-validation: `count` times the pictures to train on and those held out, each held out exactly once.
+
+    The held-out parts are equally large, to one picture, and of each class too.
+    """
+    if not 2 <= count <= len(dataset):
+        raise ConfigError(
+            f"{dataset.title}: folds must lie in 2..{len(dataset)}, the number of pictures; found {count}"
+        )
+    fold = np.zeros(len(dataset), np.int64)
+    fold[_class_after_class(dataset, seed)] = np.arange(len(dataset)) % count
+    return [
+        (dataset.subset(np.flatnonzero(fold != k)), dataset.subset(np.flatnonzero(fold == k))) for k in range(count)
+    ]
 
 
 def by_hash(dataset: Dataset, ratios: Mapping[str, float]) -> dict[str, Dataset]:
@@ -89,6 +99,17 @@ def find_split(data: Path, there: Sequence[str], word: str, option: str) -> str 
     if len(found) > 1:
         raise ConfigError(f"{data}: say with {option} which split: {', '.join(found)}")
     return found[0] if found else None
+
+
+def _class_after_class(dataset: Dataset, seed: int) -> list[int]:
+    """The pictures shuffled, then those of each class together, by the first label; so dealt out, every part gets its
+    share of every class."""
+    order = np.random.default_rng(seed).permutation(len(dataset))
+    groups: dict[int, list[int]] = {}
+    for i in order:
+        labels = dataset.scene(int(i)).labels if "labels" in dataset.fields else None
+        groups.setdefault(int(labels[0]) if labels is not None and len(labels) else -1, []).append(int(i))
+    return [i for label in sorted(groups) for i in groups[label]]
 
 
 def _check(ratios: Mapping[str, float]) -> None:

@@ -11,20 +11,23 @@ import copy
 import operator
 import os
 import shutil
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
+from videre.backbones import Backbone
 from videre.engine.convolution import Cast, Convolution
 from videre.engine.linear import Dense
 from videre.engine.plan import Plan
 from videre.errors import ConfigError
-from videre.layers.conv import ConvReLU
+from videre.layers.conv import ConvReLU, SameConv2d
 from videre.layers.norm import FrozenBatchNorm2d
 from videre.models.base import Model
 
 LAYERS = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear, nn.BatchNorm2d, nn.SyncBatchNorm, FrozenBatchNorm2d, nn.GroupNorm)
+CONVOLUTIONS = (nn.Conv2d, SameConv2d, ConvReLU)
 NORMS = (nn.BatchNorm2d, nn.SyncBatchNorm, FrozenBatchNorm2d)
 SUMS = (operator.add, operator.iadd, torch.add)
 RELU, RELU6 = (F.relu, torch.relu, nn.ReLU), (F.relu6, nn.ReLU6)
@@ -104,10 +107,21 @@ def _fuse_children(parent: nn.Module, plan: Plan, dtype: torch.dtype) -> None:
         elif not has_products(child):
             continue
         elif (graph := _trace(child)) is not None:
-            _fuse_graph(graph, plan, dtype)
+            _fuse_graph(graph, plan, torch.float32 if _is_foreign(child) else dtype)
             setattr(parent, name, graph)
-        else:
+        elif not _is_foreign(child):
             _fuse_children(child, plan, dtype)
+
+
+def _is_foreign(module: nn.Module) -> bool:
+    """Whether it holds code of others, who may multiply by the weights of their layers themselves: in float32, and with
+    the layers in place."""
+    return isinstance(module, Backbone) and module.foreign
+
+
+def _computes_as(module: nn.Module, kinds: Sequence[type[nn.Module]]) -> bool:
+    """Whether it does what one of the kinds does; heirs of another library may pad, scale or activate beside."""
+    return isinstance(module, tuple(kinds)) and type(module).forward in [kind.forward for kind in kinds]
 
 
 def has_products(module: nn.Module) -> bool:
@@ -117,11 +131,16 @@ def has_products(module: nn.Module) -> bool:
 
 def _layer(module: nn.Module, plan: Plan, dtype: torch.dtype) -> nn.Module | None:
     """What stands in for a single layer."""
-    if isinstance(module, nn.Conv2d) and not isinstance(module.padding, str) and module.padding_mode == "zeros":
+    if (
+        isinstance(module, nn.Conv2d) and _computes_as(module, CONVOLUTIONS)
+        and not isinstance(module.padding, str) and module.padding_mode == "zeros"
+    ):  # fmt: skip
         return Convolution(module, None, None, "relu" if isinstance(module, ConvReLU) else "none", plan, dtype)
     if isinstance(module, nn.ConvTranspose2d):
         return Cast(module, dtype)
-    return Dense(module, "none", plan, dtype) if isinstance(module, nn.Linear) else None
+    if isinstance(module, nn.Linear) and _computes_as(module, (nn.Linear,)):
+        return Dense(module, "none", plan, dtype)
+    return None
 
 
 class _Tracer(fx.Tracer):
@@ -146,7 +165,7 @@ def _fuse_graph(part: fx.GraphModule, plan: Plan, dtype: torch.dtype) -> None:
     made: set[fx.Node] = set()
     for number, node in enumerate(list(part.graph.nodes)):
         layer = modules.get(str(node.target)) if node.op == "call_module" else None
-        if isinstance(layer, nn.Linear):
+        if isinstance(layer, nn.Linear) and _computes_as(layer, (nn.Linear,)):
             last, activation = _take_activation(node, modules)
             fresh: nn.Module = Dense(layer, activation if activation != "relu6" else "none", plan, dtype)
             last = last if activation != "relu6" else node
@@ -154,7 +173,7 @@ def _fuse_graph(part: fx.GraphModule, plan: Plan, dtype: torch.dtype) -> None:
         elif isinstance(layer, nn.Conv2d) and _layer(layer, plan, dtype) is not None:
             scale = shift = None
             last, norm = node, _only_user(node)
-            if norm is not None and isinstance(found := modules.get(str(norm.target)), NORMS):
+            if norm is not None and (found := modules.get(str(norm.target))) and _computes_as(found, NORMS):
                 scale, shift = _affine(found)
                 last = norm
             total, other = _take_sum(last, order)

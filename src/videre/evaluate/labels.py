@@ -165,7 +165,7 @@ def evaluate_labels(
     rng, count = np.random.default_rng(seed), len(true)
     drawn = [list(of(rng.integers(0, count, count)).values()) for _ in range(bootstrap)]
     whole = of(np.arange(count))
-    edges = np.nanquantile(np.array(drawn), [0.025, 0.975], axis=0) if drawn else []
+    edges = np.nanquantile(np.array(drawn), [0.025, 0.975], axis=0) if drawn else np.empty((2, 0))
     intervals = {n: Interval(v, *map(float, edges[:, i])) for i, (n, v) in enumerate(whole.items())} if drawn else {}
     return LabelReport(probabilities, true, intervals, schema, unread or {}, temperature)
 
@@ -199,7 +199,7 @@ def measure(probabilities: np.ndarray, truths: np.ndarray, single: bool) -> Call
 
 
 def _several(probabilities: np.ndarray, truths: np.ndarray) -> dict[str, float]:
-    each = [average_precision(probabilities[:, k], truths[:, k]) for k in truths.any(0).nonzero()[0]]
+    each = [average_precision(probabilities[:, k], truths[:, k]) for k in np.flatnonzero(truths.any(0))]
     shown = probabilities >= 0.5
     return {
         "mAP": float(np.mean(each)) if each else math.nan,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -56,3 +58,24 @@ def make_norm(norm: str, channels: int, eps: float = 1e-5) -> nn.Module:
     if norm == "none":
         return nn.Identity()
     raise ConfigError(f"norm must be one of {', '.join(NORMS)}; found {norm!r}")
+
+
+def exchange_norms(net: nn.Module, norm: str, eps: float | None = None) -> None:
+    """Put the layer called `norm` in the place of every batch norm inside a net that others built, with its tensors.
+
+    A batch norm that also drops and activates (timm's) becomes a sequence, so that each layer is what its type says.
+    eps: None keeps each norm's own. Raises ConfigError for "none": the convolutions have no bias.
+    """
+    if norm == "none" or norm not in NORMS:
+        raise ConfigError(f"norm must be one of {', '.join(NORMS[:-1])} for a net of another library; found {norm!r}")
+    for parent in list(net.modules()):
+        for name, old in list(parent.named_children()):
+            if not isinstance(old, nn.BatchNorm2d):
+                continue
+            new: Any = make_norm(norm, old.num_features, old.eps if eps is None else eps)
+            if norm != "group":  # tensors of the same names
+                new.load_state_dict(old.state_dict(), strict=False)
+            if norm in ("batch", "sync"):
+                new.momentum = old.momentum
+            after = [getattr(old, layer) for layer in ("drop", "act") if hasattr(old, layer)]
+            setattr(parent, name, nn.Sequential(new, *after) if after else new)

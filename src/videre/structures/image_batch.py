@@ -24,7 +24,7 @@ class ImageBatch:
         sizes: the valid (height, width) of each picture inside the tensor.
         originals: the (height, width) of each picture as read.
         matrices: float64 [B, 2, 3], original pixels to batch pixels: a positive scale per axis, and the shift of
-            `Preprocess.crop`.
+            `Preprocess.centre_crop`.
         seeds: one integer per picture; all random choices of training about that picture follow from it.
     """
 

@@ -28,8 +28,8 @@ class Preprocess:
         short_side, long_side: the short side becomes `short_side` unless the long side would pass `long_side`
             (torchvision's rule: sides are floored). One alone: that side; both None: the size stays.
         size: (height, width): stretch to exactly this instead.
-        crop: (height, width): of the resized picture the middle of this size, on zeros where it is smaller; the divisor
-            then plays no part. As classifiers are trained and measured: short side 256, crop 224x224.
+        centre_crop: (height, width): of the resized picture the middle of this size, on zeros where it is smaller; the divisor
+            then plays no part. As classifiers are trained and measured: short side 256, of it 224x224.
         divisor: both sides are padded with zeros (the mean colour), right and bottom, to multiples of this.
         channels: of the input, "rgb" (or "bgr", "grey").
         mean, std: per channel, of pictures scaled to [0, 1].
@@ -39,7 +39,7 @@ class Preprocess:
     short_side: int | None = 800
     long_side: int | None = 1333
     size: Size | None = None
-    crop: Size | None = None
+    centre_crop: Size | None = None
     divisor: int = 32
     channels: str = "rgb"
     mean: tuple[float, ...] = IMAGENET_MEAN
@@ -49,7 +49,7 @@ class Preprocess:
     def __post_init__(self) -> None:
         for name in ("mean", "std"):
             object.__setattr__(self, name, tuple(float(x) for x in getattr(self, name)))
-        for name in ("size", "crop"):
+        for name in ("size", "centre_crop"):
             sides = getattr(self, name)
             if sides is not None:
                 if len(sides) != 2 or min(sides) < 1:
@@ -88,15 +88,15 @@ class Preprocess:
     def window(self, size: Size) -> tuple[int, int, int, int]:
         """What of the resized picture is kept: top, left, height, width."""
         resized = self.resized(size)
-        if self.crop is None:
+        if self.centre_crop is None:
             return 0, 0, *resized
-        height, width = (sym_min(n, most) for n, most in zip(resized, self.crop))
+        height, width = (sym_min(n, most) for n, most in zip(resized, self.centre_crop))
         return (resized[0] - height) // 2, (resized[1] - width) // 2, height, width
 
     def padded(self, size: Size) -> Size:
         """The size of the net's input for a picture of `size`."""
-        if self.crop is not None:
-            return self.crop
+        if self.centre_crop is not None:
+            return self.centre_crop
         height, width = ((n + self.divisor - 1) // self.divisor * self.divisor for n in self.resized(size))
         return height, width
 

@@ -65,7 +65,7 @@ class FeatureNet(Model):
         """From backbone weights or a checkpoint of any system, by file or name (see `find_weights`).
 
         Args:
-            preprocess: fields that are to be other than usual: `size`, `short_side`, `crop`.
+            preprocess: fields that are to be other than usual: `size`, `short_side`, `centre_crop`.
         """
         found = find_weights(source)
         if isinstance(found, Checkpoint):
@@ -73,7 +73,7 @@ class FeatureNet(Model):
         card, tensors = found
         backbone = make_backbone(card.backbone, vector=True, **dict(card.options))
         backbone.load_weights(tensors)
-        prepared = Classifier.usual.replace(mean=card.mean, std=card.std, **(preprocess or {}))
+        prepared = Classifier.usual.replace(channels=card.channels, mean=card.mean, std=card.std, **(preprocess or {}))
         words = f"{card.name}; {card.licence}; trained on {card.data}"
         return cls(backbone.eval(), card.backbone, prepared, card.sha256, words)
 

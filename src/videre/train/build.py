@@ -97,8 +97,11 @@ def prepare_training(
     card, tensors = found
     if backbone is not None and backbone != card.backbone:
         raise WeightsError(f"{source}: these are weights of {card.backbone}, not of {backbone}")
-    preprocess = kind.usual.replace(mean=card.mean, std=card.std).replace(**for_pictures)
-    model = _make(kind, data, preprocess, {"backbone": card.backbone, **dict(card.options), **for_model})
+    preprocess = kind.usual.replace(channels=card.channels, mean=card.mean, std=card.std).replace(**for_pictures)
+    options = dict(card.options)
+    if "labels" not in kind.gives and options.get("padding") == "valid":
+        options["padding"] = "half"  # maps of which nothing is cut off: features lie under their pixels
+    model = _make(kind, data, preprocess, {"backbone": card.backbone, **options, **for_model})
     unused = next(m for m in model.modules() if isinstance(m, Backbone)).load_weights(tensors)
     lines = [
         f"backbone {card.backbone} from {source} ({card.name}; {card.licence}; trained on {card.data})",

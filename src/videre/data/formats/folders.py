@@ -16,7 +16,7 @@ from videre.structures import Categories, Schema
 
 LOOKS_FOR = "folders: root/<class>/*.jpg, root/<split>/<class>/*.jpg with splits named train, val, test, or plain pictures"  # fmt: skip
 HOLDS = {"labels"}
-SPLIT_NAME = re.compile(r"(train|trainval|val|valid|validation|dev|test)[-_]?\d*", re.IGNORECASE)
+SPLIT_NAME = re.compile(r"(fold\d+-)?(train|trainval|val|valid|validation|dev|test)[-_]?\d*", re.IGNORECASE)
 
 
 def recognise(path: Path) -> str:

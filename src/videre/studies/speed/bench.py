@@ -94,6 +94,10 @@ def agreement(a: dict[str, Any], b: dict[str, Any]) -> str:
     """How two answers compare, in words."""
     if "loss" in b:
         return f"loss {b['loss'][0]:.3f}"
+    if "labels" in b:
+        alike = sum(x == y for x, y in zip(a["labels"], b["labels"]))
+        off = max(abs(x - y) for x, y in zip(a["scores"], b["scores"]))
+        return f"top-1 of {alike} of {len(b['labels'])} alike, probabilities within {off:.0e}"
     found = f"{len(b['scores'])} detections"
     if len(a["scores"]) != len(b["scores"]) or a is b:
         return found

@@ -15,9 +15,12 @@ from videre.models import find_model
 from videre.models.base import Model
 from videre.models.official import to_torchvision
 from videre.structures import COCO_PERSON, Categories, ImageBatch, Preprocess, Schema
+from videre.studies.speed.classify import our_classes, their_classes
 from videre.studies.speed.rule import BACKGROUND, draw_weights, picture, truth
 
 CLASSES = 90
+CLASSIFIERS = ("alexnet", "vgg16", "resnet50", "resnet101", "inception_v3", "mobilenet_v2")
+"""Backbones that torchvision has too; each with one and with sixteen pictures at once."""
 Answer = dict[str, list[Any]]
 """Boxes and scores of a prediction, the loss of a step: what both sides must agree on."""
 Run = Callable[[], Answer]
@@ -51,6 +54,7 @@ JOBS = {
     "keypoint-rcnn": Job("keypoint-rcnn"),
     "resnet50-training": Job("faster-rcnn", training=True, batch=2),
     "mobilenet-training": Job("faster-rcnn", True, "mobilenet_v2", (320, 427), 320, 427, batch=4),
+    **{f"{name}-b{n}": Job("classifier", False, name, (224, 224), batch=n) for name in CLASSIFIERS for n in (1, 16)},
 }
 
 
@@ -92,6 +96,8 @@ def ours(job: Job, engine: str, stages: Stages) -> Run:
     from videre.engine.allocator import keep_memory
 
     keep_memory()
+    if job.system == "classifier":
+        return our_classes(job, engine, stages)
     model = _model(job)
     return _our_training(job, model, engine, stages) if job.training else predictions(job, model, engine, stages)
 
@@ -166,6 +172,8 @@ def _model(job: Job) -> Model:
 
 def torchvisions(job: Job, stages: Stages) -> Run:
     """The same with torchvision's own models, eager and in float32, as its documentation shows them."""
+    if job.system == "classifier":
+        return their_classes(job, stages)
     images = [torch.from_numpy(picture(job.size, i)).permute(2, 0, 1) for i in range(job.batch)]
     peer = _peer(job)
     if job.backbone == "resnet50":  # torchvision has no detector on MobileNetV2 whose names could be mapped

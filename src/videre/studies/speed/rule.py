@@ -27,7 +27,7 @@ def draw_weights(model: Model, background: float) -> None:
     for name, value in model.state_dict().items():
         name = name.removeprefix("detector.")
         rng = np.random.default_rng(zlib.crc32(name.encode()))
-        value.copy_(torch.from_numpy(_draw(name, tuple(value.shape), rng)))
+        value.copy_(torch.from_numpy(np.asarray(_draw(name, tuple(value.shape), rng))))
         if name == "box_head.scores.bias":
             value[-1] = background
 

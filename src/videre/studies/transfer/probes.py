@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -17,6 +20,10 @@ STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 FOLDS = 5
 MOST = 2000
 """Pictures that a choice by cross-validation looks at; more would cost minutes and change nothing."""
+
+
+Way = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+"""From training features, their labels and queries to the queries' labels."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,15 +46,13 @@ class Linear:
 def fit_linear(features: np.ndarray, labels: np.ndarray, classes: int, seed: int = 0) -> Linear:
     """Logistic regression (Donahue et al., DeCAF, 2013) on features [N, D] and labels [N], standardised inside.
 
-    The strength is chosen by cross-validation where each class has at least two pictures, and 0.01 else.
+    The strength is chosen by cross-validation where each class has at least two pictures, and 1 else.
     """
     mean, spread = features.mean(0, dtype=np.float64), features.std(0, dtype=np.float64)
     spread = np.where(spread > 1e-6, spread, 1.0)
     rows = (features - mean) / spread
-    scores = _cross_validate(
-        rows, labels, seed, [lambda a, b, x, s=s: _logistic(a, b, s).predict(x) for s in STRENGTHS]
-    )
-    strength = STRENGTHS[int(np.argmax(scores))] if scores is not None else 1e-2
+    scores = _cross_validate(rows, labels, seed, [partial(_say, strength=strength) for strength in STRENGTHS])
+    strength = STRENGTHS[int(np.argmax(scores))] if scores is not None else 1.0
     model = _logistic(rows, labels, strength)
     weight, bias = (
         np.zeros((classes, features.shape[1])),
@@ -74,7 +79,7 @@ def nearest_labels(
     """
     ways = [(k, unit) for unit in (False, True) for k in NEIGHBOURS if k <= max(1, len(features) // 2)]
     scores = _cross_validate(
-        features, labels, seed, [lambda a, b, x, w=w: _vote(a, b, x, *w) for w in ways]
+        features, labels, seed, [partial(_vote, k=k, unit=unit) for k, unit in ways]
     )  # fmt: skip
     k, unit = ways[int(np.argmax(scores))] if scores is not None else (1, False)
     words = f"{k} neighbour{'s' if k > 1 else ''}{', lengths made 1' if unit else ''}"
@@ -107,7 +112,7 @@ def _vote(features: np.ndarray, labels: np.ndarray, queries: np.ndarray, k: int,
     return np.array(said)
 
 
-def _logistic(features: np.ndarray, labels: np.ndarray, strength: float) -> "LogisticRegression":  # noqa: F821, UP037
+def _logistic(features: np.ndarray, labels: np.ndarray, strength: float) -> Any:
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
@@ -116,7 +121,11 @@ def _logistic(features: np.ndarray, labels: np.ndarray, strength: float) -> "Log
         return LogisticRegression(C=strength, max_iter=300).fit(features, labels)
 
 
-def _cross_validate(features: np.ndarray, labels: np.ndarray, seed: int, ways: list) -> list[float] | None:  # type: ignore[type-arg]
+def _say(features: np.ndarray, labels: np.ndarray, queries: np.ndarray, strength: float) -> np.ndarray:
+    return _logistic(features, labels, strength).predict(queries)
+
+
+def _cross_validate(features: np.ndarray, labels: np.ndarray, seed: int, ways: Sequence[Way]) -> list[float] | None:
     """The share that each way gets right on held-out folds; None where a class has a single picture."""
     from sklearn.model_selection import StratifiedKFold
 

@@ -1,0 +1,318 @@
+"""Labels of whole pictures in a table: one row a picture, or one row for each label of a picture.
+
+Convention: the first line names the columns. One is the picture's path, relative to the table's folder; a bare name,
+with or without suffix, is also looked up below it. The labels are either words in one column, several separated by ";"
+or "|", or a column of 0 and 1 for each class, as Kaggle has it. A column `split` is optional. Rows of the same picture
+add up. Classes are in alphabetical order over all rows; a class that no row of words names is unknown to the table.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import os
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from videre.data.cleaning import UNREADABLE
+from videre.data.dataset import Dataset, Repair
+from videre.data.flat import FlatSource, Ragged
+from videre.data.formats.folders import SPLIT_NAME
+from videre.data.writing import losses, placed
+from videre.errors import DataError
+from videre.files import write_atomic
+from videre.images.reading import SUFFIXES
+from videre.structures import Categories, Schema
+
+LOOKS_FOR = "csv: *.csv whose first line has path (or file, filename, image, name) and label, or path and a column of 0 and 1 for each class"  # fmt: skip
+HOLDS = {"labels"}
+
+TABLES = (".csv", ".tsv")
+PICTURE = ("path", "file", "filename", "file_name", "image", "image_id", "picture", "name")
+LABEL = ("label", "labels", "class", "category")
+SPLIT = "split"
+BOXES = ("xmin", "x_min", "x1", "bbox")
+"""Columns of tables with a row for each box: their labels are not the picture's."""
+
+WRITTEN = ("path", "labels", SPLIT)
+"""Columns of the tables written here."""
+
+_SEPARATOR = re.compile(r"[;|]")
+_FIRST_ROWS = 20
+"""Rows looked at to tell whether a table is about the pictures beside it."""
+
+
+def recognise(path: Path) -> str:
+    """What was found, or "" when this is neither a table nor a folder with a table of its pictures' labels."""
+    return ", ".join(file.name for file in _tables(path))
+
+
+def splits(path: Path) -> list[str]:
+    """Values of the column `split`; without it the tables' own names, where they are called train, val, test."""
+    return sorted({row.split for file in _tables(path) for row in _rows(file) if row.split})
+
+
+def read(path: Path, split: str | None = None) -> Dataset:
+    """Read a table, or the tables of a folder; the class names are those of all rows, whatever the split.
+
+    A picture that is not where its path says is left out, with a repair.
+
+    Raises:
+        DataError: a column, name or cell that is missing or cannot be meant, with its line; no picture at all is there.
+    """
+    tables = _tables(path)
+    if len(tables) > 1 and not all(SPLIT_NAME.fullmatch(file.stem) for file in tables):
+        raise DataError(f"{path}: has several tables of labels, {', '.join(t.name for t in tables)}, not all of them "
+                        "called train, val or test; name the one to read")  # fmt: skip
+    rows = [row for file in tables for row in _rows(file)]
+    classes = sorted({name for row in rows for name in row.classes})
+    chosen = [row for row in rows if split in (None, row.split)]
+    if not chosen:
+        raise DataError(f"{', '.join(map(str, tables))}: names no picture; a row has a picture's path and its labels")
+    root = path if path.is_dir() else path.parent
+    pictures, first = _Pictures(root), dict[str, _Row]()
+    labels: dict[str, set[str]] = {}
+    missing: dict[str, Repair] = {}
+    for row in chosen:
+        name = pictures.find(row)
+        if name is None:
+            found = f"{root / row.picture}: there is no such file"
+            missing[row.picture] = Repair(UNREADABLE, row.picture, f"{row.file.name}:{row.line}", found, "dropped")
+            continue
+        before = first.setdefault(name, row)
+        if before.split != row.split and before.file == row.file:
+            raise DataError(f"{row.where}: {row.picture} is in split {row.split!r}, and on line {before.line} in "
+                            f"{before.split!r}; leave one")  # fmt: skip
+        labels.setdefault(name, set()).update(row.labels)
+    if not labels:
+        raise DataError(f"{chosen[0].where}: {root / chosen[0].picture}: there is no such picture, nor is any other that "
+                        "the table names; paths are relative to its folder")  # fmt: skip
+    place = {name: label for label, name in enumerate(classes)}
+    source = FlatSource(
+        [str(root / name) for name in labels], list(labels),
+        labels=Ragged.of([sorted(place[name] for name in names) for names in labels.values()], np.int64),
+    )  # fmt: skip
+    title = path.name + (f" {split}" if split else "")
+    return Dataset(source, Schema(pictures=Categories(tuple(classes))), tuple(missing.values()), title)
+
+
+def write(dataset: Dataset, path: Path, split: str = "train", lossy: bool = False) -> list[str]:
+    """Copy pictures to <split>/ and write their rows of labels.csv, whose rows of other splits stay; returns the fields
+    that were lost."""
+    lost = losses(dataset, HOLDS, "a table of labels", lossy)
+    names = dataset.schema.pictures
+    if names is None or "labels" not in dataset.fields:
+        raise DataError(f"a table of labels holds classes of pictures; {dataset.title} has {sorted(dataset.fields)}")
+    unfit = [name for name in names if _SEPARATOR.search(name) or name != name.strip()]
+    if unfit:
+        raise DataError(f"{dataset.title}: class {unfit[0]!r} cannot be written into a table, where ; and | separate "
+                        "labels and spaces around them mean nothing; rename it")  # fmt: skip
+    table = path / "labels.csv"
+    lines: list[Sequence[str]] = [WRITTEN]
+    if table.exists():
+        if not table.read_bytes().startswith(_line(WRITTEN)):
+            raise DataError(
+                f"{table}: is there already, with other columns than {','.join(WRITTEN)}; name a new folder"
+            )
+        lines += [(r.picture, ";".join(r.labels), r.split) for r in _rows(table) if r.split != split]
+    for filename, scene in placed(dataset, path / split):
+        of = [] if scene.labels is None else scene.labels.tolist()
+        lines.append((f"{split}/{filename}", ";".join(names[label] for label in of), split))
+    write_atomic(table, b"".join(map(_line, lines)))
+    return lost
+
+
+def _line(cells: Sequence[str]) -> bytes:
+    text = io.StringIO()
+    csv.writer(text).writerow(cells)
+    return text.getvalue().encode()
+
+
+# Tables ---------------------------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class _Row:
+    """What one line says: of a picture as it is named there, which labels it has, out of which classes."""
+
+    file: Path
+    line: int
+    picture: str
+    labels: tuple[str, ...]
+    classes: tuple[str, ...]
+    split: str
+
+    @property
+    def where(self) -> str:
+        return f"{self.file}, line {self.line}"
+
+
+@dataclasses.dataclass(frozen=True)
+class _Header:
+    """Which column is what, by its place; `label` is None where each class has a column."""
+
+    names: list[str]
+    picture: int
+    label: int | None
+    split: int | None
+
+    @classmethod
+    def of(cls, names: list[str], file: Path) -> _Header:
+        """Raises DataError when a column is missing, or one of several cannot be chosen."""
+        found = f"found columns {', '.join(names) or 'without a name'}"
+        lower = [name.lower() for name in names]
+        repeated = sorted({name for name in names if names.count(name) > 1})
+        if repeated:
+            raise DataError(f"{file}: the first line names column {repeated[0]!r} twice; rename one")
+        pictures = [lower.index(word) for word in PICTURE if word in lower]
+        if not pictures:
+            raise DataError(f"{file}: no column holds the picture's path; the first line should name one of "
+                            f"{', '.join(PICTURE)}; {found}")  # fmt: skip
+        boxes = [name for name in names if name.lower() in BOXES]
+        if boxes:
+            raise DataError(f"{file}: column {boxes[0]} says that its labels are of boxes; a table of labels is of whole "
+                            "pictures; remove the column, or convert the boxes to another format")  # fmt: skip
+        labels = [i for i, name in enumerate(lower) if name in LABEL]
+        if len(labels) > 1:
+            raise DataError(
+                f"{file}: columns {' and '.join(names[i] for i in labels)} could both be the label; leave one"
+            )
+        header = cls(names, pictures[0], next(iter(labels), None), lower.index(SPLIT) if SPLIT in lower else None)
+        if not labels and not header.classes():
+            raise DataError(f"{file}: no column holds labels; the first line should name one of {', '.join(LABEL)}, or a "
+                            f"column of 0 and 1 for each class; {found}")  # fmt: skip
+        return header
+
+    def classes(self) -> list[int]:
+        """Places of the columns of 0 and 1."""
+        if self.label is not None:
+            return []
+        return [i for i in range(len(self.names)) if i not in (self.picture, self.split)]
+
+
+def _tables(path: Path) -> list[Path]:
+    """The file itself, or those of a folder that hold labels of the pictures there."""
+    if path.is_file():
+        return [path] if path.suffix.lower() in TABLES else []
+    if not path.is_dir():
+        return []
+    return [f for f in sorted(path.iterdir()) if f.suffix.lower() in TABLES and f.is_file() and _is_of_pictures(f)]
+
+
+def _is_of_pictures(file: Path) -> bool:
+    """Whether a table beside pictures is of their labels: other programs leave tables of many kinds."""
+    pictures = _Pictures(file.parent)
+    try:
+        return any(pictures.has(row.picture) for _, row in zip(range(_FIRST_ROWS), _rows(file)))
+    except DataError:
+        return False
+
+
+def _rows(file: Path) -> Iterator[_Row]:
+    """The rows of a table one by one. Raises DataError with the line of what cannot be read."""
+    try:
+        text = file.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{file}: not a text in UTF-8 ({error.reason} at byte {error.start}); save it as that"
+        ) from None
+    lines = _lines(file, text, _delimiter(text))
+    line, names = next(lines, (0, []))
+    if not line:
+        raise DataError(f"{file}: the file is empty; its first line should name the columns, as in path,label")
+    header = _Header.of(names, file)
+    classes = {i: header.names[i] for i in header.classes()}
+    if "" in classes.values():
+        raise DataError(f"{file}: column {names.index('') + 1} has no name; name its class, or remove it")
+    default = file.stem if SPLIT_NAME.fullmatch(file.stem) else ""
+    for line, cells in lines:
+        where = f"{file}, line {line}"
+        if len(cells) != len(names):
+            raise DataError(f"{where}: has {len(cells)} cells where the first line names {len(names)} columns; correct it, "
+                            'or write cells that hold the separator in "quotes"')  # fmt: skip
+        if not cells[header.picture]:
+            raise DataError(f"{where}: {names[header.picture]} is empty; name the picture, or remove the line")
+        if header.label is not None:
+            words = [word.strip() for word in _SEPARATOR.split(cells[header.label])]
+            labels = known = tuple(word for word in words if word)
+        else:
+            known = tuple(classes.values())
+            labels = tuple(name for i, name in classes.items() if _is_one(cells[i], f"{where}: {name}"))
+        split = default if header.split is None else cells[header.split]
+        yield _Row(file, line, cells[header.picture], labels, known, split)
+
+
+def _is_one(cell: str, where: str) -> bool:
+    try:
+        value = float(cell)
+    except ValueError:
+        value = -1
+    if value not in (0, 1):
+        raise DataError(f"{where} should be 0 or 1, found {cell!r}; correct it, or call the column of labels label")
+    return value == 1
+
+
+def _lines(file: Path, text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    """Number and cells, without the spaces around them, of every line that is not blank."""
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    last = 0
+    while True:
+        try:
+            cells = [cell.strip() for cell in next(reader)]
+        except StopIteration:
+            return
+        except csv.Error as error:
+            raise DataError(f"{file}, line {last + 1}: {error}; correct it") from None
+        if any(cells):
+            yield last + 1, cells  # a quoted cell may go on over several lines: the first of them
+        last = reader.line_num
+
+
+def _delimiter(text: str) -> str:
+    """What separates the columns: that which the first line names a picture with, and among such the most columns."""
+
+    def fit(delimiter: str) -> tuple[bool, int]:
+        names = next(csv.reader(text.lstrip("\r\n ").splitlines()[:1], delimiter=delimiter), [])
+        return any(name.strip().lower() in PICTURE for name in names), len(names)
+
+    return max((",", ";", "\t"), key=fit)
+
+
+class _Pictures:
+    """The pictures in a folder and below, by their names; looked through when a path alone does not lead there."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._names: dict[str, list[str]] | None = None
+
+    def has(self, text: str) -> bool:
+        return os.path.isfile(self.root / text) or bool(self._called(text))
+
+    def find(self, row: _Row) -> str | None:
+        """The path below the root, with "/", of the picture that a row names; None when its file is missing.
+
+        Raises DataError when several pictures may be meant, or a name without suffix is that of none.
+        """
+        if os.path.isfile(self.root / row.picture):
+            return Path(row.picture).as_posix()
+        found = self._called(row.picture)
+        if len(found) > 1:
+            raise DataError(f"{row.where}: {row.picture!r} may be {' or '.join(found)}; write the path")
+        if not found and Path(row.picture).suffix.lower() not in SUFFIXES:
+            raise DataError(f"{row.where}: {row.picture!r} names no picture in {self.root}; correct the name, or remove "
+                            "the line")  # fmt: skip
+        return found[0] if found else None
+
+    def _called(self, text: str) -> list[str]:
+        if self._names is None:
+            self._names = {}
+            for file in sorted(self.root.rglob("*")):
+                if file.suffix.lower() in SUFFIXES and file.is_file():
+                    name = file.relative_to(self.root)
+                    for key in {name.name, name.stem, name.with_suffix("").as_posix()}:
+                        self._names.setdefault(key, []).append(name.as_posix())
+        return self._names.get(text, [])
