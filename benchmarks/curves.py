@@ -16,28 +16,30 @@ from videre.draw.curves import INK, SERIES, smooth, to_png
 from videre.files import write_atomic
 
 
-def read_run(folder: Path) -> tuple[np.ndarray, np.ndarray, dict[str, list[tuple[int, float]]]]:
-    """Pictures seen and loss of each step, and each metric with the pictures seen when it was taken."""
+def read_run(folder: Path, minutes: bool) -> tuple[np.ndarray, np.ndarray, dict[str, list[tuple[float, float]]]]:
+    """Where each step stands and its loss, and each metric with where it was taken: pictures seen, or minutes."""
     batch = json.loads((folder / "run.json").read_text())["recipe"]["batch"]
     lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
-    steps = {line["step"]: line["loss"] for line in lines if "loss" in line}
-    metrics: dict[str, list[tuple[int, float]]] = {}
+    steps = {line["step"]: line for line in lines if "loss" in line}
+    place = {step: line["seconds"] / 60 if minutes else step * batch for step, line in steps.items()}
+    metrics: dict[str, list[tuple[float, float]]] = {}
     for line in lines:
         for name, value in line.get("metrics", {}).items():
-            metrics.setdefault(name, []).append((line["step"] * batch, value))
-    return np.array(list(steps)) * batch, np.array(list(steps.values())), metrics
+            metrics.setdefault(name, []).append((place[line["step"]], value))
+    return np.array(list(place.values())), np.array([line["loss"] for line in steps.values()]), metrics
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", type=Path, nargs="+", help="folders of trainings")
     parser.add_argument("--out", type=Path, default=Path("curves.png"))
+    parser.add_argument("--minutes", action="store_true", help="over time, not over pictures seen")
     args = parser.parse_args()
 
     figure = Figure(figsize=(10, 3.4), layout="constrained")
     left, right = figure.subplots(1, 2)
     for color, folder in zip(itertools.cycle(SERIES), args.runs):
-        seen, loss, metrics = read_run(folder)
+        seen, loss, metrics = read_run(folder, args.minutes)
         left.plot(seen, smooth(loss), color=color, label=folder.name)
         headline = "mask AP" if "mask AP" in metrics else "box AP"
         if len(metrics.get(headline, [])) > 1:
@@ -46,7 +48,7 @@ def main() -> None:
     left.set_yscale("log")
     for axes, title in ((left, "training loss"), (right, "on validation pictures")):
         axes.set_title(title, color=INK, fontsize=10)
-        axes.set_xlabel("pictures seen", color=INK)
+        axes.set_xlabel("minutes" if args.minutes else "pictures seen", color=INK)
         axes.spines[["top", "right"]].set_visible(False)
         axes.tick_params(colors=INK, which="both", labelsize=8)
         axes.set_xlim(0)

@@ -52,6 +52,11 @@ def _find(name: str) -> tuple[type[Backbone], dict[str, Any]]:
     return getattr(importlib.import_module(f"videre.backbones.{module}"), attribute), arguments
 
 
+def takes(name: str, option: str) -> bool:
+    """Whether the family of a backbone has a setting."""
+    return option in inspect.signature(find_backbone(name)).parameters
+
+
 def make_backbone(name: str, **options: Any) -> Backbone:
     """The backbone called `name`, with random weights.
 
@@ -69,4 +74,4 @@ def make_backbone(name: str, **options: Any) -> Backbone:
     return family(**{**arguments, **options})
 
 
-__all__ = ["FAMILIES", "LIGHT", "VECTOR", "Backbone", "find_backbone", "make_backbone"]
+__all__ = ["FAMILIES", "LIGHT", "VECTOR", "Backbone", "find_backbone", "make_backbone", "takes"]

@@ -16,7 +16,7 @@ def train(
     model: Annotated[str, typer.Argument(help="A system (see `videre models`): faster-rcnn, mask-rcnn, …")],
     data: Annotated[Path, typer.Argument(help="The data set: a folder or an annotation file.")],
     out: Annotated[Path | None, typer.Option(help="The run's folder.  [default: runs/MODEL-DATA]")] = None,
-    backbone: Annotated[str | None, typer.Option(help="resnet18 … resnet152, mobilenet_v2.")] = None,
+    backbone: Annotated[str | None, typer.Option(help="Its name (see `videre models`), timm:NAME or hf:NAME.")] = None,
     source: Annotated[str | None, typer.Option("--from", help="Start from a checkpoint or backbone weights.")] = None,
     tune: Annotated[str | None, typer.Option(help="What trains: top, few, many, all, scratch.")] = None,
     split: Split = None,

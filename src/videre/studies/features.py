@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from videre.backbones import VECTOR, Backbone, make_backbone
+from videre.backbones import VECTOR, Backbone, make_backbone, takes
 from videre.backbones.download import cache_folder
 from videre.data.dataset import Dataset
 from videre.data.loading import load
@@ -84,9 +84,11 @@ class FeatureNet(Model):
         if backbone is None:
             raise WeightsError(f"{source}: a {found.model} has no backbone to take features of")
         if backbone.top is None:  # of a detector; its own backbone was built without
-            plain = {"norm": None, "multiplier": 1.0, "padding": "half"}
-            fitting = {k: found.config[k] for k, v in plain.items() if found.config.get(k, v) != v}
-            whole = make_backbone(found.config["backbone"], vector=True, channels=len(found.preprocess.mean), **fitting)
+            name = found.config["backbone"]
+            fitting = {
+                k: v for k, v in found.config.items() if k in ("norm", "multiplier", "padding") and takes(name, k)
+            }
+            whole = make_backbone(name, vector=True, channels=len(found.preprocess.mean), **fitting)
             whole.load_weights(backbone.state_dict())
             backbone = whole
         digest = hashlib.sha256()

@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from videre.backbones import LIGHT, make_backbone
+from videre.backbones import LIGHT, make_backbone, takes
 from videre.errors import ConfigError
 from videre.layers.anchors import Anchors
 from videre.layers.conv import ConvReLU
@@ -118,10 +118,10 @@ class FasterRCNN(Model):
         light = backbone in LIGHT
         options: dict[str, Any] = {"norm": norm, "channels": len(self.preprocess.mean)}
         # arguments that not every family of backbones takes are handed on only where they say something
-        special = {
-            "padding": (padding, "half"), "multiplier": (multiplier, 1.0), "last": (max(strides), 32), "eps": (norm_eps, None),
-        }  # fmt: skip
+        special = {"multiplier": (multiplier, 1.0), "last": (max(strides), 32), "eps": (norm_eps, None)}
         options |= {name: value for name, (value, plain) in special.items() if value != plain}
+        if padding != "half" or takes(backbone, "padding"):
+            options["padding"] = padding
         self.backbone = make_backbone(backbone, **options)
         channels = {s: self.backbone.channels[s] for s in strides}
         self.neck = FeaturePyramid(channels, width or (128 if light else 256), fpn_norm)

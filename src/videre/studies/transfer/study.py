@@ -12,7 +12,7 @@ import json
 import math
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -255,16 +255,15 @@ class _Work:
 
 def _rows(
     work: _Work, share: float, subsets: Sequence[np.ndarray], seeds: int, methods: Sequence[str]
-) -> Sequence[Row]:
+) -> Iterator[Row]:
     """The rows of one share of the pictures."""
-    rows = []
     count = len(subsets[0])
     if NEAREST in methods:
         begin, found = time.monotonic(), []
         for seed, chosen in enumerate(subsets):
             said, how = nearest_labels(work.features[TOP][chosen], work.labels[chosen], work.queries[TOP], seed)
             found.append(said == work.truths)
-        rows.append(Row(NEAREST, 1, share, count, np.array(found), (time.monotonic() - begin) / len(subsets), how))
+        yield Row(NEAREST, 1, share, count, np.array(found), (time.monotonic() - begin) / len(subsets), how)
     tops: list[Linear] = []
     if LINEAR in methods:
         for stage in stage_names(work.features):
@@ -289,8 +288,7 @@ def _rows(
             found.append(_said(work, model, work.held_out) == work.truths)
         how = "" if lr is None else f"learning rate {lr:.0e}"
         seconds = (time.monotonic() - begin) / seeds
-        rows.append(Row(WORDS[method], cost, share, count, np.array(found), seconds, how))
-    return rows
+        yield Row(WORDS[method], cost, share, count, np.array(found), seconds, how)
 
 
 def linear_on(stage: str) -> str:
