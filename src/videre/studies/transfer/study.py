@@ -272,9 +272,8 @@ def _rows(
             right = np.array([fit.predict(work.queries[stage]) == work.truths for fit in fits])
             how = f"{work.features[stage].shape[1]} numbers, C {fits[0].strength:g}"
             cost = 0 if stage == TOP else 2
-            rows.append(
-                Row(linear_on(stage), cost, share, count, right, (time.monotonic() - begin) / len(subsets), how)
-            )
+            seconds = (time.monotonic() - begin) / len(subsets)
+            yield Row(linear_on(stage), cost, share, count, right, seconds, how)
             tops = fits if stage == TOP else tops
         if share == 1:
             save_checkpoint(_classifier(work, tops[0]), work.out / "linear.safetensors", {"study": work.source})
