@@ -51,7 +51,7 @@ MISTAKES = {
     "data without truth": (["train", "mask-rcnn", "bad/plain", "--out", "new"], "has no boxes, masks"),
     "no such checkpoint": ([*PREDICT, "best.safetensors"], "best.safetensors: neither a file nor a checkpoint of the zoo"),
     "damaged checkpoint": ([*PREDICT, "bad/damaged.safetensors"], "bad/damaged.safetensors: damaged or no safetensors"),
-    "a checkpoint of nothing": ([*PREDICT, "bad/tensors.safetensors"], "holds tensors but no model"),
+    "a checkpoint of nothing": ([*PREDICT, "bad/tensors.safetensors"], "not a file that videre knows"),
     "pickled checkpoint": ([*PREDICT, "bad/pickle.pth"], "pickles can run code"),
     "no such picture": (["predict", "none.png", "-m", "run/best.safetensors"], "none.png: there is no such file"),
     "no match": (["predict", "*.bmp", "-m", "run/best.safetensors"], "*.bmp: no file matches"),

@@ -30,7 +30,7 @@ class BackboneWeights:
         licence: of the weights. data: what they were trained on. top1: published ImageNet top-1 accuracy.
         mean, std: the normalisation they expect, of pictures in [0, 1]. options: constructor arguments they need.
         channels: their order, "rgb" or "bgr"; mean and std are in it.
-        background: rows of the file's last layer before the first class.
+        background: rows of the file's last layer before the first class. side: of the pictures they were trained on.
     """
 
     name: str
@@ -45,6 +45,7 @@ class BackboneWeights:
     options: tuple[tuple[str, Any], ...] = (("norm", "frozen"),)
     channels: str = "rgb"
     background: int = 0
+    side: int = 224
 
 
 def _torchvision(
@@ -87,12 +88,13 @@ BACKBONE_WEIGHTS = (
     BackboneWeights(
         "torchvision/inception_v3-v1", "inception_v3", "0cc3c7bd",
         "https://download.pytorch.org/models/inception_v3_google-0cc3c7bd.pth", "BSD-3-Clause", "ImageNet-1k", 77.294,
-        (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), (("norm", "frozen"), ("padding", "valid")),
+        (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), (("norm", "frozen"), ("padding", "valid")), side=299,
     ),
     BackboneWeights(
         "cadene/inception_resnet_v2", "inception_resnet_v2", "520b38e4",
         "http://data.lip6.fr/cadene/pretrainedmodels/inceptionresnetv2-520b38e4.pth", "BSD-3-Clause", "ImageNet-1k",
         80.170, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), (("norm", "frozen"), ("padding", "valid")), background=1,
+        side=299,
     ),
     BackboneWeights(
         "cadene/bn_inception", "bn_inception", "52deb4733",

@@ -16,11 +16,12 @@ from videre.engine.fuse import make_fast
 from videre.engine.plan import Plan
 from videre.engine.sources import is_one_picture, pictures_from
 from videre.engine.weights import find_weights
-from videre.errors import DataError, VidereError, WeightsError
+from videre.errors import DataError, VidereError
 from videre.images.prepare import prepare
 from videre.images.reading import as_picture
 from videre.models.base import Model
-from videre.models.checkpoint import PICKLES, Checkpoint, read_checkpoint
+from videre.models.checkpoint import Checkpoint
+from videre.models.classify.published import published_classifier
 from videre.structures import ImageBatch, Scene
 
 Order = Literal["rgb", "bgr"]
@@ -170,13 +171,10 @@ def load(
 ) -> Predictor:
     """A predictor from a checkpoint file, the name of one in the wheel (see `videre models`), or of an official one.
 
-    The other arguments are those of `Predictor`.
+    Published weights of a backbone are the classifier of ImageNet's classes that they were trained as. The other arguments are those of `Predictor`.
 
     Raises WeightsError when there is no such thing, or the file is damaged.
     """
-    path = Path(source)
-    # a file of ours is read as such, so that what is wrong with it is said; `find_weights` would take it for a backbone
-    found = read_checkpoint(path) if path.is_file() and path.suffix not in PICKLES else find_weights(source)
-    if not isinstance(found, Checkpoint):
-        raise WeightsError(f"{source}: weights of a backbone ({found[0].backbone}) alone; train a system from them")
-    return Predictor(found.build(), device, batch, engine, plan)
+    found = find_weights(source)
+    model = found.build() if isinstance(found, Checkpoint) else published_classifier(*found)
+    return Predictor(model, device, batch, engine, plan)
