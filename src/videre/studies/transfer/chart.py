@@ -18,11 +18,12 @@ def chart(study: Study) -> bytes:
     left, right = figure.subplots(1, 2, width_ratios=(1, 1.35))
     shares = sorted({row.share for row in study.rows})
     names = [linear_on(stage) for stage in study.stages]
-    for color, share in zip(SERIES[::-1][-len(shares) :], shares):
+    for n, (color, share) in enumerate(zip(SERIES[::-1][-len(shares) :], shares)):
         rows = study.at(share)
         there = [(i, rows[name]) for i, name in enumerate(names) if name in rows]
         if there:
-            places, found = zip(*there)
+            stages, found = zip(*there)
+            places = [stage + 0.07 * (n - (len(shares) - 1) / 2) for stage in stages]  # whiskers side by side
             count = found[0].pictures
             left.errorbar(
                 places, [r.accuracy for r in found], [1.96 * r.error for r in found], color=color, marker="o", capsize=3,
