@@ -31,7 +31,7 @@ def test_train_says_what_it_does_and_leaves_a_run() -> None:
     assert "data train: 12 pictures, classes cube" in said and "data val: 4 pictures to evaluate on" in said
     assert "all weights start at random" in said
     assert "3 steps into run; muon, learning rate 0.002 at a batch of 4" in said
-    assert "million parameters train" in said and "step 3/3  loss" in said and "trained 3 steps, 12 pictures" in said
+    assert " parameters train" in said and "step 3/3  loss" in said and "trained 3 steps, 12 pictures" in said
     assert "95% intervals by bootstrap" in found and "weights: run/best.safetensors" in found
     assert sorted(p.name for p in Path("run").iterdir()) == [
         "best.safetensors", "last.safetensors", "log.jsonl", "report.html", "run.json", "state",
