@@ -12,7 +12,8 @@ def bench(
     jobs: Annotated[
         list[str] | None,
         typer.Argument(
-            help="faster-rcnn, mask-rcnn, keypoint-rcnn: a prediction; resnet50-training, mobilenet-training: a step; or a "
+            help="faster-rcnn, mask-rcnn, keypoint-rcnn: a prediction; resnet50-training, mobilenet-training: a step; "
+            "resnet50-b1, mobilenet_v2-b16 …: a classifier; or a "
             "checkpoint of yours.  [default: faster-rcnn]"
         ),
     ] = None,

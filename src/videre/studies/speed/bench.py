@@ -38,9 +38,10 @@ class Row:
     agreement: str
 
     def __str__(self) -> str:
-        parts = ", ".join(f"{name} {seconds:.2f}" for name, seconds in self.stages.items())
+        digits = 2 if self.seconds >= 0.5 else 4
+        parts = ", ".join(f"{name} {seconds:.{digits}f}" for name, seconds in self.stages.items())
         return (
-            f"{self.job:19} {self.side:12} {self.seconds:6.2f} s  x{self.ratio:.2f}  CPU {self.cpu:.2f} s  first "
+            f"{self.job:19} {self.side:12} {self.seconds:6.{digits}f} s  x{self.ratio:.2f}  CPU {self.cpu:.{digits}f} s  first "
             f"{self.first:.1f} s  {self.memory / 2**20:.0f} MiB  {self.agreement}\n{'':32} {parts}"
         )
 
@@ -50,7 +51,7 @@ def bench(jobs: Sequence[str], engines: Sequence[str], peer: str | None, rounds:
 
     Args:
         jobs: names of JOBS, or checkpoints (by our engines alone). engines: see `Predictor`. peer: a Python that has
-            torchvision; None: without. rounds: runs of each side, after one that warms up.
+            torchvision; None: without. rounds: of each side, after a run that warms up.
 
     Raises ConfigError or WeightsError before the first job is begun, where one of them cannot be run.
     """
