@@ -15,12 +15,13 @@ from scenes import SCHEMA, picture_and_truth
 
 from videre.engine import Predictor
 from videre.engine.export import FORMATS, export_model, find_format
-from videre.engine.export.deployed import Deployed
-from videre.engine.export.parity import compare_picture
+from videre.engine.export.deployed import Deployed, deploy
+from videre.engine.export.parity import compare_labels, compare_picture
 from videre.errors import ConfigError, DataError
 from videre.images.prepare import prepare
 from videre.models import Model, find_model
-from videre.structures import ImageBatch, Instances, Preprocess
+from videre.models.classify.classifier import Classifier
+from videre.structures import Categories, ImageBatch, Instances, Preprocess, Scene, Schema
 
 FEW = {"backbone": "resnet18", "multiplier": 0.25, "width": 16, "hidden": 32, "strides": [8, 16],
        "anchor_sizes": [16, 32, 64], "rpn_post_nms": [100, 50]}  # fmt: skip
@@ -163,27 +164,45 @@ def test_the_torch_file_is_read_back_with_any_number_of_channels(tmp_path: Path)
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(1, 90), st.integers(1, 90), st.sampled_from(["rgb", "bgr"]), st.booleans(),
-       st.sampled_from([(64, 96, None), (None, 1300, None), (None, None, (7, 1250)), (None, None, None)]))  # fmt: skip
+       st.sampled_from([(64, 96, None), (None, 1300, None), (None, None, (7, 1250)), (None, None, None)]),
+       st.sampled_from([None, None, (33, 50)]))  # fmt: skip
 def test_pictures_are_prepared_as_everywhere(
     height: int,
     width: int,
     channels: str,
     antialias: bool,
     sides: tuple[int | None, int | None, tuple[int, int] | None],
+    crop: tuple[int, int] | None,
 ) -> None:
     """1250 pixels: OpenCV's average then leaves out slivers of a source pixel. Where it enlarges, its weights
     are good to about 2^-15 of a step from black to white: the tolerance is a fiftieth of a grey level."""
-    preprocess = Preprocess(*sides, channels=channels, antialias=antialias)
+    preprocess = Preprocess(*sides, crop, channels=channels, antialias=antialias)
     model = torch.nn.Module()
     model.preprocess, model.gives = preprocess, {"boxes"}
     scale = 40 if sides[2] or sides[1] == 1300 else 1
     size = (height, width * scale if width * scale < 2000 else width)
-    if max(preprocess.padded(size)) > 3000:
+    if max(preprocess.resized(size)) > 3000:
         size = (height, height)
     picture = np.random.default_rng(height).integers(0, 256, (*size, 3), dtype=np.uint8)
     found, expected = Deployed(model).prepare(torch.from_numpy(picture)), prepare(picture, preprocess)
     assert found.sizes == expected.sizes and found.image.shape == expected.image.shape
     torch.testing.assert_close(found.image, expected.image, atol=3e-4, rtol=1e-5)
+
+
+@pytest.mark.parametrize("multilabel", [False, True])
+def test_a_classifier_says_the_same_in_onnxruntime(tmp_path: Path, multilabel: bool) -> None:
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    torch.manual_seed(0)
+    preprocess = Preprocess(short_side=48, long_side=None, centre_crop=(40, 44), divisor=1)
+    schema = Schema(pictures=Categories.of(["square", "disc", "dent"]))
+    model = Classifier(schema, preprocess, backbone="resnet18", multiplier=0.25, multilabel=multilabel).eval()
+    model.temperature.fill_(0.1)
+    report = export_model(model, tmp_path / "model.onnx", "onnx", pictures())
+    assert report.passed, report.problems
+    scores = [Predictor(model, engine="plain").predict(picture, 0).label_scores for _, picture in pictures()]
+    assert torch.stack(scores).std(0).max() > 0.01, scores  # or nothing is shown by the equality
+    assert [row.matched for row in report.pictures] == [3] * len(report.pictures)
 
 
 # the judge --------------------------------------------------------------------------------------------------------------
@@ -220,6 +239,16 @@ def test_the_judge_finds_what_differs(boxes, scores, labels, message: str | None
     assert problems[0].startswith(message) if message else problems == []
 
 
+def test_the_judge_compares_classes_by_label() -> None:
+    ours = Scene((4, 4), labels=torch.tensor([2, 0]), label_scores=torch.tensor([0.7, 0.3]))
+    alike = {"labels": np.array([0, 2]), "scores": np.float32([0.3, 0.70005])}
+    assert compare_labels(ours, alike)["problems"] == []
+    assert compare_labels(ours, {**alike, "scores": np.float32([0.3, 0.71])})["problems"][0].startswith(
+        "probabilities differ by 1.0e-02"
+    )
+    assert "of one side alone" in compare_labels(ours, {**alike, "labels": np.array([0, 1])})["problems"][0]
+
+
 def test_the_last_of_the_most_detections_may_be_another() -> None:
     ours = things([[0.0, 0, 9, 9], [20, 20, 30, 30]], [0.9, 0.3], [0, 0])
     theirs = {"boxes": np.float32([[0, 0, 9, 9], [40, 40, 50, 50]]), "scores": np.float32([0.9, 0.3]),
@@ -236,8 +265,8 @@ def test_mistakes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         ConfigError, match=r"openvino needs openvino, not installed here: pip install 'videre\[export\]'"
     ):
         find_format("openvino")
-    with pytest.raises(ConfigError, match="Classifier finds no boxes: only detectors are exported"):
-        Deployed(type("Classifier", (Model,), {})(SCHEMA, Preprocess(), {}))
+    with pytest.raises(ConfigError, match="Captioner is not exported: only detectors and classifiers are"):
+        deploy(type("Captioner", (Model,), {})(SCHEMA, Preprocess(), {}))
     with pytest.raises(DataError, match="there is no picture to compare on"):
         export_model(find_model("faster-rcnn")(SCHEMA, **ONE), tmp_path / "a.pt2", "torch", [])
     assert not list(tmp_path.iterdir())

@@ -1,4 +1,4 @@
-"""videre export MODEL --format onnx|openvino|torch: a detector as one file, with a report that it finds the same."""
+"""videre export MODEL --format onnx|openvino|torch: a model as one file, with a report that it says the same."""
 
 from __future__ import annotations
 
@@ -33,7 +33,8 @@ def export(
     ] = None,
     quiet: Quiet = False,
 ) -> None:
-    """Write a trained detector to one file that runs without videre: the bytes of a picture in, boxes in its pixels out.
+    """Write a trained detector or classifier to one file that runs without videre: the bytes of a picture in, boxes in its
+    pixels or classes out.
 
     The file's results are compared with the model's, into FILE.parity.md and FILE.parity.json; exit code 1 when they are
     not the same.
@@ -52,7 +53,7 @@ def export(
         raise ConfigError(f"--out {out}: a file of {format} ends in {suffix}")
     found = find_weights(model)
     if not isinstance(found, Checkpoint):
-        raise WeightsError(f"{model}: weights of a backbone alone; there is no detector to export")
+        raise WeightsError(f"{model}: weights of a backbone alone; there is no trained model to export")
     card = zoo_cards().get(model, {}) if not Path(model).is_file() else {}
     licence = {name: value for name, value in card.items() if name in ("licence", "data", "data_licence")}
     sources = list(_given(pictures, found.preprocess) if pictures else _rendered(found.preprocess))

@@ -1,4 +1,4 @@
-"""A trained detector as one file that runs without this library, pre- and post-processing inside, and proof that it does.
+"""A trained model as one file that runs without this library, pre- and post-processing inside, and proof that it does.
 
     report = export_model(videre.load("blocks").model, "blocks.onnx", "onnx", pictures)
     assert report.passed, report.problems
@@ -19,7 +19,7 @@ import numpy as np
 
 from videre import __version__
 from videre.engine.export import onnx_file, openvino_file, torch_file
-from videre.engine.export.deployed import Deployed
+from videre.engine.export.deployed import Deployed, deploy
 from videre.engine.export.parity import Report, compare
 from videre.errors import ConfigError, DataError
 from videre.files import write_atomic
@@ -61,22 +61,22 @@ def export_model(
     model: Model, path: str | Path, format: str, pictures: Iterable[tuple[str, np.ndarray]],
     provenance: Mapping[str, Any] | None = None,
 ) -> Report:  # fmt: skip
-    """Write a detector to a file, and beside it the report of how far its results differ from ours.
+    """Write a detector or a classifier to a file, and beside it the report of how far its results differ from ours.
 
     Args:
-        model: a detector; it is moved to the CPU. path: of the file; the report is `path` + ".parity.md" and ".json".
+        model: it is moved to the CPU. path: of the file; the report is `path` + ".parity.md" and ".json".
         format: "onnx", "openvino" (.xml, and .bin beside it) or "torch".
         pictures: names and pictures, uint8 [H, W, C] with the channels that the net takes, to compare on.
         provenance: where the weights come from, their licence; stored in the file.
 
-    Raises ConfigError for an unknown format, a package that is not installed, a system that is not a detector; DataError
+    Raises ConfigError for an unknown format, a package that is not installed, a system of another kind; DataError
     for no pictures.
     """
     kind, path, pictures = find_format(format), Path(path), list(pictures)
     if not pictures:
         raise DataError("there is no picture to compare on")
     model = model.to("cpu").eval()
-    kind.write(Deployed(model), path, describe(model, provenance or {}))
+    kind.write(deploy(model), path, describe(model, provenance or {}))
     report = compare(model, kind.open(path), pictures, path.name, format)
     write_atomic(path.with_name(f"{path.name}.parity.json"), (json.dumps(report.to_json(), indent=1) + "\n").encode())
     write_atomic(path.with_name(f"{path.name}.parity.md"), report.to_markdown().encode())
@@ -89,12 +89,12 @@ def describe(model: Model, provenance: Mapping[str, Any]) -> dict[str, str]:
     found = {
         "videre": __version__,
         "model": model_name(model),
-        "classes": list(schema.things or ()),
+        "classes": list((schema.pictures if "labels" in model.gives else schema.things) or ()),
         "keypoints": list(schema.skeleton.names)
         if schema.skeleton is not None and "keypoints" in model.gives
         else None,
         "thresholds": model.thresholds,
-        "score_floor": model.config["score_threshold"],
+        "score_floor": model.config.get("score_threshold"),
         "preprocess": model.preprocess.to_json(),
         "config": model.config,
         "provenance": dict(provenance),

@@ -1,4 +1,4 @@
-"""A trained detector from the bytes of one picture to results in its pixels: the module that is written to a file.
+"""A trained model from the bytes of one picture to results in its pixels: the module that is written to a file.
 
 What `images.prepare` and `Model.postprocess` do in Python around the net is done here in tensors, for sizes that are
 symbols while the module is traced.
@@ -13,6 +13,7 @@ from torch.export import Dim, ExportedProgram
 
 from videre.errors import ConfigError
 from videre.models.base import Model
+from videre.models.classify.classifier import Classifier
 from videre.ops.paste_masks import paste_masks
 from videre.structures import ImageBatch
 
@@ -23,32 +24,52 @@ SLIVER = 1000
 
 
 class Deployed(nn.Module):
-    """One picture, uint8 [H, W, C] (RGB where C is 3), to what the model finds in it, best first.
+    """One picture, uint8 [H, W, C] (RGB where C is 3), to what a model says of it; see its two kinds."""
 
-    Returns:
-        boxes [D, 4] xyxy and scores [D] float32, labels [D] int64; masks [D, H, W] uint8 of 0 and 1, or keypoints
-        [D, J, 3] (x, y, score), where the model gives them. In pixels of the picture, boxes clipped to it; everything
-        above the model's own least score.
-
-    Raises ConfigError for a model that does not find things.
-    """
-
+    outputs: list[str]
+    """Names of what is returned, in order."""
     scale: Tensor
     shift: Tensor
 
     def __init__(self, model: Model) -> None:
         super().__init__()
-        if "boxes" not in model.gives:
-            raise ConfigError(f"{type(model).__name__} finds no boxes: only detectors are exported")
         self.model = model.eval()
         std, mean = (torch.tensor(numbers) for numbers in (model.preprocess.std, model.preprocess.mean))
         self.register_buffer("scale", (1 / (255 * std))[:, None, None], persistent=False)
         self.register_buffer("shift", (mean / std)[:, None, None], persistent=False)
 
-    @property
-    def outputs(self) -> list[str]:
-        """Names of what is returned, in order."""
-        return ["boxes", "scores", "labels", *(name for name in ("masks", "keypoints") if name in self.model.gives)]
+    def prepare(self, picture: Tensor) -> ImageBatch:
+        """Resized, cut out, normalised and padded: `images.prepare.prepare`."""
+        preprocess = self.model.preprocess
+        height, width = picture.shape[:2]
+        resized, padded = preprocess.resized((height, width)), preprocess.padded((height, width))
+        top, left, rows, columns = preprocess.window((height, width))
+        if preprocess.centre_crop is None:
+            padded = _fresh(padded[0], preprocess.divisor), _fresh(padded[1], preprocess.divisor)
+        pixels = picture.permute(2, 0, 1).float()
+        if preprocess.channels == "bgr":
+            pixels = pixels.flip(0)
+        down = resize_weights(height, resized[0], top, padded[0], preprocess.antialias)
+        across = resize_weights(width, resized[1], left, padded[1], preprocess.antialias)
+        normalised = down @ pixels @ across.T * self.scale - self.shift
+        inside = (torch.arange(padded[0]) < rows)[:, None] & (torch.arange(padded[1]) < columns)
+        image = torch.where(inside, normalised, 0)[None]
+        # `matrices` lead back to the original in postprocess, which is not called; the kinds do that
+        return ImageBatch(image, ((rows, columns),), ((height, width),), np.empty((0, 2, 3)))
+
+
+class DeployedDetector(Deployed):
+    """What is found, best first.
+
+    Returns:
+        boxes [D, 4] xyxy and scores [D] float32, labels [D] int64; masks [D, H, W] uint8 of 0 and 1, or keypoints
+        [D, J, 3] (x, y, score), where the model gives them. In pixels of the picture, boxes clipped to it; everything
+        above the model's own least score.
+    """
+
+    def __init__(self, model: Model) -> None:
+        super().__init__(model)
+        self.outputs = ["boxes", "scores", "labels", *(name for name in ("masks", "keypoints") if name in model.gives)]
 
     def forward(self, picture: Tensor) -> dict[str, Tensor]:
         height, width = picture.shape[:2]
@@ -66,27 +87,37 @@ class Deployed(nn.Module):
             results["keypoints"] = torch.cat([found["keypoints"] * back, found["keypoint_scores"][:, :, None]], dim=2)
         return results
 
-    def prepare(self, picture: Tensor) -> ImageBatch:
-        """Resized, normalised and padded: `images.prepare.prepare`."""
-        preprocess = self.model.preprocess
-        height, width = picture.shape[:2]
-        rows, columns = preprocess.resized((height, width))
-        padded = [
-            _fresh(side // preprocess.divisor) * preprocess.divisor for side in preprocess.padded((height, width))
-        ]
-        pixels = picture.permute(2, 0, 1).float()
-        if preprocess.channels == "bgr":
-            pixels = pixels.flip(0)
-        down = resize_weights(height, rows, padded[0], preprocess.antialias)
-        across = resize_weights(width, columns, padded[1], preprocess.antialias)
-        normalised = down @ pixels @ across.T * self.scale - self.shift
-        inside = (torch.arange(padded[0]) < rows)[:, None] & (torch.arange(padded[1]) < columns)
-        image = torch.where(inside, normalised, 0)[None]
-        # `matrices` lead back to the original in postprocess, which is not called; that is done in forward
-        return ImageBatch(image, ((rows, columns),), ((height, width),), np.empty((0, 2, 3)))
+
+class DeployedClassifier(Deployed):
+    """Classes of the picture, the likeliest first.
+
+    Returns:
+        scores [K] float32, probabilities at the model's temperature; labels [K] int64.
+    """
+
+    model: Classifier
+
+    def __init__(self, model: Classifier) -> None:
+        super().__init__(model)
+        self.outputs = ["scores", "labels"]
+
+    def forward(self, picture: Tensor) -> dict[str, Tensor]:
+        logits = self.model(self.prepare(picture))["logits"][0] / self.model.temperature
+        probabilities = logits.sigmoid() if self.model.multilabel else logits.softmax(0)
+        scores, labels = probabilities.sort(descending=True)
+        return {"scores": scores, "labels": labels}
 
 
-def resize_weights(source: int, target: int, padded: int, antialias: bool) -> Tensor:
+def deploy(model: Model) -> Deployed:
+    """The module for a model's kind; ConfigError for a kind that has none."""
+    if isinstance(model, Classifier):
+        return DeployedClassifier(model)
+    if "boxes" in model.gives and model.preprocess.centre_crop is None:
+        return DeployedDetector(model)
+    raise ConfigError(f"{type(model).__name__} is not exported: only detectors and classifiers are")
+
+
+def resize_weights(source: int, target: int, first: int, rows: int, antialias: bool) -> Tensor:
     """How much each source pixel counts in each target pixel, along one axis: `images.prepare.resample`.
 
     A side that shrinks is averaged over the pixels that fall into one, by the share of them that does; a side that
@@ -94,16 +125,16 @@ def resize_weights(source: int, target: int, padded: int, antialias: bool) -> Te
     In whole numbers, so that no weight depends on how a runtime rounds: the unit is 1 / (2 * target) of a source pixel.
 
     Args:
-        source, target: pixels. padded: rows of the result; those beyond `target` repeat the last.
-        antialias: False interpolates a side that shrinks, too.
+        source, target: pixels. first, rows: which of the target's pixels are wanted; those beyond `target` repeat the
+            last. antialias: False interpolates a side that shrinks, too.
 
     Returns:
-        float32 [padded, source]; each row sums to 1, or to a little less where a sliver is left out.
+        float32 [rows, source]; each row sums to 1, or to a little less where a sliver is left out.
     """
     span = sym_max(source, target) if antialias else target  # of a target pixel's trapezoid, in source pixels * target
-    centre = (torch.arange(padded)[:, None] * 2 + 1) * source
-    centre = centre.clamp(min=target, max=(2 * source - 1) * target)  # (padded, 1)
-    distance = (centre - (torch.arange(source) * 2 + 1) * target).abs()  # (padded, source)
+    centre = ((torch.arange(rows)[:, None] + first) * 2 + 1) * source
+    centre = centre.clamp(min=target, max=(2 * source - 1) * target)  # (rows, 1)
+    distance = (centre - (torch.arange(source) * 2 + 1) * target).abs()  # (rows, source)
     shared = (span + target - distance).clamp(min=0, max=2 * target)
     is_smaller = sym_min(span - target, 1)
     return torch.where(shared > is_smaller * 2 * target // SLIVER, shared, 0) / (2 * span)
@@ -122,8 +153,8 @@ def trace(model: Deployed) -> ExportedProgram:
     return program
 
 
-def _fresh(number: int) -> int:
-    """A number that stands for itself: without it, the shapes of all layers are formulas of the picture's sides."""
-    fresh = torch.scalar_tensor(number, dtype=torch.int64).item()
-    torch._check(fresh >= 1)
-    return fresh  # type: ignore[return-value]
+def _fresh(side: int, divisor: int) -> int:
+    """A side that stands for itself: without it, the shapes of all layers are formulas of the picture's sides."""
+    steps = torch.scalar_tensor(side // divisor, dtype=torch.int64).item()
+    torch._check(steps >= 1)
+    return steps * divisor  # type: ignore[return-value]

@@ -46,7 +46,7 @@ def to_onnx(model: Deployed) -> Any:
     _tidy(proto.graph)
     for value, sides in [
         (proto.graph.input[0], ("height", "width")),
-        *((v, ("detections",)) for v in proto.graph.output),
+        *((v, ("detections",)) for v in proto.graph.output if "boxes" in model.outputs),
     ]:
         for side, name in zip(value.type.tensor_type.shape.dim, sides):
             side.dim_param = name

@@ -1,4 +1,4 @@
-"""Does the file find what the model finds? Both on the same pictures, detection by detection."""
+"""Does the file say what the model says? Both on the same pictures, detection by detection, or class by class."""
 
 from __future__ import annotations
 
@@ -98,14 +98,17 @@ def compare(
 ) -> Report:  # fmt: skip
     """Run both on every picture, twice each; the faster time counts."""
     predictor = Predictor(model, "cpu", engine="plain")
-    floor, most = model.config["score_threshold"], model.config["max_detections"]
     rows = []
     for name, picture in pictures:
         scene, seconds = _timed(functools.partial(predictor.predict, picture, threshold=0))
         found, seconds_theirs = _timed(functools.partial(run, picture))
-        assert isinstance(scene, Scene) and scene.instances is not None
-        grown = max(scene.size) / max(model.preprocess.resized(scene.size))
-        row = compare_picture(scene.instances, found, floor, most, BOXES * max(1.0, grown))
+        assert isinstance(scene, Scene)
+        if scene.instances is None:
+            row = compare_labels(scene, found)
+        else:
+            grown = max(scene.size) / max(model.preprocess.resized(scene.size))
+            floor, most = model.config["score_threshold"], model.config["max_detections"]
+            row = compare_picture(scene.instances, found, floor, most, BOXES * max(1.0, grown))
         rows.append(Comparison(name, scene.size, **row, seconds_ours=seconds, seconds_theirs=seconds_theirs))
     return Report(file, format, rows)
 
@@ -152,6 +155,28 @@ def compare_picture(
                 problems.append(
                     f"{row['keypoints']:.2%} of the keypoints are within {near:.3g} px, {KEYPOINTS:.0%} must be"
                 )
+    return row | {"problems": problems}
+
+
+def compare_labels(ours: Scene, theirs: dict[str, np.ndarray]) -> dict[str, Any]:
+    """The fields of a `Comparison` about the classes of a picture: each class has the same probability."""
+    assert ours.labels is not None and ours.label_scores is not None
+    by_label = dict(zip(theirs["labels"].tolist(), theirs["scores"].tolist()))
+    known = [
+        (score, by_label[k]) for k, score in zip(ours.labels.tolist(), ours.label_scores.tolist()) if k in by_label
+    ]
+    row: dict[str, Any] = {"ours": len(ours.labels), "theirs": len(theirs["labels"]), "matched": len(known)}
+    row |= {
+        "scores": max((abs(a - b) for a, b in known), default=None),
+        "boxes": None,
+        "masks": None,
+        "keypoints": None,
+    }
+    problems = []
+    if not row["ours"] == row["theirs"] == row["matched"]:
+        problems.append(f"classes of one side alone: {row['ours']} and {row['theirs']}, {row['matched']} of both")
+    if row["scores"] is not None and row["scores"] > SCORES:
+        problems.append(f"probabilities differ by {row['scores']:.1e}, allowed are {SCORES:g}")
     return row | {"problems": problems}
 
 
