@@ -2,23 +2,28 @@
 
 import copy
 import importlib.util
+import json
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from videre.backbones import VECTOR, Backbone, find_backbone, make_backbone
 from videre.backbones.base import cut_into_stages
+from videre.data.blocks import blocks_dataset
 from videre.engine.fuse import fuse
 from videre.engine.plan import Plan
+from videre.engine.weights import find_weights
 from videre.errors import ConfigError
 from videre.images.prepare import prepare
 from videre.layers.norm import FrozenBatchNorm2d, exchange_norms
 from videre.models.checkpoint import read_checkpoint, save_checkpoint
 from videre.models.classify.classifier import Classifier
 from videre.structures import Categories, Preprocess, Schema
+from videre.train.build import prepare_training
 
 PREPROCESS = Preprocess(short_side=64, long_side=None)
 SCHEMA = Schema(pictures=Categories(("ant", "bee")))
@@ -134,6 +139,25 @@ def test_checkpoints_on_nets_of_timm_come_back(tmp_path):
     comes_back("timm:test_resnet", tmp_path)
 
 
+def test_published_weights_of_timm_bring_their_mean_and_spread(tmp_path):
+    timm = needs("timm")
+    net = lively(timm.create_model("test_resnet"))
+    mean, std = [0.1, 0.2, 0.3], [0.4, 0.5, 0.6]
+    said = {"mean": mean, "std": std, "input_size": [3, 160, 160], "license": "mit", "num_classes": 1000}
+    save_file(net.state_dict(), tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_text(
+        json.dumps({"architecture": "test_resnet", "num_classes": 1000, "pretrained_cfg": said})
+    )
+    name = f"timm:local-dir:{tmp_path}"
+    card, tensors = find_weights(name)
+    assert (card.backbone, card.mean, card.std, card.side, card.licence) == (name, tuple(mean), tuple(std), 160, "mit")
+    backbone = make_backbone(name, **dict(card.options)).eval()
+    backbone.load_weights(tensors)
+    x = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        torch.testing.assert_close(backbone(x)[32], net.eval().forward_features(x), atol=1e-5, rtol=1e-5)
+
+
 def test_mistakes_with_timm_are_one_line():
     needs("timm")
     with pytest.raises(ConfigError, match="timm has no net named 'resnet10x'; did you mean resnet10t"):
@@ -191,6 +215,27 @@ def test_nets_of_transformers_take_a_last_stride_and_weights_when_asked(configs)
         assert not torch.equal(make_backbone(f"hf:{folder}").eval()(x)[4], one(x)[4])
     with pytest.raises(ConfigError, match="its weights are for 3 channels, not 4"):
         make_backbone(f"hf:{folder}", pretrained=True, channels=4)
+
+
+def test_published_weights_of_transformers_bring_their_mean_and_spread(configs, tmp_path):
+    library = needs("transformers")
+    folder = configs / "resnet"
+    library.AutoBackbone.from_config(library.AutoConfig.from_pretrained(folder)).save_pretrained(folder)
+    with pytest.raises(ConfigError, match=r"resnet: no preprocessor_config.json says how its pictures are prepared"):
+        find_weights(f"hf:{folder}")
+    said = {
+        "image_mean": [0.1, 0.2, 0.3],
+        "image_std": [0.4, 0.5, 0.6],
+        "image_processor_type": "ConvNextImageProcessor",
+    }
+    (folder / "preprocessor_config.json").write_text(json.dumps(said))
+    start = prepare_training("faster-rcnn", blocks_dataset(2, size=(64, 64)), source=f"hf:{folder}")
+    assert (start.model.preprocess.mean, start.model.preprocess.std) == ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
+    ours, theirs = start.model.backbone.state_dict(), make_backbone(f"hf:{folder}", pretrained=True).state_dict()
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    (folder / "preprocessor_config.json").write_text(json.dumps({"image_processor_type": "ConvNextImageProcessor"}))
+    with pytest.raises(ConfigError, match="nothing says what mean and std its three channels want"):
+        find_weights(f"hf:{folder}")
 
 
 def test_checkpoints_on_nets_of_transformers_come_back(configs, tmp_path):

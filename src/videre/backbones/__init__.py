@@ -74,4 +74,4 @@ def make_backbone(name: str, **options: Any) -> Backbone:
     return family(**{**arguments, **options})
 
 
-__all__ = ["FAMILIES", "LIGHT", "VECTOR", "Backbone", "find_backbone", "make_backbone", "takes"]
+__all__ = ["FAMILIES", "LIBRARIES", "LIGHT", "VECTOR", "Backbone", "find_backbone", "make_backbone", "takes"]

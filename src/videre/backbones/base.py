@@ -79,6 +79,11 @@ class Backbone(nn.Module):
             stage.eval()
         return self
 
+    @classmethod
+    def published(cls, name: str) -> tuple[Any, dict[str, Tensor]]:
+        """The published weights of a net of another library, and their card; see `weights.PublishedWeights`."""
+        raise ConfigError(f"{name}: the weights of this backbone are asked for by the names that `videre models` lists")
+
     def load_weights(self, tensors: dict[str, Tensor]) -> list[str]:
         """Fill every tensor of the backbone from a file's tensors; returns the names left over (a classifier's).
 

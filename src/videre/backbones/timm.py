@@ -1,4 +1,4 @@
-"""Any net of timm as a backbone: `--backbone timm:NAME`.
+"""Any net of timm as a backbone: `--backbone timm:NAME`, or with its published weights `--from timm:NAME`.
 
 Wightman, PyTorch Image Models (github.com/huggingface/pytorch-image-models). The net is timm's own, built with
 `features_only`; here its maps get their strides, its norms are exchanged, its parameters put into stages.
@@ -13,6 +13,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from videre.backbones.base import Backbone, MeanPool, cut_into_stages, import_library
+from videre.backbones.weights import PublishedWeights, describe_weights
 from videre.errors import ConfigError
 from videre.layers.norm import exchange_norms
 
@@ -74,6 +75,16 @@ class TimmBackbone(Backbone):
         if layout not in ("NCHW", "NHWC"):
             raise ConfigError(f"timm:{name} gives {layout}, which is no map; choose a net that gives maps")
         self._channels_last = layout == "NHWC"
+
+    @classmethod
+    def published(cls, name: str) -> PublishedWeights:
+        """The weights that timm fetches for a net, and how they want pictures; ConfigError where they cannot be had."""
+        found = cls(name, norm="batch", pretrained=True)
+        said = found.net.pretrained_cfg
+        return describe_weights(
+            f"timm:{name}", found, said.get("mean"), said.get("std"), side=said.get("input_size", (3, 224, 224))[-1],
+            licence=said.get("license") or "unknown", data=str(said.get("tag") or "unknown"),
+        )  # fmt: skip
 
     @property
     def stages(self) -> Sequence[nn.Module]:

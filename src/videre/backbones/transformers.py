@@ -1,4 +1,4 @@
-"""Any backbone of Hugging Face transformers: `--backbone hf:NAME`.
+"""Any backbone of Hugging Face transformers: `--backbone hf:NAME`, or with its published weights `--from hf:NAME`.
 
 NAME is a folder with config.json, or a name of their hub, of which only the configuration is read; a checkpoint that
 stands on it reads that again. The net is theirs (`AutoBackbone`); here its maps get their strides and its norms are
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from videre.backbones.base import Backbone, MeanPool, cut_into_stages, import_library
+from videre.backbones.weights import PublishedWeights, describe_weights
 from videre.errors import ConfigError
 from videre.layers.norm import exchange_norms
 
@@ -70,6 +71,27 @@ class TransformersBackbone(Backbone):
         self.channels = {stride: widths[i] for stride, i in places.items()}
         self.output_stride = max(self.channels)
         self.top, self.width = MeanPool() if vector else None, self.channels[self.output_stride]
+
+    @classmethod
+    def published(cls, name: str) -> PublishedWeights:
+        """The weights of a folder or of the hub, and how they want pictures; ConfigError where they cannot be had."""
+        library = import_library("transformers")
+        found = cls(name, norm="batch", pretrained=True)
+        try:
+            said, _ = library.BaseImageProcessor.get_image_processor_dict(name)
+        except (OSError, ValueError) as error:
+            reason = str(error).strip().partition("\n")[0]
+            raise ConfigError(
+                f"hf:{name}: no preprocessor_config.json says how its pictures are prepared: {reason}"
+            ) from error
+        side = getattr(found.net.config, "image_size", 224)
+        return describe_weights(
+            f"hf:{name}",
+            found,
+            said.get("image_mean"),
+            said.get("image_std"),
+            side=side if isinstance(side, int) else 224,
+        )
 
     @property
     def stages(self) -> Sequence[nn.Module]:

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from safetensors.torch import load_file, save
-from torch import Tensor
+from torch import Tensor, nn
 
 from videre.backbones.download import cache_folder, download, unpickle
-from videre.errors import WeightsError
+from videre.errors import ConfigError, WeightsError
 from videre.files import write_atomic
 from videre.structures.preprocess import IMAGENET_MEAN, IMAGENET_STD
 
@@ -46,6 +47,10 @@ class BackboneWeights:
     channels: str = "rgb"
     background: int = 0
     side: int = 224
+
+
+PublishedWeights = tuple[BackboneWeights, dict[str, Tensor]]
+"""The card and the tensors of a backbone's published weights."""
 
 
 def _torchvision(
@@ -113,6 +118,30 @@ def fetch_backbone(card: BackboneWeights, cache: Path | None = None) -> dict[str
     tensors = unpickle(download(card.url), card.sha256, card.url)
     write_atomic(copy, save({name: value.contiguous() for name, value in tensors.items()}))
     return tensors
+
+
+def describe_weights(
+    name: str, net: nn.Module, mean: Sequence[float] | None, std: Sequence[float] | None, side: int,
+    licence: str = "unknown", data: str = "unknown",
+) -> PublishedWeights:  # fmt: skip
+    """A card for weights that another library fetched, and the tensors.
+
+    Args:
+        name: of the backbone, "timm:…" or "hf:…". net: that holds them. mean, std: of three channels in [0, 1].
+
+    Raises ConfigError where the library does not say mean and std: a guess would be wrong silently.
+    """
+    if mean is None or std is None or len(mean) != 3 or len(std) != 3:
+        raise ConfigError(f"{name}: nothing says what mean and std its three channels want, found {mean} and {std}")
+    tensors = net.state_dict()
+    digest = hashlib.sha256()
+    for key, value in tensors.items():
+        digest.update(key.encode() + value.numpy().tobytes())
+    red_green_blue = lambda values: (float(values[0]), float(values[1]), float(values[2]))
+    card = BackboneWeights(
+        name, name, digest.hexdigest(), "", licence, data, None, red_green_blue(mean), red_green_blue(std), side=side
+    )
+    return card, tensors
 
 
 def recognise_weights(path: str | Path, tensors: dict[str, Tensor]) -> BackboneWeights:

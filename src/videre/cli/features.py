@@ -13,7 +13,10 @@ from videre.cli.options import Device, Engine, Format, Quiet, Split
 def features(
     data: Annotated[Path, typer.Argument(help="A data set or a folder of pictures.")],
     source: Annotated[
-        str, typer.Option("--from", help="Pretrained weights: a file, or a name that `videre models` lists.")
+        str,
+        typer.Option(
+            "--from", help="Pretrained weights: a file, a name that `videre models` lists, timm:NAME or hf:NAME."
+        ),
     ] = "torchvision/mobilenet_v2-v1",
     out: Annotated[Path, typer.Option(help="A file that ends in .npz or .parquet.")] = Path("features.npz"),
     stage: Annotated[

@@ -19,7 +19,10 @@ def neighbours(
     query: Annotated[str, typer.Argument(help="A picture, folder or glob.")],
     data: Annotated[Path, typer.Argument(help="The pictures to look among: a data set or a folder.")],
     source: Annotated[
-        str, typer.Option("--from", help="Pretrained weights: a file, or a name that `videre models` lists.")
+        str,
+        typer.Option(
+            "--from", help="Pretrained weights: a file, a name that `videre models` lists, timm:NAME or hf:NAME."
+        ),
     ] = "torchvision/mobilenet_v2-v1",
     count: Annotated[int, typer.Option(min=1, help="Neighbours of each query.")] = 6,
     out: Annotated[Path, typer.Option(help="The sheet.")] = Path("neighbours.png"),

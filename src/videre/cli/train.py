@@ -17,7 +17,13 @@ def train(
     data: Annotated[Path, typer.Argument(help="The data set: a folder or an annotation file.")],
     out: Annotated[Path | None, typer.Option(help="The run's folder.  [default: runs/MODEL-DATA]")] = None,
     backbone: Annotated[str | None, typer.Option(help="Its name (see `videre models`), timm:NAME or hf:NAME.")] = None,
-    source: Annotated[str | None, typer.Option("--from", help="Start from a checkpoint or backbone weights.")] = None,
+    source: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            help="Start from a checkpoint or backbone weights: a file, a name of `videre models`, timm:NAME, hf:NAME.",
+        ),
+    ] = None,
     tune: Annotated[str | None, typer.Option(help="What trains: top, few, many, all, scratch.")] = None,
     split: Split = None,
     val: Annotated[
@@ -155,7 +161,7 @@ def _finish(folder: Path, validation: Any, device: str, quiet: bool) -> None:
     import torch
 
     from videre.engine import load
-    from videre.evaluate import LabelReport, evaluate_model
+    from videre.evaluate import LabelReport, PixelReport, evaluate_model
     from videre.evaluate.labels import calibrated
     from videre.evaluate.page import write_run_page
     from videre.models.checkpoint import amend
@@ -172,6 +178,8 @@ def _finish(folder: Path, validation: Any, device: str, quiet: bool) -> None:
         if isinstance(report, LabelReport):
             report, scenes = calibrated(report, scenes, truths, not predictor.model.config["multilabel"])
             thresholds, tensors = report.thresholds, {"temperature": torch.tensor(report.temperature)}
+        elif isinstance(report, PixelReport):
+            thresholds, tensors = {}, {}
         else:
             thresholds, tensors = {name: d.threshold for name, d in report.decisions.items()}, {}
         for path in (best, last):

@@ -14,7 +14,10 @@ from videre.cli.options import Device, Format, Quiet
 def transfer(
     data: Annotated[Path, typer.Argument(help="Pictures with one class each: root/<class>/…, with splits or without.")],
     source: Annotated[
-        str, typer.Option("--from", help="Pretrained weights: a file, or a name that `videre models` lists.")
+        str,
+        typer.Option(
+            "--from", help="Pretrained weights: a file, a name that `videre models` lists, timm:NAME or hf:NAME."
+        ),
     ] = "torchvision/mobilenet_v2-v1",
     out: Annotated[Path | None, typer.Option(help="Folder for the results.  [default: runs/transfer-DATA]")] = None,
     split: Annotated[str | None, typer.Option(help="Split to train on.  [default: train]")] = None,

@@ -6,30 +6,29 @@ import difflib
 import hashlib
 from pathlib import Path
 
-from torch import Tensor
-
+from videre.backbones import LIBRARIES, find_backbone
 from videre.backbones.download import unpickle
-from videre.backbones.weights import BACKBONE_WEIGHTS, BackboneWeights, fetch_backbone, recognise_weights
+from videre.backbones.weights import BACKBONE_WEIGHTS, PublishedWeights, fetch_backbone, recognise_weights
 from videre.errors import WeightsError
 from videre.models.checkpoint import KEY, PICKLES, Checkpoint, read_checkpoint, read_tensors
 from videre.models.official import OFFICIAL, convert_official, fetch_official
 from videre.zoo import zoo_cards, zoo_path
 
-BackboneFile = tuple[BackboneWeights, dict[str, Tensor]]
-"""The card and the tensors of published backbone weights."""
 
-
-def find_weights(source: str | Path) -> Checkpoint | BackboneFile:
+def find_weights(source: str | Path) -> Checkpoint | PublishedWeights:
     """What `source` names: a whole model, or a backbone's tensors with their card.
 
-    A file comes first; then the names that `videre models` lists. Official files are downloaded when they are asked for
-    by name, and their hash is checked.
+    A file comes first; then "timm:NAME" and "hf:NAME", which those libraries fetch; then the names that `videre models`
+    lists. Official files are downloaded when they are asked for by name, and their hash is checked.
 
-    Raises WeightsError: nothing of this name (the nearest ones are given), a damaged file, an unknown pickle.
+    Raises WeightsError: nothing of this name (the nearest ones are given), a damaged file, an unknown pickle; ConfigError:
+    another library is absent, or does not have them.
     """
     path, name = Path(source), str(source)
     if path.is_file():  # a folder may well be called like a checkpoint of the zoo
         return _of_pickle(path) if path.suffix in PICKLES else _of_file(path)
+    if name.partition(":")[0] in LIBRARIES:
+        return find_backbone(name).published(name.partition(":")[2])
     officials, backbones = {o.name: o for o in OFFICIAL}, {b.name: b for b in BACKBONE_WEIGHTS if b.url}
     if name in officials:
         return Checkpoint.of(fetch_official(name), {"source": officials[name].url, "licence": officials[name].licence})
@@ -46,12 +45,12 @@ def find_weights(source: str | Path) -> Checkpoint | BackboneFile:
     )
 
 
-def _of_file(path: Path) -> Checkpoint | BackboneFile:
+def _of_file(path: Path) -> Checkpoint | PublishedWeights:
     tensors, header = read_tensors(path)
     return read_checkpoint(path) if KEY in header else (recognise_weights(path, tensors), tensors)
 
 
-def _of_pickle(path: Path) -> Checkpoint | BackboneFile:
+def _of_pickle(path: Path) -> Checkpoint | PublishedWeights:
     """A published file that was downloaded by hand, known by its hash."""
     data = path.read_bytes()
     digest = hashlib.sha256(data).hexdigest()
