@@ -145,7 +145,10 @@ def test_filters_are_drawn(weights: Path) -> None:
 def test_mistakes_are_told_in_a_line(folders: Path, weights: Path) -> None:
     Path("bad.safetensors").write_bytes(b"nothing")
     for words, said in (
-        (["transfer", folders / "val" / "red", "--from", weights], "the study needs classes of whole pictures"),
+        (
+            ["transfer", folders / "val" / "red", "--from", weights],
+            "the study needs two or more classes of whole pictures",
+        ),
         (["transfer", folders, "--from", "bad.safetensors"], "damaged or no safetensors file"),
         (["transfer", folders, "--from", weights, "--method", "magic"], "--method must be one of"),
         (["train", "classifier", folders / "val" / "red"], "trains on labels"),
@@ -154,3 +157,68 @@ def test_mistakes_are_told_in_a_line(folders: Path, weights: Path) -> None:
         done = videre(*words)
         assert done.code == 2 and said in done.err, (words, done.err)
         assert len(done.err.strip().splitlines()) == 1
+
+
+def colours(root: Path, **counts: int) -> Path:
+    """Class folders under train and val, so many pictures each."""
+    rng = np.random.default_rng(1)
+    for name, count in counts.items():
+        for split in ("train", "val"):
+            (root / split / name).mkdir(parents=True)
+            for i in range(count):
+                write_picture(root / split / name / f"{i}.png", noise(rng, {"blue": BLUE, "red": RED}.get(name, 1)))
+    return root
+
+
+def test_one_class_only_is_refused(weights: Path) -> None:
+    folders = colours(Path("one"), red=4)
+    table = Path("one.csv")
+    table.write_text("".join(["file,label\n", *(f"one/train/red/{i}.png,red\n" for i in range(4))]))
+    for data, said in ((folders, ("two or more classes", "trains on labels")), (table, ("nothing to tell apart",) * 2)):
+        for words, message in zip((["transfer", data, "--from", weights], ["train", "classifier", data]), said):
+            done = videre(*words)
+            assert done.code == 2 and message in done.err, done.err
+            assert len(done.err.strip().splitlines()) == 1
+
+
+def test_a_class_with_one_picture_is_studied_and_trained(weights: Path) -> None:
+    data = colours(Path("rare"), red=6, blue=6, green=1)
+    words = ["--from", weights, "--method", "nearest", "--method", "linear", "--method", "few", "--pictures", 16]
+    done = videre("transfer", data, *words, "-o", "short_side=32", "-o", "centre_crop=[32,32]")
+    assert done.code == 0, done.err
+    assert "100% of the training pictures (13)" in done.out
+    done = videre("train", "classifier", data, "--from", weights, *SETTINGS, "-o", "pictures=16", "--out", "run")
+    assert done.code == 0, done.err
+
+
+def blue_or_red() -> Path:
+    """A checkpoint that tells these two, at random."""
+    schema = Schema(pictures=Categories.of(["blue", "red"]))
+    model = Classifier(schema, backbone="resnet18", norm="group", multiplier=0.25).eval()
+    save_checkpoint(model, Path("two.safetensors"))
+    return Path("two.safetensors")
+
+
+def test_classes_that_a_checkpoint_does_not_know_are_named() -> None:
+    done = videre("evaluate", blue_or_red(), colours(Path("more"), blue=2, red=2, green=2), "--split", "val")
+    assert done.code == 2 and "green" in done.err and len(done.err.strip().splitlines()) == 1, done.err
+
+
+def test_a_picture_that_cannot_be_read_is_named_and_nothing_is_lost(weights: Path) -> None:
+    data = colours(Path("broken"), blue=4, red=4)
+    (data / "train" / "red" / "2.png").write_bytes(b"no picture")
+    done = videre("transfer", data, "--from", weights)
+    assert done.code == 2 and "red/2.png" in done.err and len(done.err.strip().splitlines()) == 1, done.err
+    done = videre("train", "classifier", data, "--from", weights, *SETTINGS, "-o", "pictures=16", "--out", "run")
+    assert done.code == 2 and "red/2.png" in done.err, done.err
+    (data / "val" / "red" / "1.png").write_bytes(b"no picture")
+    done = videre("evaluate", blue_or_red(), data, "--split", "val")
+    assert done.code == 1 and "red/1.png" in done.err and "7 pictures" in done.out, done.err
+
+
+def test_a_classifier_is_exported_with_its_crop_and_temperature(weights: Path, folders: Path) -> None:
+    done = videre("export", weights, "--format", "torch", "--out", "w.pt2", "--pictures", folders / "val" / "red")
+    assert done.code == 0, done.err
+    report = json.loads(Path("w.pt2.parity.json").read_text())
+    assert report["passed"] and len(report["pictures"]) == 6
+    assert all(row["scores"] < 1e-4 and row["matched"] == 2 for row in report["pictures"])

@@ -72,6 +72,9 @@ class Classifier(Model):
         super().__init__(schema, preprocess or self.usual, config)
         if schema.pictures is None:
             raise ConfigError("a classifier tells pictures apart: the schema must name their classes (schema.pictures)")
+        if len(schema.pictures) < 2 and not multilabel:
+            names = ", ".join(schema.pictures) or "none"
+            raise ConfigError(f"the pictures have one class ({names}): there is nothing to tell apart")
         for name, value in (("dropout", dropout or 0.0), ("smoothing", smoothing)):
             if not 0 <= value < 1:
                 raise ConfigError(f"{name} must be at least 0 and below 1, found {value}")

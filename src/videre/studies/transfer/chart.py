@@ -14,7 +14,7 @@ def chart(study: Study) -> bytes:
 
     Bars and whiskers are 95% intervals over held-out pictures and seeds.
     """
-    figure = Figure(figsize=(11, 4), layout="constrained")
+    figure = Figure(figsize=(12.5, 4), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(1, 1.35))
     shares = sorted({row.share for row in study.rows})
     names = [linear_on(stage) for stage in study.stages]
@@ -53,5 +53,6 @@ def chart(study: Study) -> bytes:
         axes.set_ylabel("accuracy")
         axes.grid(axis="y", color="#e4e8ee", linewidth=0.8)
         axes.spines[["top", "right"]].set_visible(False)
-        axes.legend(frameon=False, fontsize=9, loc="lower right")
+    left.legend(frameon=False, fontsize=9, loc="lower right")
+    right.legend(frameon=False, fontsize=9, loc="center left", bbox_to_anchor=(1.0, 0.5))  # the lines may be anywhere
     return to_png(figure)
