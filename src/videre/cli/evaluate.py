@@ -50,7 +50,7 @@ def evaluate(
     from videre.engine.allocator import keep_memory
     from videre.engine.plan import Plan
     from videre.errors import ConfigError
-    from videre.evaluate import LabelReport, evaluate_model
+    from videre.evaluate import LabelReport, PixelReport, evaluate_model
     from videre.evaluate.page import write_evaluation_page
     from videre.files import write_atomic
 
@@ -69,8 +69,8 @@ def evaluate(
         print("\n".join([dataset.title, *report.lines()]))
     if out is not None:
         write_atomic(out / "metrics.json", (json.dumps(report.to_json(), indent=2) + "\n").encode())
-        if isinstance(report, LabelReport):
-            _write_labels(predictions, predictor.model.schema, out)
+        if isinstance(report, LabelReport | PixelReport):
+            _write_as("csv" if isinstance(report, LabelReport) else "png", predictions, predictor.model.schema, out)
         else:
             write_results(predictions, predictor.model.schema, out / "predictions.json")
         write_evaluation_page(out, report, dataset, predictions, truths, _run_of(model))
@@ -80,11 +80,11 @@ def evaluate(
         raise typer.Exit(1)
 
 
-def _write_labels(predictions: Sequence[Scene], schema: Schema, out: Path) -> None:
-    """predictions.csv: a row a picture and class, with its probability."""
+def _write_as(format: str, predictions: Sequence[Scene], schema: Schema, out: Path) -> None:
+    """Predictions of a classifier as predictions.csv, of a segmenter as a PNG of classes a picture."""
     from videre.data.results import open_results
 
-    with open_results("csv", out, schema) as write:
+    with open_results(format, out / "predictions" if format == "png" else out, schema) as write:
         for scene in predictions:
             write(scene.name, scene)
 

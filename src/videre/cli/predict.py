@@ -15,7 +15,9 @@ def predict(
     pictures: Annotated[list[str], typer.Argument(help="Pictures, folders, globs, or a clip.")],
     model: Annotated[str, typer.Option("--model", "-m", help="A checkpoint file or a name of the zoo.")],
     out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("predictions"),
-    format: Annotated[str, typer.Option(help="json (a line a picture), csv, coco, voc or png (id maps).")] = "json",
+    format: Annotated[
+        str, typer.Option(help="json (a line a picture), csv, coco, voc or png (maps of ids, or of classes).")
+    ] = "json",
     draw: Annotated[bool, typer.Option("--draw/--no-draw", help="Also draw each picture.")] = True,
     threshold: Annotated[
         float | None, typer.Option(min=0, max=1, help="Least score.  [default: the model's own]")

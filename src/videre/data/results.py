@@ -18,16 +18,17 @@ from xml.etree import ElementTree
 import cv2
 import numpy as np
 
+from videre.data.formats.class_maps import as_palette
 from videre.errors import ConfigError, DataError
 from videre.images.reading import SUFFIXES
-from videre.structures import Scene, Schema
+from videre.structures import Masks, Scene, Schema
 
 HOLDS = {
-    "json": {"boxes", "scores", "masks", "keypoints", "labels", "label_scores"},
+    "json": {"boxes", "scores", "masks", "keypoints", "labels", "label_scores", "segmentation"},
     "csv": {"boxes", "scores", "labels", "label_scores"},
     "coco": {"boxes", "scores", "masks", "keypoints"},
     "voc": {"boxes", "scores"},
-    "png": {"masks"},
+    "png": {"masks", "segmentation"},
 }
 """What each format keeps of a prediction, in the words of `Model.gives`."""
 
@@ -44,7 +45,8 @@ def open_results(format: str, folder: Path, schema: Schema) -> Iterator[Writer]:
 
     json: predictions.jsonl, a line a picture with everything (boxes xyxy, masks as COCO run lengths, keypoints, classes
     of the picture). csv: predictions.csv, a row an instance, or a class of the picture. coco: predictions.json (COCO's result list) and pictures.json, which says
-    which image_id is which picture. voc: an XML a picture. png: a 16-bit map of instance ids a picture, the best on top.
+    which image_id is which picture. voc: an XML a picture. png: a 16-bit map of instance ids a picture, the best on top; of
+    pixels with classes a palette PNG, ids to programs and colours to the eye.
     """
     if format not in HOLDS:
         raise ConfigError(f"no result format {format!r}; there are: {', '.join(HOLDS)}")
@@ -98,6 +100,20 @@ def describe_labels(scene: Scene, schema: Schema) -> list[dict[str, Any]]:
     ]
 
 
+def describe_pixels(scene: Scene, schema: Schema) -> list[dict[str, Any]]:
+    """The classes of a picture's pixels, the largest first: share of the picture, and where, as COCO run lengths."""
+    if scene.segmentation is None or schema.pixels is None:
+        return []
+    counts = scene.segmentation.flatten().bincount(minlength=len(schema.pixels))[: len(schema.pixels)]
+    there = [k for k in counts.argsort(descending=True).tolist() if counts[k]]
+    masks = Masks.from_bitmaps(np.stack([scene.segmentation.numpy() == k for k in there])).rle() if there else []
+    total = scene.segmentation.numel()
+    return [
+        {"class": schema.pixels[k], "share": round(int(counts[k]) / total, 4), "mask": mask}
+        for k, mask in zip(there, masks)
+    ]
+
+
 @contextmanager
 def _growing(path: Path) -> Iterator[Any]:
     unfinished = path.with_name(f"{path.stem}.unfinished{path.suffix}")
@@ -131,7 +147,9 @@ def _json_lines(folder: Path, schema: Schema) -> Iterator[Writer]:
             line: dict[str, Any] = {"picture": name, "height": scene.size[0], "width": scene.size[1]}
             if scene.labels is not None:
                 line["labels"] = describe_labels(scene, schema)
-            if scene.instances is not None or scene.labels is None:
+            if scene.segmentation is not None:
+                line["pixels"] = describe_pixels(scene, schema)
+            if scene.instances is not None or (scene.labels is None and scene.segmentation is None):
                 line["instances"] = describe(scene, schema)
             file.write(json.dumps(line) + "\n")
 
@@ -211,8 +229,14 @@ def _png(folder: Path, schema: Schema) -> Iterator[Writer]:
 
     def write(name: str, scene: Scene) -> None:
         things = scene.instances
+        if scene.segmentation is not None and schema.pixels is not None:
+            path = _beside_nothing(folder, name) / f"{result_name(name, taken)}.png"
+            as_palette(scene.segmentation.numpy(), schema.pixels).save(path)
+            return
         if things is None or things.masks is None:
-            raise DataError("id maps need masks; this model gives none (use json, csv, coco or voc)")
+            raise DataError(
+                "id maps need masks or classes of pixels; this model gives none (use json, csv, coco or voc)"
+            )
         ids = np.zeros(scene.size, np.uint16)
         for n in range(len(things) - 1, -1, -1):
             ids[things.masks.select(_index(n)).bitmaps()[0].numpy() > 0] = n + 1

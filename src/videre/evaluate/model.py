@@ -14,15 +14,17 @@ from videre.engine.predictor import Predictor
 from videre.errors import DataError
 from videre.evaluate.coco import USUAL
 from videre.evaluate.labels import LabelReport
+from videre.evaluate.pixels import PixelReport
 from videre.evaluate.report import Report, evaluate
 from videre.models.base import Model
 from videre.structures import Categories, Scene
+from videre.structures.scene import VOID
 
 
 def evaluate_model(
     predictor: Predictor, data: Dataset, *, max_detections: int | None = None, bootstrap: int = 500,
     tick: Callable[[int], None] | None = None,
-) -> tuple[Report | LabelReport, list[Scene], list[Scene]]:  # fmt: skip
+) -> tuple[Report | LabelReport | PixelReport, list[Scene], list[Scene]]:  # fmt: skip
     """Predict all pictures (everything above the model's own floor, no display threshold) and compare.
 
     The data's classes and keypoints are brought to the model's by name. A picture that cannot be read is told on stderr
@@ -102,6 +104,12 @@ def align(scene: Scene, data: Dataset, model: Model) -> Scene:
         and (table := _table(data, model, data.schema.pictures, model.schema.pictures)) is not None
     ):
         scene = scene.replace(labels=table[scene.labels])
+    if scene.segmentation is not None and "segmentation" in model.gives:
+        table = _table(data, model, data.schema.pixels, model.schema.pixels)
+        if table is not None:
+            shades = torch.full((256,), VOID, dtype=torch.uint8)
+            shades[: len(table)] = table.to(torch.uint8)
+            scene = scene.replace(segmentation=shades[scene.segmentation.long()])
     if scene.instances is None:
         return scene
     changes: dict[str, Any] = {}

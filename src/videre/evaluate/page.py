@@ -17,6 +17,8 @@ from videre.evaluate.errors import IN_WORDS, Outcome, picture_errors
 from videre.evaluate.intervals import number
 from videre.evaluate.label_page import label_headline, label_sections
 from videre.evaluate.labels import LabelReport
+from videre.evaluate.pixel_page import pixel_headline, pixel_sections
+from videre.evaluate.pixels import PixelReport
 from videre.evaluate.report import WORDS, Report
 from videre.files import write_atomic
 from videre.structures import Scene, Schema
@@ -41,7 +43,7 @@ Log = tuple[list[dict[str, Any]], list[dict[str, Any]]]
 
 def write_run_page(
     folder: str | Path,
-    report: Report | LabelReport | None = None,
+    report: Report | LabelReport | PixelReport | None = None,
     data: Dataset | None = None,
     predictions: Sequence[Scene] | None = None,
     truths: Sequence[Scene] | None = None,
@@ -78,7 +80,7 @@ def write_run_page(
 
 def write_evaluation_page(
     folder: str | Path,
-    report: Report | LabelReport,
+    report: Report | LabelReport | PixelReport,
     dataset: Dataset,
     predictions: Sequence[Scene],
     truths: Sequence[Scene],
@@ -160,12 +162,14 @@ def _time(steps: list[dict[str, Any]], record: dict[str, Any]) -> str:
 
 
 def _evaluation(
-    report: Report | LabelReport, data: Dataset, predictions: Sequence[Scene], truths: Sequence[Scene]
+    report: Report | LabelReport | PixelReport, data: Dataset, predictions: Sequence[Scene], truths: Sequence[Scene]
 ) -> list[Section]:
     if report.unread:
         data = data.subset([i for i in range(len(data)) if i not in report.unread])
     if isinstance(report, LabelReport):
         return label_sections(report, data)
+    if isinstance(report, PixelReport):
+        return pixel_sections(report, data, predictions, truths)
     level = dict.fromkeys(report.schema.things or (), SURE)
     level |= {name: decision.threshold for name, decision in report.decisions.items()}
     outcomes = picture_errors(predictions, truths, report.schema, level)
@@ -181,12 +185,14 @@ def _evaluation(
     ]
 
 
-def _headline(report: Report | LabelReport | None) -> list[tuple[str, str, str]]:
+def _headline(report: Report | LabelReport | PixelReport | None) -> list[tuple[str, str, str]]:
     """AP and AP50 of each kind, the finest first."""
     if report is None:
         return []
     if isinstance(report, LabelReport):
         return label_headline(report)
+    if isinstance(report, PixelReport):
+        return pixel_headline(report)
     cards = []
     kinds: list[Kind] = [k for k in ("keypoints", "masks", "boxes") if k in report.results]  # type: ignore[misc]
     for kind in kinds:

@@ -13,6 +13,7 @@ from videre.errors import DataError
 from videre.evaluate.coco import USUAL, CocoResult, Kind, coco_evaluate
 from videre.evaluate.intervals import Interval, bootstrap_ap, number
 from videre.evaluate.labels import LabelReport, evaluate_labels
+from videre.evaluate.pixels import PixelReport, evaluate_pixels
 from videre.evaluate.thresholds import Decision, best_thresholds, decide
 from videre.evaluate.voc import voc_evaluate, voc_mean
 from videre.structures import Scene, Schema
@@ -164,10 +165,11 @@ def evaluate(
     thresholds: Mapping[str, float] | None = None,
     limits: str = "",
     unread: Mapping[int, str] | None = None,
-) -> Report | LabelReport:
+) -> Report | LabelReport | PixelReport:
     """Compare predictions with truths by every metric whose fields both sides have.
 
-    Things come first; where none can be compared, the classes of whole pictures (`evaluate_labels`).
+    Things come first; where none can be compared, the classes of pixels (`evaluate_pixels`), then those of whole pictures
+    (`evaluate_labels`).
 
     Args:
         predictions: unthresholded, in the pixels of the pictures, in the order of `truths`.
@@ -180,11 +182,13 @@ def evaluate(
         DataError: there is nothing that both sides have.
     """
     both: list[Kind] = [k for k in ("boxes", "masks", "keypoints") if _any(predictions, k) and _any(truths, k)]  # type: ignore[misc]
+    if not both and _any(predictions, "segmentation") and _any(truths, "segmentation"):
+        return evaluate_pixels(predictions, truths, schema, bootstrap=bootstrap, unread=unread)
     if not both and _any(predictions, "labels") and _any(truths, "labels"):
         return evaluate_labels(predictions, truths, schema, bootstrap=bootstrap, unread=unread)
     if not both:
         raise DataError(
-            "predictions and truths have no field in common that can be compared (boxes, masks, keypoints, labels)"
+            "predictions and truths have no field in common that can be compared (boxes, masks, keypoints, segmentation, labels)"
         )
     results = {kind: coco_evaluate(predictions, truths, schema, kind, max_detections) for kind in both}
     intervals = {kind: bootstrap_ap(r.rankings, bootstrap) for kind, r in results.items()} if bootstrap else {}

@@ -1,0 +1,266 @@
+"""One PNG of classes per picture: streets, tissue, land cover.
+
+Two layouts: `images/[<split>/]<name>.*` with `annotations/[<split>/]<name>.png` (or labels, masks, …), and SegNet's
+`<split>/<name>.*` with `<split>annot/<name>.png`. The classes are named at the root, in one of
+
+- `classes.json`: {"classes": [{"id": 0, "name": "sky", "color": [128, 128, 128]}, …], "void": 11};
+- `classes.txt`: a name a line, ids 0, 1, …;
+- `label_colors.txt` or `palette.txt`: `r g b name` a line.
+
+VOC's own layout (`SegmentationClass/*.png` beside `JPEGImages/`) needs no such file. Maps are grey or palette PNGs of ids, or
+colour PNGs in the classes' colours. 255 is void, and so is what a class called void or unlabelled marks.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from videre.data.dataset import Dataset, FileSource, Repair
+from videre.data.formats.folders import SPLIT_NAME
+from videre.data.writing import file_names, losses, place_picture
+from videre.errors import DataError
+from videre.files import write_atomic
+from videre.images.reading import SUFFIXES, read_ids, read_picture
+from videre.structures import Categories, Scene, Schema
+from videre.structures.scene import VOID
+
+LOOKS_FOR = (
+    "class maps: images/<name>.* with annotations/<name>.png, or <split>/ with <split>annot/, and classes.json, classes.txt or "
+    "label_colors.txt beside them; or VOC's SegmentationClass/"
+)
+HOLDS = {"segmentation"}
+FOLDERS = ("annotations", "labels", "masks", "gtFine", "segmentation")
+LISTS = ("classes.json", "classes.txt", "label_colors.txt", "labels.txt", "palette.txt")
+UNSAID = re.compile(r"void|unlabell?ed|ignore(d)?|unknown", re.IGNORECASE)
+"""Names of what is no class."""
+VOC = (
+    "background aeroplane bicycle bird boat bottle bus car cat chair cow diningtable dog horse motorbike person "
+    "pottedplant sheep sofa train tvmonitor"
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Legend:
+    """What the values of a map mean.
+
+    Args:
+        ids: of the classes, in their order. names, colors: likewise. void: ids of pixels that nothing is said of.
+    """
+
+    ids: tuple[int, ...]
+    names: tuple[str, ...]
+    colors: tuple[tuple[int, int, int], ...] = ()
+    void: tuple[int, ...] = ()
+    void_colors: tuple[tuple[int, int, int], ...] = ()
+
+    @property
+    def schema(self) -> Schema:
+        return Schema(pixels=Categories(self.names, self.colors, self.ids))
+
+    def labels(self, file: Path) -> np.ndarray:
+        """The classes uint8 [H, W] of a map; DataError where it has ids or colours that are none."""
+        with Image.open(file) as header:
+            is_color = header.mode in ("RGB", "RGBA")
+        if is_color:
+            picture = read_picture(file)[:, :, :3].astype(np.int64)
+            values = (picture[:, :, 0] << 16) | (picture[:, :, 1] << 8) | picture[:, :, 2]
+            number = lambda color: (color[0] << 16) | (color[1] << 8) | color[2]
+            known = {number(c): k for k, c in enumerate(self.colors)} | {number(c): VOID for c in self.void_colors}
+            show = lambda v: f"colour {v >> 16} {v >> 8 & 255} {v & 255}"
+        else:
+            values = read_ids(file)
+            known = {i: k for k, i in enumerate(self.ids)} | dict.fromkeys(self.void, VOID)
+            known.setdefault(VOID, VOID)
+            show = lambda v: f"id {v}"
+        found = np.unique(values) if is_color else np.flatnonzero(np.bincount(values.ravel()))
+        strange = [v for v in found.tolist() if v not in known]
+        if strange:
+            listed = ", ".join(f"{show(v)} on {int((values == v).sum())} pixels" for v in strange[:5])
+            raise DataError(f"{file}: {listed}; the class list has none of these: add them to it, or mark them as void")
+        table = np.zeros(int(found[-1]) + 1, np.uint8)
+        table[found] = [known[v] for v in found.tolist()]
+        return table[values]
+
+
+def recognise(path: Path) -> str:
+    """What was found, or "" when this is no such folder."""
+    if not path.is_dir() or not _pairs(path, None):
+        return ""
+    if _is_voc(path):
+        return "" if _has_boxes(path) else "class maps in SegmentationClass"
+    file = _list_of(path)
+    return "" if file is None or len(read_legend(file).names) < 2 else f"class maps, named in {file.name}"
+
+
+def splits(path: Path) -> list[str]:
+    """Folders of the layout, or VOC's lists."""
+    if _is_voc(path):
+        return sorted(p.stem for p in (path / "ImageSets" / "Segmentation").glob("*.txt"))
+    return sorted({split for split, _, _ in _pairs(path, None) if split})
+
+
+def read(path: Path, split: str | None = None) -> Dataset:
+    """Read pictures and maps; pictures without a map are left out and counted.
+
+    Raises DataError for a class list that cannot be read, or when there is no picture with a map. A map of another size,
+    or with values that are no class, is an error when its truth is asked for.
+    """
+    file = _list_of(path)
+    legend = _voc_legend() if file is None else read_legend(file)
+    pairs = _pairs(path, split)
+    if _is_voc(path) and split is not None:
+        listed = (path / "ImageSets" / "Segmentation" / f"{split}.txt").read_text().split()
+        by_stem = {picture.stem: (part, picture, annotation) for part, picture, annotation in pairs}
+        pairs = [by_stem[stem] for stem in listed if stem in by_stem]
+    name = lambda picture: picture.relative_to(path).as_posix()
+    repairs = [
+        Repair("picture without class map", name(picture), "-", "no PNG of its name", "dropped")
+        for _, picture, annotation in pairs if annotation is None
+    ]  # fmt: skip
+    known = [(picture, annotation) for _, picture, annotation in pairs if annotation is not None]
+    if not known:
+        raise DataError(f"{path}: no picture{f' of {split}' if split else ''} has a class map")
+    source = _ClassMaps(
+        [str(p) for p, _ in known], [name(p) for p, _ in known], maps=[str(a) for _, a in known], legend=legend
+    )
+    return Dataset(source, legend.schema, repairs, path.name + (f" {split}" if split else ""))
+
+
+def write(dataset: Dataset, path: Path, split: str = "train", lossy: bool = False) -> list[str]:
+    """Write images/<split>/, annotations/<split>/ (palette PNGs of ids) and classes.json. Returns the losses.
+
+    Raises DataError where the set has no segmentation.
+    """
+    lost = losses(dataset, HOLDS, "a PNG of classes", lossy)
+    classes = dataset.schema.pixels
+    if classes is None or "segmentation" not in dataset.fields:
+        raise DataError(f"class maps need a segmentation; {dataset.title} has {sorted(dataset.fields)}")
+    rows = [{"id": k, "name": name, "color": list(classes.colors[k])} for k, name in enumerate(classes)]
+    write_atomic(path / "classes.json", (json.dumps({"classes": rows, "void": VOID}, indent=1) + "\n").encode())
+    for i, filename in enumerate(file_names(dataset)):
+        scene = dataset.scene(i)
+        assert scene.segmentation is not None
+        place_picture(dataset, i, path / "images" / split / filename)
+        target = path / "annotations" / split / f"{Path(filename).stem}.png"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        as_palette(scene.segmentation.numpy(), classes).save(target)
+    return lost
+
+
+def as_palette(classes: np.ndarray, categories: Categories) -> Image.Image:
+    """Classes [H, W] as a palette picture: ids to programs, the classes' colours to the eye; void is white."""
+    picture = Image.fromarray(classes.astype(np.uint8), "P")
+    colors = np.zeros((256, 3), np.uint8)
+    colors[: len(categories)] = categories.colors
+    colors[VOID] = 255
+    picture.putpalette(colors.flatten().tolist())
+    return picture
+
+
+def read_legend(file: Path) -> Legend:
+    """The classes that a list names. Raises DataError, naming the line or field, for a list that says something else."""
+    text = file.read_text(encoding="utf-8-sig")
+    rows: list[tuple[int, str, Any]] = []
+    void: set[int] = {VOID}
+    if file.suffix == ".json":
+        try:
+            data = json.loads(text)
+            rows = [(int(c["id"]), str(c["name"]), c.get("color")) for c in data["classes"]]
+            marked = data.get("void", [])
+            void |= {int(v) for v in (marked if isinstance(marked, list) else [marked])}
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise DataError(
+                f'{file}: expected {{"classes": [{{"id", "name", "color"}}], "void": id}} ({error!r})'
+            ) from None
+    else:
+        for number, line in enumerate(filter(None, map(str.strip, text.splitlines()))):
+            found = re.fullmatch(r"(\d+)[\s,]+(\d+)[\s,]+(\d+)[\s,]+(.+)", line)
+            color = [int(found[n]) for n in (1, 2, 3)] if found else None
+            rows.append((number, found[4].strip() if found else line, color))
+    if any(
+        color is not None and (len(color) != 3 or not all(0 <= int(v) <= 255 for v in color)) for _, _, color in rows
+    ):
+        raise DataError(f"{file}: a colour is three numbers of 0 to 255")
+    void |= {i for i, name, _ in rows if UNSAID.fullmatch(name)}
+    kept = [row for row in rows if row[0] not in void]
+    if len(kept) > VOID:
+        raise DataError(f"{file}: {len(kept)} classes; a map holds at most {VOID}")
+    colored = all(color is not None for _, _, color in kept)
+    shades = lambda some: tuple((int(c[0]), int(c[1]), int(c[2])) for _, _, c in some if c is not None)
+    return Legend(
+        tuple(i for i, _, _ in kept), tuple(n for _, n, _ in kept), shades(kept) if colored else (), tuple(sorted(void)),
+        shades([row for row in rows if row[0] in void]),
+    )  # fmt: skip
+
+
+@dataclasses.dataclass
+class _ClassMaps(FileSource):
+    """Scenes made from the maps, when asked for."""
+
+    maps: list[str] = dataclasses.field(default_factory=list)
+    legend: Legend = dataclasses.field(default_factory=lambda: _voc_legend())
+    fields: frozenset[str] = frozenset({"segmentation"})
+
+    def scene(self, i: int) -> Scene:
+        classes, size = self.legend.labels(Path(self.maps[i])), self.size(i)
+        if classes.shape != size:
+            raise DataError(f"{self.maps[i]}: the class map is {classes.shape[1]}x{classes.shape[0]} (width x height), the "
+                            f"picture {self.paths[i]} is {size[1]}x{size[0]}")  # fmt: skip
+        meta = {"path": self.paths[i], "id": self.names[i]}
+        return Scene(size, segmentation=torch.from_numpy(classes), meta=meta)
+
+
+def _voc_legend() -> Legend:
+    names = tuple(VOC.split())
+    return Legend(tuple(range(len(names))), names, void=(VOID,))
+
+
+def _list_of(path: Path) -> Path | None:
+    return next((path / name for name in LISTS if (path / name).is_file()), None)
+
+
+def _is_voc(path: Path) -> bool:
+    return (path / "SegmentationClass").is_dir() and (path / "JPEGImages").is_dir()
+
+
+def _has_boxes(path: Path) -> bool:
+    """Whether VOC's boxes are there too: then the format must be named."""
+    return any((path / "Annotations").glob("*.xml"))
+
+
+def _pairs(path: Path, split: str | None) -> list[tuple[str, Path, Path | None]]:
+    """Split, picture and map, None where there is no map; the split is "" where there is none."""
+    if _is_voc(path):
+        return _match("", path / "JPEGImages", path / "SegmentationClass", every=False)
+    parts = [p.name for p in sorted(path.iterdir()) if p.is_dir() and (path / f"{p.name}annot").is_dir()]
+    if parts:
+        return [
+            pair for part in parts if split in (None, part) for pair in _match(part, path / part, path / f"{part}annot")
+        ]
+    maps = next((path / name for name in FOLDERS if (path / name).is_dir()), None)
+    if maps is None or not (path / "images").is_dir():
+        return []
+    parts = [p.name for p in sorted((path / "images").iterdir()) if p.is_dir() and SPLIT_NAME.fullmatch(p.name)]
+    if not parts:
+        return _match("", path / "images", maps)
+    return [pair for p in parts if split in (None, p) for pair in _match(p, path / "images" / p, maps / p)]
+
+
+def _match(split: str, pictures: Path, maps: Path, every: bool = True) -> list[tuple[str, Path, Path | None]]:
+    """Pictures and the maps of their names, which may have a suffix ("_L", "_mask"); `every`: those without a map, too."""
+    found = {p.stem: p for p in sorted(maps.glob("*.png"))} if maps.is_dir() else {}
+    cut = {
+        re.sub(r"_(L|mask|label|labels|labelIds|gtFine_labelIds|segmentation)$", "", stem): p
+        for stem, p in found.items()
+    }
+    names = [p for p in sorted(pictures.iterdir()) if p.suffix.lower() in SUFFIXES]
+    matched = [(split, p, found.get(p.stem) or cut.get(p.stem)) for p in names]
+    return matched if every else [pair for pair in matched if pair[2] is not None]

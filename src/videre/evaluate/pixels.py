@@ -1,0 +1,244 @@
+"""How well pixels are told apart: intersection over union, accuracy, and both at the boundaries.
+
+Everything is summed over the whole set, not averaged over pictures, as FCN's and VOC's protocols have it. What is kept of
+a picture are counts; so intervals are a bootstrap over pictures, and memory does not grow with their size.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+
+from videre.errors import DataError
+from videre.evaluate.intervals import Interval, number
+from videre.structures import Scene, Schema
+from videre.structures.scene import VOID
+
+BAND = 0.02
+"""Of the picture's diagonal: width of the band along a contour that boundary IoU looks at (Cheng et al., Boundary IoU, 2021)."""
+NEAR = 0.0075
+"""Of the diagonal: how far a contour may be off for boundary F (Csurka et al., What is a good evaluation measure for
+semantic segmentation?, 2013; SegNet's script)."""
+_SQUARE = np.ones((3, 3), np.uint8)
+
+
+@dataclasses.dataclass(frozen=True)
+class PixelCounts:
+    """What is kept of each picture, all [N, K] but the first.
+
+    Args:
+        confusion: int64 [N, K, K + 1]: true class by row, predicted one by column, the last for void.
+        band_shared, band_either: pixels of both boundary bands, and of one of them.
+        found, predicted, matched, true: pixels of the predicted contour near a true one, of all predicted contours; of the
+            true contour near a predicted one, of all true contours.
+    """
+
+    confusion: np.ndarray
+    band_shared: np.ndarray
+    band_either: np.ndarray
+    found: np.ndarray
+    predicted: np.ndarray
+    matched: np.ndarray
+    true: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class PixelReport:
+    """The evaluation of a segmenter.
+
+    Args:
+        counts: of every picture. intervals: by metric. schema: names the classes.
+        unread: why a picture, by its number, is not among these.
+    """
+
+    counts: PixelCounts
+    intervals: dict[str, Interval]
+    schema: Schema
+    unread: Mapping[int, str] = dataclasses.field(default_factory=dict)
+
+    @property
+    def pictures(self) -> int:
+        """How many were compared."""
+        return len(self.counts.confusion)
+
+    @property
+    def names(self) -> list[str]:
+        """Of the classes."""
+        return list(self.schema.pixels or [])
+
+    @functools.cached_property
+    def metrics(self) -> dict[str, float]:
+        """Every number by name; the first is the one to follow."""
+        return summarise(self.counts, np.ones(self.pictures, np.int64))
+
+    @property
+    def headline(self) -> dict[str, float]:
+        """What is told while training."""
+        return {name: self.metrics[name] for name in ("mIoU", "pixel accuracy", "boundary F")}
+
+    @property
+    def protocol(self) -> str:
+        """How it was measured."""
+        return (
+            f"pixels of the whole set; void left out; mean over the classes that occur; boundary IoU within {BAND:.0%}, "
+            f"boundary F within {NEAR:.2%} of the diagonal"
+        )
+
+    @functools.cached_property
+    def per_class(self) -> dict[str, dict[str, float]]:
+        """By class: share of the true pixels, IoU, accuracy, boundary IoU, boundary F."""
+        of = by_class(self.counts, np.ones(self.pictures, np.int64))
+        return {name: {column: float(values[k]) for column, values in of.items()} for k, name in enumerate(self.names)}
+
+    def confusion(self) -> np.ndarray:
+        """Pixels [K, K]: true class by row, predicted one by column."""
+        return self.counts.confusion.sum(0)[:, :-1]
+
+    def picture_iou(self) -> np.ndarray:
+        """The mean IoU of each picture alone [N]; NaN where all of it is void."""
+        each = [_iou(confusion) for confusion in self.counts.confusion]
+        return np.array([math.nan if np.isnan(iou).all() else np.nanmean(iou) for iou in each])
+
+    def lines(self) -> list[str]:
+        """The report as plain text."""
+        first = f"{self.pictures} pictures; 95% intervals by bootstrap over them"
+        if self.unread:
+            first += f"; {len(self.unread)} could not be read and are left out"
+        told = "  ".join(f"{n} {self.intervals.get(n) or number(v)}" for n, v in self.metrics.items())
+        lines = [first, f"pixels: {self.protocol}", f"  {told}"]
+        columns = list(next(iter(self.per_class.values()), {}))
+        width = max([5, *map(len, self.names)])
+        lines.append("  " + "class".ljust(width) + "".join(c.rjust(14) for c in columns))
+        for name, row in self.per_class.items():
+            lines.append("  " + name.ljust(width) + "".join(number(row[c]).rjust(14) for c in columns))
+        return lines
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain numbers; what has no value is null."""
+        clean = lambda v: None if math.isnan(v) else v
+        return {
+            "pictures": self.pictures,
+            "unread": list(self.unread.values()),
+            "protocol": self.protocol,
+            "metrics": {name: clean(value) for name, value in self.metrics.items()},
+            "intervals": {name: [clean(i.low), clean(i.high)] for name, i in self.intervals.items()},
+            "per_class": {n: {c: clean(v) for c, v in row.items()} for n, row in self.per_class.items()},
+            "confusion": self.confusion().tolist(),
+        }
+
+
+def evaluate_pixels(
+    predictions: Sequence[Scene], truths: Sequence[Scene], schema: Schema, *, bootstrap: int = 500, seed: int = 0,
+    unread: Mapping[int, str] | None = None,
+) -> PixelReport:  # fmt: skip
+    """Compare predicted with true classes of pixels.
+
+    Args:
+        predictions: with a segmentation, in the order of `truths`. schema: names the classes of both.
+        bootstrap: resamplings; 0: no intervals.
+
+    Raises DataError for a prediction of another size than its truth, or a picture without either.
+    """
+    classes = len(schema.pixels or [])
+    rows = []
+    for prediction, truth in zip(predictions, truths):
+        if prediction.segmentation is None or truth.segmentation is None:
+            raise DataError(f"{truth.name}: {'the prediction' if truth.segmentation is not None else 'the truth'} says nothing "
+                            "of its pixels")  # fmt: skip
+        said, true = prediction.segmentation.numpy(), truth.segmentation.numpy()
+        if said.shape != true.shape:
+            raise DataError(f"{truth.name}: the prediction is {said.shape[1]}x{said.shape[0]} (width x height), the truth "
+                            f"{true.shape[1]}x{true.shape[0]}")  # fmt: skip
+        rows.append(count_picture(said, true, classes))
+    counts = PixelCounts(*(np.array(column) for column in zip(*rows)))
+    rng, total = np.random.default_rng(seed), len(rows)
+    drawn = [
+        list(summarise(counts, np.bincount(rng.integers(0, total, total), minlength=total)).values())
+        for _ in range(bootstrap)
+    ]  # fmt: skip
+    whole = summarise(counts, np.ones(total, np.int64))
+    edges = np.nanquantile(np.array(drawn), [0.025, 0.975], axis=0) if drawn else np.empty((2, 0))
+    intervals = {n: Interval(v, *map(float, edges[:, i])) for i, (n, v) in enumerate(whole.items())} if drawn else {}
+    return PixelReport(counts, intervals, schema, unread or {})
+
+
+def count_picture(said: np.ndarray, true: np.ndarray, classes: int) -> tuple[np.ndarray, ...]:
+    """The rows of one picture in the order of `PixelCounts`; said, true: uint8 [H, W], 255 void."""
+    valid = true != VOID
+    columns = np.minimum(said, classes).astype(np.int64)  # void, and what is no class, in the last column
+    places = true[valid].astype(np.int64) * (classes + 1) + columns[valid]
+    confusion = np.bincount(places, minlength=classes * (classes + 1)).reshape(classes, classes + 1)
+    diagonal = math.hypot(*true.shape)
+    width, near = max(1, round(BAND * diagonal)), NEAR * diagonal
+    counts = np.zeros((6, classes), np.int64)
+    for k in range(classes):
+        mine, theirs = (said == k) & valid, true == k
+        if not (mine.any() or theirs.any()):
+            continue
+        bands = [band(mask, width) & valid for mask in (mine, theirs)]
+        lines = [band(mask, 1) & valid for mask in (mine, theirs)]
+        counts[0, k], counts[1, k] = (bands[0] & bands[1]).sum(), (bands[0] | bands[1]).sum()
+        for row, (line, other) in enumerate((lines, lines[::-1])):
+            counts[3 + 2 * row, k] = line.sum()
+            if line.any() and other.any():
+                away = cv2.distanceTransform((~other).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+                counts[2 + 2 * row, k] = (away[line] <= near).sum()
+    return confusion, *counts
+
+
+def band(mask: np.ndarray, width: int) -> np.ndarray:
+    """The pixels of a mask within `width` pixels (in steps to any of eight neighbours) of what is outside it or the picture."""
+    padded = np.pad(mask.astype(np.uint8), 1)
+    inner = cv2.erode(padded, _SQUARE, iterations=width, borderType=cv2.BORDER_CONSTANT, borderValue=0)
+    return mask & (inner[1:-1, 1:-1] == 0)
+
+
+def by_class(counts: PixelCounts, weights: np.ndarray) -> dict[str, np.ndarray]:
+    """The columns of the table [K], picture i counted weights[i] times; NaN where a class is nowhere."""
+    total = lambda rows: np.tensordot(weights, rows, 1)
+    confusion = total(counts.confusion)
+    true = confusion.sum(1)
+    precision = _share(total(counts.found), total(counts.predicted))
+    recall = _share(total(counts.matched), total(counts.true))
+    f = np.where((precision + recall) > 0, 2 * precision * recall / np.maximum(precision + recall, 1e-12), 0.0)
+    contours = total(counts.predicted) + total(counts.true) > 0
+    one_side = (total(counts.predicted) == 0) | (total(counts.true) == 0)
+    return {
+        "share": _share(true, np.full(len(true), true.sum())),
+        "IoU": _iou(confusion),
+        "accuracy": _share(np.diagonal(confusion), true),
+        "boundary IoU": _share(total(counts.band_shared), total(counts.band_either)),
+        "boundary F": np.where(contours, np.where(one_side, 0.0, f), math.nan),
+    }
+
+
+def summarise(counts: PixelCounts, weights: np.ndarray) -> dict[str, float]:
+    """The metrics by name, picture i counted weights[i] times."""
+    table = by_class(counts, weights)
+    confusion = np.tensordot(weights, counts.confusion, 1)
+    mean = lambda values: float(np.nanmean(values)) if not np.isnan(values).all() else math.nan
+    return {
+        "mIoU": mean(table["IoU"]),
+        "pixel accuracy": float(_share(np.diagonal(confusion).sum(), confusion.sum())),
+        "mean accuracy": mean(table["accuracy"]),
+        "fwIoU": float(np.nansum(table["share"] * table["IoU"])) if confusion.any() else math.nan,
+        "boundary IoU": mean(table["boundary IoU"]),
+        "boundary F": mean(table["boundary F"]),
+    }
+
+
+def _iou(confusion: np.ndarray) -> np.ndarray:
+    """Of each class [K], from counts [K, K + 1]; NaN where it is neither true nor predicted."""
+    right, true, said = np.diagonal(confusion), confusion.sum(1), confusion[:, :-1].sum(0)
+    return _share(right, true + said - right)
+
+
+def _share(part: Any, whole: Any) -> np.ndarray:
+    part, whole = np.asarray(part, float), np.asarray(whole, float)
+    return np.divide(part, whole, out=np.full(part.shape, math.nan), where=whole > 0)

@@ -1,0 +1,136 @@
+"""Metrics of pixels against their formulas written out."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from videre.errors import DataError
+from videre.evaluate import PixelReport, evaluate
+from videre.evaluate.pixels import BAND, NEAR, band, count_picture, evaluate_pixels
+from videre.structures import Categories, Scene, Schema
+from videre.structures.scene import VOID
+
+SCHEMA = Schema(pixels=Categories.of(["road", "car", "sky"]))
+MAPS = arrays.arrays(np.uint8, (9, 11), elements=st.sampled_from([0, 1, 2, VOID]))
+SAID = arrays.arrays(np.uint8, (9, 11), elements=st.sampled_from([0, 1, 2]))
+
+
+def scene(classes: np.ndarray) -> Scene:
+    return Scene(classes.shape, segmentation=torch.from_numpy(classes.copy()))
+
+
+def report(pairs: list[tuple[np.ndarray, np.ndarray]], bootstrap: int = 0) -> PixelReport:
+    """Of (said, true) pairs."""
+    said, true = zip(*pairs)
+    return evaluate_pixels([scene(s) for s in said], [scene(t) for t in true], SCHEMA, bootstrap=bootstrap)
+
+
+def test_a_case_by_hand() -> None:
+    true = np.array([[0, 0, 1, 1], [0, 0, 1, VOID]], np.uint8)
+    said = np.array([[0, 1, 1, 1], [0, 0, 0, 2]], np.uint8)
+    found = report([(said, true)])
+    # road: 3 of 4 right, 4 said (the one under void counts nowhere); car: 2 of 3 right, 3 said; sky is nowhere
+    assert found.metrics["pixel accuracy"] == pytest.approx(5 / 7)
+    assert found.metrics["mean accuracy"] == pytest.approx((3 / 4 + 2 / 3) / 2)
+    assert found.metrics["mIoU"] == pytest.approx((3 / 5 + 2 / 4) / 2)
+    assert found.metrics["fwIoU"] == pytest.approx(4 / 7 * 3 / 5 + 3 / 7 * 2 / 4)
+    assert math.isnan(found.per_class["sky"]["IoU"]) and found.confusion().tolist() == [[3, 1, 0], [1, 2, 0], [0, 0, 0]]
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.tuples(SAID, MAPS), min_size=1, max_size=3))
+def test_the_four_of_fcn(pairs: list[tuple[np.ndarray, np.ndarray]]) -> None:
+    """shelhamer/fcn.berkeleyvision.org, score.py: one histogram n[true, said] over the set."""
+    n = np.zeros((3, 3))
+    for said, true in pairs:
+        for a, b in zip(true[true != VOID], said[true != VOID]):
+            n[a, b] += 1
+    t, there = n.sum(1), (n.sum(1) + n.sum(0)) > 0
+    found = report(pairs).metrics
+    if not n.any():
+        assert all(math.isnan(v) for v in found.values())
+        return
+    iou = n.diagonal()[there] / (n.sum(1) + n.sum(0) - n.diagonal())[there]
+    assert found["pixel accuracy"] == pytest.approx(n.diagonal().sum() / n.sum())
+    assert found["mean accuracy"] == pytest.approx(np.mean(n.diagonal()[t > 0] / t[t > 0]))
+    assert found["mIoU"] == pytest.approx(np.mean(iou))
+    assert found["fwIoU"] == pytest.approx((t[there] * iou).sum() / n.sum())
+
+
+@settings(max_examples=30, deadline=None)
+@given(SAID, MAPS)
+def test_bands_and_contours_pixel_by_pixel(said: np.ndarray, true: np.ndarray) -> None:
+    valid = true != VOID
+    diagonal = math.hypot(*true.shape)
+    width, near = max(1, round(BAND * diagonal)), NEAR * diagonal
+    _, shared, either, found, predicted, matched, actual = count_picture(said, true, 3)
+
+    def along(mask: np.ndarray, reach: int) -> np.ndarray:
+        """Pixels of the mask with something outside it within `reach` in both directions."""
+        padded = np.pad(mask, reach)
+        lowest = np.array([[padded[y : y + 2 * reach + 1, x : x + 2 * reach + 1].all() for x in range(mask.shape[1])]
+                           for y in range(mask.shape[0])])  # fmt: skip
+        return mask & ~lowest
+
+    for k in range(3):
+        a, b = (said == k) & valid, true == k
+        p, q = along(a, width) & valid, along(b, width) & valid
+        assert (shared[k], either[k]) == ((p & q).sum(), (p | q).sum())
+        lines = np.argwhere(along(a, 1) & valid), np.argwhere(along(b, 1) & valid)
+        assert (predicted[k], actual[k]) == (len(lines[0]), len(lines[1]))
+        for count, one, other in ((found[k], *lines), (matched[k], *lines[::-1])):
+            apart = np.linalg.norm(one[:, None] - other[None], axis=2) if len(other) else np.full((len(one), 1), np.inf)
+            assert count == (apart.min(1) <= near + 1e-6).sum() if len(one) else count == 0
+
+
+def test_a_band_is_as_wide_as_it_says() -> None:
+    mask = np.ones((7, 7), bool)
+    assert band(mask, 1).sum() == 24 and band(mask, 2).sum() == 40 and not band(~mask, 2).any()
+
+
+@settings(max_examples=30, deadline=None)
+@given(MAPS, SAID, st.integers(0, 2))
+def test_what_lies_under_void_never_matters(true: np.ndarray, said: np.ndarray, other: int) -> None:
+    changed = np.where(true == VOID, other, said).astype(np.uint8)
+    before, after = (report([(s, true)]).metrics for s in (said, changed))
+    np.testing.assert_equal(before, after)
+
+
+@settings(max_examples=20, deadline=None)
+@given(MAPS.filter(lambda true: (true != VOID).any()))
+def test_the_truth_itself_is_perfect(true: np.ndarray) -> None:
+    found = report([(true, true)]).metrics
+    assert all(value == pytest.approx(1) for value in found.values())
+
+
+def test_saying_void_is_wrong() -> None:
+    true = np.zeros((4, 4), np.uint8)
+    said = np.where(np.arange(16).reshape(4, 4) < 4, VOID, 0).astype(np.uint8)
+    assert report([(said, true)]).metrics["mIoU"] == pytest.approx(12 / 16)
+
+
+def test_intervals_are_of_pictures_and_do_not_depend_on_their_order() -> None:
+    rng = np.random.default_rng(0)
+    pairs = [
+        (rng.integers(0, 3, (8, 8)).astype(np.uint8), rng.integers(0, 3, (8, 8)).astype(np.uint8)) for _ in range(9)
+    ]
+    a, b = report(pairs, 100), report(pairs[::-1], 100)
+    assert a.metrics == pytest.approx(b.metrics)
+    interval = a.intervals["mIoU"]
+    assert interval.low < interval.value < interval.high
+    one = report(pairs[:1] * 9, 50).intervals["mIoU"]
+    assert one.low == pytest.approx(one.value) == one.high  # all pictures alike: nothing to draw
+
+
+def test_fields_choose_the_report_and_sizes_must_agree() -> None:
+    true = np.zeros((4, 6), np.uint8)
+    assert isinstance(evaluate([scene(true)], [scene(true)], SCHEMA, bootstrap=0), PixelReport)
+    with pytest.raises(DataError, match=r"the prediction is 4x4 \(width x height\), the truth 6x4"):
+        evaluate([scene(true[:, :4])], [scene(true)], SCHEMA)
