@@ -8,14 +8,29 @@ import torch
 from videre.images.prepare import prepare, prepare_truth
 from videre.models.base import Model
 from videre.structures import COCO_PERSON, Categories, ImageBatch, Instances, Masks, Preprocess, Scene, Schema
+from videre.structures.scene import VOID
 
 SCHEMA = Schema(
-    things=Categories.of(["square", "disc"]), pictures=Categories.of(["squares", "discs"]), skeleton=COCO_PERSON
-)
+    things=Categories.of(["square", "disc"]), pictures=Categories.of(["squares", "discs"]), skeleton=COCO_PERSON,
+    pixels=Categories.of(["ground", "square", "disc"]),
+)  # fmt: skip
 TINY = {"width": 16, "hidden": 32, "backbone": "mobilenet_v2", "norm": "group", "fpn_norm": "group"}
 """Settings that make a detector small enough for a test."""
 PREPROCESS = Preprocess(short_side=64, long_side=96)
 CONFIGS = {
+    "sliding-window": {"width": 8, "hidden": 32, "samples": 128},
+    "multiscale": {"width": 8, "hidden": 32},
+    "recurrent": {"width": 8},
+    "flat-fcn": {"width": 16, "depth": 3, "norm": "group"},
+    "fcn": {"backbone": "resnet18", "norm": "group", "multiplier": 0.25},
+    "deconvnet": {"backbone": "vgg11_bn", "norm": "group", "multiplier": 0.125, "hidden": 64, "unpool": "nearest"},
+    "segnet": {"backbone": "vgg11_bn", "norm": "group", "multiplier": 0.125},
+    "dilated-fcn": {"backbone": "resnet18", "norm": "group", "multiplier": 0.25, "head_norm": "group"},
+    "deeplabv3": {"backbone": "resnet18", "norm": "group", "multiplier": 0.25, "head_norm": "group", "width": 32},
+    "unet": {"width": 8, "norm": "group"},
+    "residual-unet": {"backbone": "resnet18", "norm": "group", "multiplier": 0.25, "deep_supervision": True},
+    "hourglass": {"width": 32, "norm": "group"},
+    "hourglass-pose": {"width": 32, "norm": "group"},
     "classifier": {"backbone": "mobilenet_v2", "norm": "group"},
     "faster-rcnn": TINY,
     "faster-rcnn-c4": {"backbone": "resnet18", "norm": "group"},
@@ -29,6 +44,7 @@ def picture_and_truth(size: tuple[int, int], seed: int, things: int = 2) -> tupl
     rng = np.random.default_rng(seed)
     picture = rng.integers(90, 130, (*size, 3), dtype=np.uint8)
     bitmaps, labels, boxes = np.zeros((things, *size), bool), [], []
+    classes = np.zeros(size, np.uint8)
     y, x = np.mgrid[: size[0], : size[1]]
     for n in range(things):
         side = int(rng.integers(size[0] // 4, size[0] // 2))
@@ -39,6 +55,7 @@ def picture_and_truth(size: tuple[int, int], seed: int, things: int = 2) -> tupl
             inside &= (y + 0.5 - top - side / 2) ** 2 + (x + 0.5 - left - side / 2) ** 2 <= side**2 / 4
         picture[inside] = 250 if label == 0 else 5
         bitmaps[n] = inside
+        classes[inside] = 1 + label
         labels.append(label)
         boxes.append([left, top, left + side, top + side])
     box = torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4)
@@ -48,8 +65,11 @@ def picture_and_truth(size: tuple[int, int], seed: int, things: int = 2) -> tupl
         boxes=box, labels=torch.tensor(labels, dtype=torch.int64), masks=Masks.from_bitmaps(bitmaps), keypoints=points,
         visibility=torch.full((things, 17), 2, dtype=torch.uint8),
     )  # fmt: skip
+    classes[:2] = VOID
     # of the picture as a whole: what lies in front
-    return picture, Scene(size, instances, labels=torch.tensor(labels[-1:] or [0]))
+    return picture, Scene(
+        size, instances, labels=torch.tensor(labels[-1:] or [0]), segmentation=torch.from_numpy(classes)
+    )
 
 
 def batch_of(model: Model, cases: list[tuple[np.ndarray, Scene]]) -> tuple[ImageBatch, list[Scene]]:

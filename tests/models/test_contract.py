@@ -17,7 +17,9 @@ from videre.structures import Scene
 @pytest.fixture(params=list(MODELS))
 def model(request: pytest.FixtureRequest) -> Model:
     torch.manual_seed(0)
-    return find_model(request.param)(SCHEMA, PREPROCESS, **CONFIGS[request.param])
+    kind = find_model(request.param)
+    preprocess = PREPROCESS.replace(divisor=kind.usual.divisor) if "segmentation" in kind.gives else PREPROCESS
+    return kind(SCHEMA, preprocess, **CONFIGS[request.param])
 
 
 def test_config_rebuilds_the_model(model: Model) -> None:
@@ -88,7 +90,7 @@ def test_neighbours_in_a_batch_change_nothing(model: Model, engine: str) -> None
     alone = [Predictor(model, batch=1, engine=engine).predict(p, threshold=0) for p in pictures]
     for a, b in zip(together, alone):
         assert len(a) == len(b)
-        for field in model.gives & {"boxes", "scores", "label_scores"}:
+        for field in model.gives & {"boxes", "scores", "label_scores", "segmentation", "keypoints"}:
             torch.testing.assert_close(
                 value(a, field), value(b, field), atol=1e-3 if field == "boxes" else 1e-5, rtol=1e-4
             )
@@ -104,7 +106,7 @@ def test_save_and_load_predict_the_same(model: Model, tmp_path) -> None:
     assert again.thresholds == {"square": 0.25} and checkpoint.provenance == {"note": "a test"}
     plan = Plan()
     before, after = (Predictor(m, plan=plan).predict(picture, threshold=0) for m in (model, again))
-    for field in model.gives & {"boxes", "scores", "labels", "label_scores"}:
+    for field in model.gives & {"boxes", "scores", "labels", "label_scores", "segmentation", "keypoints"}:
         assert torch.equal(value(before, field), value(after, field))
 
 
@@ -126,6 +128,6 @@ def test_compiled_equals_eager(model: Model) -> None:
 
 
 def test_data_without_what_it_needs_is_refused(model: Model) -> None:
-    wanted = "boxes" if "boxes" in model.needs else "labels"
+    (wanted, *_) = sorted(model.needs)
     with pytest.raises(DataError, match=rf"has no .*{wanted}"):
-        model.require({"labels", "boxes"} - {wanted}, "my data")
+        model.require({"labels", "boxes", "masks", "keypoints", "segmentation"} - {wanted}, "my data")

@@ -22,7 +22,7 @@ DEPTHS = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2,
 """Depth: the number of convolutions of each block."""
 BLOCKS = {1: 64, 2: 128, 4: 256, 8: 512, 16: 512}
 """The stride at which a block works: its channels."""
-WIDTHS = {4: 256, 8: 512, 16: 512, 32: 512}
+WIDTHS = {1: 64, 2: 128, 4: 256, 8: 512, 16: 512, 32: 512}
 """Stride: the channels there."""
 
 
@@ -36,8 +36,10 @@ class VGG(Backbone):
         depth: 11, 13, 16 or 19.
         norm: see `layers.norm`; "none" as first published.
         channels: of the input. eps: of the norm.
+        first: the finest stride given; 1 and 2 are the maps before the first two pools.
         last: the last stride built; 16 leaves the last pool out, as Faster R-CNN does.
         vector: build `top`, fully connected from 7x7 places of the last map (of an earlier one: its mean).
+        multiplier: of every width; 1 as published, less for a net that must train in minutes.
         output_stride: 32, or 16 or 8 by dilation: pools then have stride 1 over 3x3, and convolutions after them are
             dilated (Chen et al., Semantic Image Segmentation with Deep Convolutional Nets and Fully Connected CRFs,
             2015, "LargeFOV").
@@ -48,16 +50,18 @@ class VGG(Backbone):
 
     def __init__(
         self, depth: int = 16, norm: str = "none", channels: int = 3, eps: float = 1e-5, last: int = 32,
-        vector: bool = False, output_stride: int = 32,
+        vector: bool = False, output_stride: int = 32, multiplier: float = 1.0, first: int = 4,
     ) -> None:  # fmt: skip
         super().__init__()
         if depth not in DEPTHS:
             raise ConfigError(f"VGG depth must be one of {list(DEPTHS)}, found {depth}")
         if output_stride not in (8, 16, 32):
             raise ConfigError(f"output_stride must be 8, 16 or 32, found {output_stride}")
+        scaled = lambda width: max(8, round(width * multiplier / 8) * 8)
         features: list[nn.Module] = []
         starts, taps, width = [], {}, channels
-        for (stride, out), count in zip(BLOCKS.items(), DEPTHS[depth]):
+        for (stride, published), count in zip(BLOCKS.items(), DEPTHS[depth]):
+            out = scaled(published)
             starts.append(len(features))
             for _ in range(count):
                 # a bias though a norm follows: the published files have it
@@ -69,13 +73,13 @@ class VGG(Backbone):
         taps[32] = len(features) - 1
         self.features = nn.Sequential(*features[: taps[last] + 1])
         self.starts = [start for start in starts if start < len(self.features)]
-        self.taps = {taps[stride]: stride for stride in WIDTHS}
-        self.channels = {stride: width for stride, width in WIDTHS.items() if stride <= last}
+        self.taps = {taps[stride]: stride for stride in WIDTHS if stride >= first}
+        self.channels = {stride: scaled(width) for stride, width in WIDTHS.items() if first <= stride <= last}
         self.output_stride, self.width = output_stride, self.channels[last]
         if vector and last == 32:
             self.width = 4096
             self.top = nn.Sequential(
-                nn.AdaptiveAvgPool2d(7), nn.Flatten(), nn.Linear(512 * 49, 4096), nn.ReLU(), nn.Dropout(),
+                nn.AdaptiveAvgPool2d(7), nn.Flatten(), nn.Linear(scaled(512) * 49, 4096), nn.ReLU(), nn.Dropout(),
                 nn.Linear(4096, 4096), nn.ReLU(), nn.Dropout(),
             )  # fmt: skip
         elif vector:

@@ -10,7 +10,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from videre.errors import DataError
+from videre.backbones.base import Backbone
+from videre.errors import DataError, WeightsError
 from videre.structures import ImageBatch, Preprocess, Scene, Schema
 
 Outputs = dict[str, Tensor]
@@ -91,6 +92,16 @@ class Model(nn.Module):
     def postprocess(self, outputs: Outputs, batch: ImageBatch) -> list[Scene]:
         """One predicted scene per picture, in the pixels of the original picture."""
         raise NotImplementedError
+
+    def start_from(self, tensors: dict[str, Tensor]) -> list[str]:
+        """Fill the backbone with a published classifier's tensors; returns the names that were not used.
+
+        Raises WeightsError where they do not fit, or there is no backbone.
+        """
+        backbone = next((m for m in self.modules() if isinstance(m, Backbone)), None)
+        if backbone is None:
+            raise WeightsError(f"a {type(self).__name__} stands on no backbone that weights could be put into")
+        return backbone.load_weights(tensors)
 
     def stages(self) -> Iterable[Stage]:
         """The parts of a training, in order; one that trains everything trainable, unless a system says otherwise."""

@@ -1,4 +1,4 @@
-"""Official checkpoints: torchvision's detectors, loaded by a map of names, every tensor used and every shape checked.
+"""Official checkpoints: torchvision's detectors and segmenters, loaded by a map of names, every tensor used and every shape checked.
 
 Downloaded only when asked for by name; the hash is verified before anything is read, the pickle is then read with
 `weights_only`, and a safetensors copy is kept in the cache.
@@ -44,6 +44,32 @@ COCO_THINGS = Categories(
     supercategories=tuple(group for _, _, group in _ROWS),
 )
 """The 80 classes of COCO with their ids 1..90 (ten are never used)."""
+VOC_PIXELS = Categories.of(
+    [
+        "background",
+        "aeroplane",
+        "bicycle",
+        "bird",
+        "boat",
+        "bottle",
+        "bus",
+        "car",
+        "cat",
+        "chair",
+        "cow",
+        "diningtable",
+        "dog",
+        "horse",
+        "motorbike",
+        "person",
+        "pottedplant",
+        "sheep",
+        "sofa",
+        "train",
+        "tvmonitor",
+    ]
+)
+"""The 21 classes of Pascal VOC's segmentation, in its order."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,6 +80,7 @@ class Official:
         name: how it is asked for. model: name of the system. url: where it is. sha256: first digits of the file's hash.
         metric: as published. licence: of the weights. data, data_licence: what they were trained on.
         config: arguments of the model. preprocess: its pictures. person: one class and COCO's person keypoints.
+        pixels: VOC's 21 classes of pixels.
     """
 
     name: str
@@ -67,10 +94,13 @@ class Official:
     config: tuple[tuple[str, Any], ...] = (("backbone", "resnet50"), ("norm", "frozen"))
     preprocess: Preprocess = dataclasses.field(default_factory=lambda: Preprocess(antialias=False))
     person: bool = False
+    pixels: bool = False
 
     @property
     def schema(self) -> Schema:
         """What the labels of this checkpoint mean."""
+        if self.pixels:
+            return Schema(pixels=VOC_PIXELS)
         if not self.person:
             return Schema(things=COCO_THINGS)
         return Schema(things=Categories(("person",), source_ids=(1,)), skeleton=COCO_PERSON)
@@ -83,6 +113,7 @@ class Official:
 
 _URL = "https://download.pytorch.org/models/"
 # torchvision sets the epsilon of these files' norms to 0 on loading, because they were exported that way
+_SEGMENTER = Preprocess(short_side=520, long_side=None, divisor=1)
 _EXPORTED = (("backbone", "resnet50"), ("norm", "frozen"), ("norm_eps", 0.0))
 OFFICIAL = (
     Official(
@@ -100,6 +131,18 @@ OFFICIAL = (
     Official(
         "torchvision/keypointrcnn_resnet50_fpn_legacy", "keypoint-rcnn",
         _URL + "keypointrcnn_resnet50_fpn_coco-9f466800.pth", "9f466800", "box AP 50.6, keypoint AP 61.1", person=True,
+    ),
+    *(
+        Official(
+            f"torchvision/{head}_{backbone}", model, f"{_URL}{head}_{backbone}_coco-{digits}.pth", digits,
+            f"mIoU {miou} on COCO val2017, VOC's classes", config=(("backbone", backbone), ("norm", "frozen")),
+            preprocess=_SEGMENTER, pixels=True,
+        )
+        for head, backbone, model, digits, miou in (
+            ("fcn", "resnet50", "dilated-fcn", "1167a1af", 60.5), ("fcn", "resnet101", "dilated-fcn", "7ecb50ca", 63.7),
+            ("deeplabv3", "resnet50", "deeplabv3", "cd0a2569", 66.4),
+            ("deeplabv3", "resnet101", "deeplabv3", "586e9e4e", 67.4),
+        )
     ),
 )  # fmt: skip
 """Source: torchvision's weight enums (files, hashes, accuracies)."""
@@ -123,7 +166,7 @@ def from_torchvision(tensors: dict[str, Tensor], rows: Sequence[int], model: Mod
     """torchvision's tensors under our names, background moved from the first row to the last.
 
     Args:
-        tensors: a state dict of fasterrcnn, maskrcnn or keypointrcnn_resnet50_fpn.
+        tensors: a state dict of fasterrcnn, maskrcnn or keypointrcnn_resnet50_fpn, or of a segmenter, whose names are ours.
         rows: for each class of ours its row in torchvision's heads. model: to be filled.
 
     Raises:
@@ -136,7 +179,7 @@ def from_torchvision(tensors: dict[str, Tensor], rows: Sequence[int], model: Mod
     for name, value in tensors.items():
         if name.endswith("num_batches_tracked"):
             continue
-        ours = _rename(name, prefix)
+        ours = name if "segmentation" in model.gives else _rename(name, prefix)
         if ours is None:
             raise WeightsError(f"the file's tensor {name} {tuple(value.shape)} has no place in {type(model).__name__}")
         if ("box_head.scores" in ours or "mask_head.logits" in ours) and len(value) <= max(rows):

@@ -102,7 +102,7 @@ def prepare_training(
     if "labels" not in kind.gives and options.get("padding") == "valid":
         options["padding"] = "half"  # maps of which nothing is cut off: features lie under their pixels
     model = _make(kind, data, preprocess, {"backbone": card.backbone, **options, **for_model})
-    unused = next(m for m in model.modules() if isinstance(m, Backbone)).load_weights(tensors)
+    unused = model.start_from(tensors)
     lines = [
         f"backbone {card.backbone} from {source} ({card.name}; {card.licence}; trained on {card.data})",
         f"in the file but not used: {', '.join(unused) or 'nothing'}; the heads start at random",

@@ -1,0 +1,155 @@
+"""Pose by heat maps: a stacked hourglass draws a small hill over every joint of the one person in a picture.
+
+Newell, Yang and Deng, Stacked Hourglass Networks for Human Pose Estimation, 2016. It stands among the segmenters because it
+is one: a value for every pixel, read off at its peak. Several persons in a picture are found by `keypoint-rcnn`.
+
+    model = HourglassPose(Schema(things=Categories.of(["person"]), skeleton=COCO_PERSON), stacks=2)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from videre.errors import ConfigError
+from videre.layers.hourglass import StackedHourglass
+from videre.layers.losses import mean_count
+from videre.models.base import Model, Outputs, Rows
+from videre.structures import ImageBatch, Instances, Preprocess, Scene, Schema
+
+STRIDE = 4
+"""Pixels a cell of the heat maps."""
+REACH = 3
+"""Cells from the peak in which a hill is more than nothing, in units of its spread."""
+SHARPER = 0.25
+"""Of a cell: a peak moves so far towards the larger of its two neighbours, along each axis."""
+PEAK = 100.0
+"""Factor on the squared error: a map is nearly all zero, and the mean over its cells a small number."""
+
+
+class HourglassPose(Model):
+    """The joints of one person.
+
+    Args:
+        schema: needs `skeleton`. preprocess: None: the long side 256.
+        stacks: hourglasses in a row, each with a loss. width: channels inside; 256 as published. norm: "batch" as published.
+        sigma: of a hill, in cells; 1 as published.
+        flip: while predicting, average with the maps of the mirrored picture.
+    """
+
+    needs = frozenset({"keypoints"})
+    gives = frozenset({"keypoints"})
+    usual = Preprocess(short_side=None, long_side=256, divisor=64)
+
+    def __init__(
+        self,
+        schema: Schema,
+        preprocess: Preprocess | None = None,
+        *,
+        stacks: int = 2,
+        width: int = 256,
+        norm: str = "batch",
+        sigma: float = 1.0,
+        flip: bool = True,
+    ) -> None:
+        config = {k: v for k, v in locals().items() if k not in ("self", "schema", "preprocess", "__class__")}
+        super().__init__(schema, preprocess or self.usual, config)
+        if schema.skeleton is None:
+            raise ConfigError("poses have joints: the schema must name them (schema.skeleton)")
+        if sigma <= 0:
+            raise ConfigError(f"sigma must be positive, found {sigma}")
+        self.sigma, self.flip = sigma, flip and schema.skeleton.flip_pairs is not None
+        self.net = StackedHourglass(len(schema.skeleton), stacks, width, norm, len(self.preprocess.mean))
+
+    def forward(self, batch: ImageBatch, given: Sequence[Scene] | None = None) -> Outputs:
+        """ "maps" [B, J, h, w], a quarter of the batch's resolution, about 1 over a joint."""
+        maps = self.net(batch.image)[-1]
+        if self.flip and not self.training:
+            assert self.schema.skeleton is not None
+            mirrored = self.net(batch.image.flip(3))[-1].flip(3)
+            maps = (maps + mirrored[:, self.schema.skeleton.flip_order]) / 2
+        return {"maps": maps}
+
+    def losses(self, batch: ImageBatch, truths: Sequence[Scene]) -> dict[str, Tensor]:
+        """ "stack n": mean squared error over joints and cells; a joint that is not labelled counts nowhere."""
+        found = self.net(batch.image)
+        maps, labelled = zip(*(self.target(truth, found[0].shape[2:]) for truth in truths))
+        target = torch.stack(maps).to(found[0])
+        weight = torch.stack(labelled).to(found[0])[:, :, None, None]
+        count = mean_count(float(weight.sum()) * target.shape[2] * target.shape[3], target)
+        return {
+            f"stack {n}": PEAK * ((maps.float() - target).square() * weight).sum() / count
+            for n, maps in enumerate(found, 1)
+        }
+
+    def target(self, truth: Scene, size: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """The heat maps [J, h, w] of a truth in the batch's frame, and bool [J]: which joints are labelled and inside.
+
+        Of several persons the largest counts; where there is none nothing is labelled.
+        """
+        things = truth.instances
+        assert self.schema.skeleton is not None
+        if things is None or things.keypoints is None or not len(things):
+            joints = len(self.schema.skeleton)
+            return torch.zeros(joints, *size), torch.zeros(joints, dtype=torch.bool)
+        person = int(extents(things).argmax())
+        points = things.keypoints[person] / STRIDE
+        seen = torch.ones(len(points), dtype=torch.bool) if things.visibility is None else things.visibility[person] > 0
+        apart_y, apart_x = (
+            torch.arange(int(side)) - points[:, axis, None].floor() for axis, side in ((1, size[0]), (0, size[1]))
+        )
+        squared = apart_y[:, :, None].square() + apart_x[:, None, :].square()
+        hill = torch.exp(-squared / (2 * self.sigma**2))
+        reach = REACH * self.sigma
+        inside = (points >= 0).all(1) & (points[:, 0] < size[1]) & (points[:, 1] < size[0])
+        near = (apart_y.abs() <= reach)[:, :, None] & (apart_x.abs() <= reach)[:, None, :]
+        return torch.where(near, hill, 0.0), seen & inside
+
+    def postprocess(self, outputs: Outputs, batch: ImageBatch) -> list[Scene]:
+        """One person a picture: joints in the pixels of the original, scored by the height of their peaks."""
+        scenes = []
+        for row, (size, original) in enumerate(zip(batch.sizes, batch.originals)):
+            cells = [-(-side // STRIDE) for side in size]
+            points, scores = read_peaks(outputs["maps"][row, :, : cells[0], : cells[1]].float().cpu())
+            matrix = torch.as_tensor(batch.inverse(row), dtype=torch.float32)
+            points = points * STRIDE * matrix.diagonal() + matrix[:, 2]
+            points = torch.minimum(points.clamp(min=0), torch.tensor(original[::-1], dtype=torch.float32))
+            scores = scores.clamp(0, 1)
+            people = Instances(
+                keypoints=points[None], keypoint_scores=scores[None], scores=scores.mean()[None],
+                labels=torch.zeros(1, dtype=torch.int64), boxes=torch.cat([points.amin(0), points.amax(0)])[None],
+            )  # fmt: skip
+            scenes.append(Scene(original, people))
+        return scenes
+
+    def named_rows(self) -> dict[str, Rows]:
+        outs = [f"net.outs.{n}.{tensor}" for n in range(len(self.net.outs)) for tensor in ("weight", "bias")]
+        merged = [f"net.merge_maps.{n}.weight" for n in range(len(self.net.outs) - 1)]
+        return {**dict.fromkeys(outs, Rows("skeleton")), **dict.fromkeys(merged, Rows("skeleton", axis=1))}
+
+
+def extents(things: Instances) -> Tensor:
+    """How large each person is: its box, or the extent of its joints."""
+    assert things.keypoints is not None
+    if things.boxes is not None:
+        return (things.boxes[:, 2:] - things.boxes[:, :2]).prod(1)
+    return (things.keypoints.amax(1) - things.keypoints.amin(1)).prod(1)
+
+
+def read_peaks(maps: Tensor) -> tuple[Tensor, Tensor]:
+    """Heat maps [J, h, w] to points [J, 2] (x, y, in cells, continuous) and the heights of the peaks [J].
+
+    A peak lies in the middle of its cell, moved by a quarter of one towards the larger neighbour, as published.
+    """
+    joints, _, width = maps.shape
+    scores, places = maps.flatten(1).max(1)
+    y, x = places // width, places % width
+    padded = torch.nn.functional.pad(maps, (1, 1, 1, 1), value=-torch.inf)
+    at = lambda dy, dx: padded[torch.arange(joints), y + 1 + dy, x + 1 + dx]
+    towards = lambda more, less: torch.where(more.isfinite() & less.isfinite(), (more - less).sign(), 0.0).nan_to_num()
+    points = torch.stack(
+        [x + 0.5 + SHARPER * towards(at(0, 1), at(0, -1)), y + 0.5 + SHARPER * towards(at(1, 0), at(-1, 0))], 1
+    )
+    return points, scores

@@ -1,0 +1,118 @@
+"""Multi-scale features: one net on three scales of a Laplacian pyramid, joined at every place.
+
+Farabet, Couprie, Najman and LeCun, Learning Hierarchical Features for Scene Labeling, 2013. The weights are dense where the
+paper connects each map to a random subset, and net and classifier are trained together.
+
+    model = Multiscale(Schema(pixels=Categories.of(["road", "car"])), superpixels=True)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from videre.models.base import Outputs
+from videre.models.segment.segmenter import LOGITS, Segmenter, resize_logits
+from videre.structures import ImageBatch, Preprocess, Scene, Schema
+
+SCALES = 3
+NEIGHBOURS = 15
+"""Side of the neighbourhood in which each band gets mean 0 and spread 1."""
+YUV = ((0.299, 0.587, 0.114), (-0.14713, -0.28886, 0.436), (0.615, -0.51499, -0.10001))
+"""Rows Y, U, V of R, G, B (ITU-R BT.601)."""
+
+
+class Multiscale(Segmenter):
+    """Three scales through the same three convolutions.
+
+    Args:
+        schema, preprocess, loss, class_weights: see `Segmenter`. Pictures are RGB.
+        width: channels of the first convolution; the next have 4 and 16 times as many. hidden: of the classifier.
+        superpixels: give all pixels of a superpixel (Felzenszwalb & Huttenlocher, 2004) the class that is likeliest on
+            average in it.
+    """
+
+    yuv: Tensor
+    usual = Preprocess(short_side=None, long_side=None, divisor=16, mean=(0.0,) * 3, std=(1.0,) * 3)
+
+    def __init__(
+        self,
+        schema: Schema,
+        preprocess: Preprocess | None = None,
+        *,
+        width: int = 16,
+        hidden: int = 1024,
+        dropout: float = 0.5,
+        superpixels: bool = False,
+        loss: str = "cross_entropy",
+        class_weights: dict[str, float] | None = None,
+    ) -> None:
+        config = {k: v for k, v in locals().items() if k not in ("self", "schema", "preprocess", "__class__")}
+        super().__init__(schema, preprocess, config, loss, class_weights)
+        self.superpixels = superpixels
+        self.register_buffer("yuv", torch.tensor(YUV)[:, :, None, None], persistent=False)
+        self.net = nn.Sequential(
+            nn.Conv2d(3, width, 7, padding=3), nn.Tanh(), nn.MaxPool2d(2, ceil_mode=True),
+            nn.Conv2d(width, 4 * width, 7, padding=3), nn.Tanh(), nn.MaxPool2d(2, ceil_mode=True),
+            nn.Conv2d(4 * width, 16 * width, 7, padding=3),
+        )  # fmt: skip
+        self.hidden = nn.Sequential(nn.Conv2d(SCALES * 16 * width, hidden, 1), nn.Tanh(), nn.Dropout(dropout))
+        self.logits = nn.Conv2d(hidden, self.classes, 1)
+        for layer in self.modules():
+            if isinstance(layer, nn.Conv2d):
+                nn.init.xavier_normal_(layer.weight)
+                nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+
+    def heads(self, image: Tensor) -> dict[str, Tensor]:
+        bands = [normalised(band) for band in pyramid(F.conv2d(image, self.yuv))]
+        maps = [self.net(band) for band in bands]
+        joined = torch.cat([resize_logits(x, maps[0].shape[2:]) for x in maps], 1)
+        return {LOGITS: self.logits(self.hidden(joined))}
+
+    def forward(self, batch: ImageBatch, given: Sequence[Scene] | None = None) -> Outputs:
+        """ "logits", and with `superpixels` "picture": the batch's own pixels, which the vote needs."""
+        found = super().forward(batch)
+        return {**found, "picture": batch.image} if self.superpixels else found
+
+    def postprocess(self, outputs: Outputs, batch: ImageBatch) -> list[Scene]:
+        """As every segmenter's, after the vote of the superpixels."""
+        if not self.superpixels:
+            return super().postprocess(outputs, batch)
+        voted = outputs[LOGITS].float().softmax(1).cpu()
+        for row, (height, width) in enumerate(batch.sizes):
+            picture = outputs["picture"][row, :, :height, :width].permute(1, 2, 0).float().cpu().numpy()
+            voted[row, :, :height, :width] = vote(voted[row, :, :height, :width], picture)
+        return super().postprocess({LOGITS: voted}, batch)
+
+
+def pyramid(image: Tensor) -> list[Tensor]:
+    """The bands [B, C, H / 2^s, W / 2^s] of a Laplacian pyramid: each scale less what the next one knows of it."""
+    bands = []
+    for _ in range(SCALES - 1):
+        smaller = F.avg_pool2d(image, 2, ceil_mode=True)
+        bands.append(image - resize_logits(smaller, image.shape[2:]))
+        image = smaller
+    return [*bands, image]
+
+
+def normalised(band: Tensor) -> Tensor:
+    """Mean 0 and spread 1 in the neighbourhood of every pixel; spreads below the picture's mean spread are left small."""
+    mean_of = lambda x: F.avg_pool2d(x, NEIGHBOURS, 1, NEIGHBOURS // 2, count_include_pad=False)
+    centred = band - mean_of(band)
+    spread = mean_of(centred.square()).clamp(min=1e-8).sqrt()
+    return centred / torch.maximum(spread, spread.mean((2, 3), keepdim=True).clamp(min=1e-4))
+
+
+def vote(probabilities: Tensor, picture: np.ndarray) -> Tensor:
+    """Each pixel's probabilities [K, H, W] replaced by their mean over its superpixel of a picture [H, W, 3] in [0, 1]."""
+    from skimage.segmentation import felzenszwalb
+
+    parts = torch.from_numpy(felzenszwalb(picture, scale=100, sigma=0.8, min_size=20)).flatten()
+    count = int(parts.max()) + 1
+    sums = torch.zeros(len(probabilities), count).index_add_(1, parts, probabilities.flatten(1))
+    means = sums / parts.bincount(minlength=count)
+    return means[:, parts].view_as(probabilities)

@@ -1,0 +1,108 @@
+"""Segmenter: what all systems that give every pixel a class share; a system adds the net alone.
+
+Logits may come at any resolution: they are brought to the picture's by bilinear interpolation (half-pixel centres),
+and only then is decided.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from videre.errors import ConfigError, DataError
+from videre.layers.pixel_losses import PixelLoss
+from videre.models.base import Model, Outputs, Rows
+from videre.structures import ImageBatch, Preprocess, Scene, Schema
+from videre.structures.scene import VOID
+
+LOGITS = "logits"
+"""The head that predicts; others (deep supervision, an auxiliary head) are trained only."""
+
+
+class Segmenter(Model):
+    """A class for every pixel.
+
+    Args:
+        schema: needs `pixels`, at most 255 classes. preprocess: None: the system's usual one.
+        config: the constructor's keyword arguments.
+        loss: names of `layers.pixel_losses` joined by "+", each with a factor where it is not 1: "cross_entropy + 0.5 dice".
+        class_weights: weight of a class in the loss, by name; 1 where absent.
+
+    A system defines `heads`, and `head_weights` where it has more than one.
+    """
+
+    needs = frozenset({"segmentation"})
+    gives = frozenset({"segmentation"})
+    usual = Preprocess(short_side=None, long_side=None)
+    head_weights: dict[str, float] = {LOGITS: 1.0}  # noqa: RUF012 - replaced, never changed
+
+    def __init__(
+        self, schema: Schema, preprocess: Preprocess | None, config: dict[str, Any], loss: str = "cross_entropy",
+        class_weights: dict[str, float] | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__(schema, preprocess or self.usual, config)
+        if schema.pixels is None:
+            raise ConfigError(
+                f"a {type(self).__name__} gives pixels a class: the schema must name them (schema.pixels)"
+            )
+        if len(schema.pixels) < 2:
+            raise ConfigError(f"the pixels have one class ({', '.join(schema.pixels)}): there is nothing to tell apart")
+        self.classes = len(schema.pixels)
+        self.loss = PixelLoss(loss, schema.pixels, class_weights or {})
+
+    def heads(self, image: Tensor) -> dict[str, Tensor]:
+        """Pictures [B, C, H, W] to logits [B, K, h, w] by head; while predicting `LOGITS` is enough."""
+        raise NotImplementedError
+
+    def forward(self, batch: ImageBatch, given: Sequence[Scene] | None = None) -> Outputs:
+        """ "logits" [B, K, H, W], at the batch's resolution."""
+        return {LOGITS: resize_logits(self.heads(batch.image)[LOGITS], batch.image.shape[2:])}
+
+    def losses(self, batch: ImageBatch, truths: Sequence[Scene]) -> dict[str, Tensor]:
+        """Each loss of each head, over the pixels of which something is true."""
+        target = target_of(truths, batch)
+        found: dict[str, Tensor] = {}
+        for head, logits in self.heads(batch.image).items():
+            parts = self.loss(resize_logits(logits, target.shape[1:]).float(), target)
+            prefix = "" if head == LOGITS else f"{head} "
+            found |= {prefix + name: value * self.head_weights[head] for name, value in parts.items()}
+        return found
+
+    def postprocess(self, outputs: Outputs, batch: ImageBatch) -> list[Scene]:
+        """The likeliest class of each pixel of the original picture."""
+        scenes = []
+        for row, (size, original) in enumerate(zip(batch.sizes, batch.originals)):
+            logits = outputs[LOGITS][row : row + 1, :, : size[0], : size[1]].float()
+            classes = resize_logits(logits, original)[0].argmax(0)
+            scenes.append(Scene(original, segmentation=classes.to(torch.uint8).cpu()))
+        return scenes
+
+    def named_rows(self) -> dict[str, Rows]:
+        """By default every tensor of a layer called "logits" or ending so."""
+        names = [name for name in self.state_dict() if ".".join(name.split(".")[:-1]).endswith(LOGITS)]
+        return {name: Rows("pixels") for name in names}
+
+
+def resize_logits(logits: Tensor, size: Sequence[int]) -> Tensor:
+    """Logits [B, K, h, w] at another resolution, bilinear."""
+    if tuple(logits.shape[2:]) == tuple(size):
+        return logits
+    return F.interpolate(logits, tuple(size), mode="bilinear", align_corners=False)
+
+
+def target_of(truths: Sequence[Scene], batch: ImageBatch) -> Tensor:
+    """The true classes [B, H, W], int64, void where nothing is said and where a picture is padded.
+
+    Raises DataError for a picture without a segmentation.
+    """
+    target = torch.full((len(truths), *batch.image.shape[2:]), VOID, dtype=torch.int64)
+    for row, truth in enumerate(truths):
+        if truth.segmentation is None:
+            raise DataError(f"{truth.name}: nothing says what classes its pixels have")
+        height, width = truth.segmentation.shape
+        target[row, :height, :width] = truth.segmentation
+    return target.to(batch.image.device)
