@@ -13,7 +13,7 @@ def bench(
         list[str] | None,
         typer.Argument(
             help="faster-rcnn, mask-rcnn, keypoint-rcnn: a prediction; resnet50-training, mobilenet-training: a step; "
-            "resnet50-b1, mobilenet_v2-b16 …: a classifier; or a "
+            "resnet50-b1, mobilenet_v2-b16 …: a classifier; fcn-resnet50, fcn-training; or a "
             "checkpoint of yours.  [default: faster-rcnn]"
         ),
     ] = None,

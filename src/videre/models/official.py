@@ -177,7 +177,8 @@ def from_torchvision(tensors: dict[str, Tensor], rows: Sequence[int], model: Mod
     index = torch.tensor(list(rows))
     found: dict[str, Tensor] = {}
     for name, value in tensors.items():
-        if name.endswith("num_batches_tracked"):
+        if name.endswith("num_batches_tracked"):  # frozen norms count nothing
+            found |= {name: value} if name in own else {}
             continue
         ours = name if "segmentation" in model.gives else _rename(name, prefix)
         if ours is None:

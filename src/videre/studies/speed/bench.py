@@ -99,6 +99,9 @@ def agreement(a: dict[str, Any], b: dict[str, Any]) -> str:
         alike = sum(x == y for x, y in zip(a["labels"], b["labels"]))
         off = max(abs(x - y) for x, y in zip(a["scores"], b["scores"]))
         return f"top-1 of {alike} of {len(b['labels'])} alike, probabilities within {off:.0e}"
+    if "pixels" in b:
+        alike = sum(x == y for x, y in zip(a["pixels"], b["pixels"]))
+        return f"{alike / len(b['pixels']):.2%} of the pixels alike"
     found = f"{len(b['scores'])} detections"
     if len(a["scores"]) != len(b["scores"]) or a is b:
         return found

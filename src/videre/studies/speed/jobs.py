@@ -14,9 +14,10 @@ from torch import Tensor
 from videre.models import find_model
 from videre.models.base import Model
 from videre.models.official import to_torchvision
-from videre.structures import COCO_PERSON, Categories, ImageBatch, Preprocess, Schema
+from videre.structures import COCO_PERSON, Categories, ImageBatch, Preprocess, Scene, Schema
 from videre.studies.speed.classify import our_classes, their_classes
 from videre.studies.speed.rule import BACKGROUND, draw_weights, picture, truth
+from videre.studies.speed.segment import our_classes_of_pixels, our_step, their_classes_of_pixels, their_step
 
 CLASSES = 90
 CLASSIFIERS = ("alexnet", "vgg16", "resnet50", "resnet101", "inception_v3", "mobilenet_v2")
@@ -54,6 +55,8 @@ JOBS = {
     "keypoint-rcnn": Job("keypoint-rcnn"),
     "resnet50-training": Job("faster-rcnn", training=True, batch=2),
     "mobilenet-training": Job("faster-rcnn", True, "mobilenet_v2", (320, 427), 320, 427, batch=4),
+    "fcn-resnet50": Job("dilated-fcn"),
+    "fcn-training": Job("dilated-fcn", training=True, batch=2),
     **{f"{name}-b{n}": Job("classifier", False, name, (224, 224), batch=n) for name in CLASSIFIERS for n in (1, 16)},
 }
 
@@ -98,8 +101,16 @@ def ours(job: Job, engine: str, stages: Stages) -> Run:
     keep_memory()
     if job.system == "classifier":
         return our_classes(job, engine, stages)
+    if job.system == "dilated-fcn" and not job.training:
+        return our_classes_of_pixels(job, engine, stages)
+    if job.system == "dilated-fcn":
+        return _our_training(*our_step(job), engine, stages, tune="all")
     model = _model(job)
-    return _our_training(job, model, engine, stages) if job.training else predictions(job, model, engine, stages)
+    return (
+        _our_training(model, *_step(job, model), engine, stages)
+        if job.training
+        else predictions(job, model, engine, stages)
+    )
 
 
 def predictions(job: Job, model: Model, engine: str, stages: Stages) -> Run:
@@ -128,22 +139,29 @@ def predictions(job: Job, model: Model, engine: str, stages: Stages) -> Run:
     return run
 
 
-def _our_training(job: Job, model: Model, engine: str, stages: Stages) -> Run:
+def _step(job: Job, model: Model) -> tuple[ImageBatch, list[Scene]]:
+    """Pictures and truths of a detector's training step."""
+    from videre.images.prepare import prepare, prepare_truth
+
+    batches = [prepare(picture(job.size, i), model.preprocess, i) for i in range(job.batch)]
+    truths = [prepare_truth(truth(job.size, job.classes, i), batch) for i, batch in enumerate(batches)]
+    return ImageBatch.cat(batches), truths
+
+
+def _our_training(
+    model: Model, batch: ImageBatch, truths: list[Scene], engine: str, stages: Stages, tune: str = "many"
+) -> Run:
     from videre.engine.plan import Plan
     from videre.engine.training import planned
-    from videre.images.prepare import prepare, prepare_truth
     from videre.train.optimizer import choose_trained, make_optimizer
     from videre.train.recipe import Recipe
 
     plan = Plan.here()
     precision = plan.precision(torch.device("cpu")) if engine == "auto" else engine
     model = model.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
-    recipe = Recipe(optimizer="sgd", lr=1e-4, tune="many")
+    recipe = Recipe(optimizer="sgd", lr=1e-4, tune=tune)
     choose_trained(model, recipe)
     optimizer = make_optimizer(model, recipe)
-    batches = [prepare(picture(job.size, i), model.preprocess, i) for i in range(job.batch)]
-    truths = [prepare_truth(truth(job.size, job.classes, i), batch) for i, batch in enumerate(batches)]
-    batch = ImageBatch.cat(batches)
 
     def run() -> Answer:
         short = torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16")
@@ -174,6 +192,10 @@ def torchvisions(job: Job, stages: Stages) -> Run:
     """The same with torchvision's own models, eager and in float32, as its documentation shows them."""
     if job.system == "classifier":
         return their_classes(job, stages)
+    if job.system == "dilated-fcn" and not job.training:
+        return their_classes_of_pixels(job, stages)
+    if job.system == "dilated-fcn":
+        return _stepping(*their_step(job), stages)
     images = [torch.from_numpy(picture(job.size, i)).permute(2, 0, 1) for i in range(job.batch)]
     peer = _peer(job)
     if job.backbone == "resnet50":  # torchvision has no detector on MobileNetV2 whose names could be mapped
@@ -202,11 +224,16 @@ def _their_training(job: Job, peer: Any, images: list[Tensor], stages: Stages) -
         true = truth(job.size, job.classes, i).instances
         assert true is not None and true.labels is not None
         targets.append({"boxes": true.boxes, "labels": true.labels + 1})
+    return _stepping(peer, lambda: torch.stack(list(peer(images, targets).values())).sum(), stages)
+
+
+def _stepping(peer: Any, loss_of: Callable[[], Tensor], stages: Stages) -> Run:
+    """Steps of one of torchvision's models."""
     optimizer = torch.optim.SGD([p for p in peer.parameters() if p.requires_grad], 1e-4, 0.9)
 
     def run() -> Answer:
         with stages.part("forward"):
-            loss = torch.stack(list(peer(images, targets).values())).sum()
+            loss = loss_of()
         return _update(loss, optimizer, stages)
 
     return run
