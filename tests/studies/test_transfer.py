@@ -161,5 +161,5 @@ def test_data_that_cannot_be_studied(pictures: Path, weights: Path, tmp_path: Pa
     with pytest.raises(DataError, match="other has classes that data train has not: green"):
         transfer(data, other, weights, tmp_path / "x")
     plain = Dataset(data.source, Schema(), title="plain")
-    with pytest.raises(DataError, match="plain: the study needs classes of whole pictures"):
+    with pytest.raises(DataError, match="plain: the study needs two or more classes of whole pictures"):
         transfer(plain, None, weights, tmp_path / "x")

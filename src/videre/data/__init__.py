@@ -75,6 +75,8 @@ def find_format(path: str | Path, format: str | None = None) -> str:
         return format
     found = {name: module.recognise(path) for name, module in FORMATS.items() if format is None}
     certain = [name for name, what in found.items() if what and name != "folders"]
+    if "maps" in certain and "instances" in certain:
+        certain.remove("instances")  # PNGs of ids fit both; where several classes are named, the ids are classes
     if len(certain) > 1:
         listed = "; ".join(f"{name}: {found[name]}" for name in certain)
         raise DataError(f"{path}: several formats fit ({listed}); say which with format=")

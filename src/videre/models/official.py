@@ -20,7 +20,7 @@ from videre.errors import WeightsError
 from videre.models import find_model
 from videre.models.base import Model
 from videre.models.checkpoint import read_checkpoint, save_checkpoint
-from videre.structures import COCO_PERSON, Categories, Preprocess, Schema
+from videre.structures import COCO_PERSON, VOC_PIXELS, Categories, Preprocess, Schema
 
 _COCO = {
     "person": "1 person",
@@ -44,32 +44,6 @@ COCO_THINGS = Categories(
     supercategories=tuple(group for _, _, group in _ROWS),
 )
 """The 80 classes of COCO with their ids 1..90 (ten are never used)."""
-VOC_PIXELS = Categories.of(
-    [
-        "background",
-        "aeroplane",
-        "bicycle",
-        "bird",
-        "boat",
-        "bottle",
-        "bus",
-        "car",
-        "cat",
-        "chair",
-        "cow",
-        "diningtable",
-        "dog",
-        "horse",
-        "motorbike",
-        "person",
-        "pottedplant",
-        "sheep",
-        "sofa",
-        "train",
-        "tvmonitor",
-    ]
-)
-"""The 21 classes of Pascal VOC's segmentation, in its order."""
 
 
 @dataclasses.dataclass(frozen=True)

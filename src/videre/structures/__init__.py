@@ -2,7 +2,7 @@
 
 from videre.structures.box3d import Box3D
 from videre.structures.camera import Camera
-from videre.structures.categories import Categories, palette
+from videre.structures.categories import VOC_PIXELS, Categories, palette
 from videre.structures.image_batch import ImageBatch, invert, warp_scene
 from videre.structures.instances import Instances
 from videre.structures.masks import Masks, Polygons
@@ -13,6 +13,6 @@ from videre.structures.schema import Schema
 from videre.structures.skeleton import COCO_PERSON, Skeleton
 
 __all__ = [
-    "COCO_PERSON", "VOID", "Box3D", "Camera", "Categories", "Event", "ImageBatch", "Instances", "Masks", "Mesh",
+    "COCO_PERSON", "VOC_PIXELS", "VOID", "Box3D", "Camera", "Categories", "Event", "ImageBatch", "Instances", "Masks", "Mesh",
     "Polygons", "Preprocess", "Relations", "Scene", "Schema", "Situation", "Skeleton", "invert", "palette", "warp_scene",
 ]  # fmt: skip

@@ -92,3 +92,34 @@ def palette(count: int) -> tuple[Color, ...]:
         r, g, b = colorsys.hls_to_rgb(hue, (0.52, 0.42, 0.62)[i % 3], 0.78)
         colors.append((round(r * 255), round(g * 255), round(b * 255)))
     return tuple(colors)
+
+
+VOC_PIXELS = Categories(
+    names=tuple(
+        [
+            "background",
+            "aeroplane",
+            "bicycle",
+            "bird",
+            "boat",
+            "bottle",
+            "bus",
+            "car",
+            "cat",
+            "chair",
+            "cow",
+            "diningtable",
+            "dog",
+            "horse",
+            "motorbike",
+            "person",
+            "pottedplant",
+            "sheep",
+            "sofa",
+            "train",
+            "tvmonitor",
+        ]
+    ),
+    source_ids=tuple(range(21)),
+)
+"""The 21 classes of Pascal VOC's segmentation, with its ids."""

@@ -85,7 +85,9 @@ def test_the_class_is_named_in_a_file_that_writing_keeps(tmp_path):
     for content in ("", "cat\ndog\n"):
         (tmp_path / "in" / "classes.txt").write_text(content)
         with pytest.raises(DataError, match=r"classes\.txt: id maps hold one class, .* found \["):
-            data.read(tmp_path / "in")
+            data.read(tmp_path / "in", format="instances")
+    # several names say that the values are classes, unless the format is named
+    assert data.read(tmp_path / "in").schema.pixels.names == ("cat", "dog")
 
 
 def test_overlaps_and_classes_are_lost_only_when_allowed(tmp_path):

@@ -29,7 +29,7 @@ from videre.data.writing import file_names, losses, place_picture
 from videre.errors import DataError
 from videre.files import write_atomic
 from videre.images.reading import SUFFIXES, read_ids, read_picture
-from videre.structures import Categories, Scene, Schema
+from videre.structures import VOC_PIXELS, Categories, Scene, Schema
 from videre.structures.scene import VOID
 
 LOOKS_FOR = (
@@ -41,10 +41,6 @@ FOLDERS = ("annotations", "labels", "masks", "gtFine", "segmentation")
 LISTS = ("classes.json", "classes.txt", "label_colors.txt", "labels.txt", "palette.txt")
 UNSAID = re.compile(r"void|unlabell?ed|ignore(d)?|unknown", re.IGNORECASE)
 """Names of what is no class."""
-VOC = (
-    "background aeroplane bicycle bird boat bottle bus car cat chair cow diningtable dog horse motorbike person "
-    "pottedplant sheep sofa train tvmonitor"
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,7 +93,9 @@ def recognise(path: Path) -> str:
     if _is_voc(path):
         return "" if _has_boxes(path) else "class maps in SegmentationClass"
     file = _list_of(path)
-    return "" if file is None or len(read_legend(file).names) < 2 else f"class maps, named in {file.name}"
+    if file is None or (file.suffix != ".json" and len(read_legend(file).names) < 2):
+        return ""
+    return f"class maps, named in {file.name}"
 
 
 def splits(path: Path) -> list[str]:
@@ -219,8 +217,7 @@ class _ClassMaps(FileSource):
 
 
 def _voc_legend() -> Legend:
-    names = tuple(VOC.split())
-    return Legend(tuple(range(len(names))), names, void=(VOID,))
+    return Legend(VOC_PIXELS.source_ids, VOC_PIXELS.names, void=(VOID,))
 
 
 def _list_of(path: Path) -> Path | None:

@@ -29,7 +29,7 @@ LOOKS = 32
 def recognise(path: Path) -> str:
     """What was found, or "" when this is no such folder."""
     folder = _folder(path)
-    return "" if folder is None or _names_classes(path) else f"id maps in {folder}"
+    return "" if folder is None else f"id maps in {folder}"
 
 
 def splits(path: Path) -> list[str]:
@@ -127,15 +127,6 @@ def _class_name(path: Path) -> str:
         raise DataError(f"{file}: id maps hold one class, so that one line with its name is expected, found {names}; "
                         "correct the file, or delete it")  # fmt: skip
     return names[0]
-
-
-def _names_classes(path: Path) -> bool:
-    """Whether a list names two or more classes: then the maps hold classes (see `class_maps`)."""
-    file = path / CLASSES
-    lines = (
-        [line for line in file.read_text(encoding="utf-8-sig").splitlines() if line.strip()] if file.is_file() else []
-    )
-    return len(lines) > 1 or (path / "classes.json").is_file()
 
 
 def _semantic(stems: list[str], maps: list[Path]) -> list[Repair]:

@@ -8,9 +8,8 @@ import torch
 import torch.nn.functional as F
 
 from videre.images.prepare import prepare
-from videre.models.official import VOC_PIXELS
 from videre.models.segment.dilated import AUXILIARY_WEIGHT, DilatedFCN
-from videre.structures import ImageBatch, Preprocess, Scene, Schema
+from videre.structures import VOC_PIXELS, ImageBatch, Preprocess, Scene, Schema
 from videre.studies.speed.rule import draw_weights, picture
 
 if TYPE_CHECKING:
