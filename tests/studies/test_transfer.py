@@ -152,6 +152,14 @@ def test_an_earlier_stage_that_is_better_is_told() -> None:
     assert any("features of stride 8 are better" in line for line in study.recommended[1])
 
 
+def test_an_earlier_stage_that_is_only_as_good_is_not_called_better() -> None:
+    rows = [row("linear, stride 8", 0, [0.81]), row("linear, top layer", 1, [0.805])]
+    study = Study(rows, ["stride 8", TOP], ["a", "b"], "weights", "val", 1.0)
+    assert study.recommended[0] == "linear, stride 8"
+    why = " ".join(study.recommended[1])
+    assert "Features of stride 8 do as well" in why and "no earlier stage" not in why and "Unlike" not in why
+
+
 def test_data_that_cannot_be_studied(pictures: Path, weights: Path, tmp_path: Path) -> None:
     data = read(pictures, "train")
     one = data.subset([i for i in range(len(data)) if data.scene(i).labels.tolist() == [0]])

@@ -45,11 +45,16 @@ def _why(study: Study, rows: dict[str, Row], chosen: Row) -> list[str]:
     if len(probes) > 1 and top is not None:
         strongest = max(probes, key=lambda row: row.accuracy)
         gap = strongest.accuracy - top.accuracy
-        if strongest is top or not behind(top, strongest):
+        stage = strongest.method.removeprefix("linear, ")
+        if strongest is top:
             told.append("Similar to what the weights were trained on: no earlier stage is better than the top layer.")
+        elif not behind(top, strongest):
+            told.append(
+                f"Features of {stage} do as well as those of the top layer ({_gain(top, strongest)}): the two cannot be told apart."
+            )
         else:
             told.append(
-                f"Unlike what the weights were trained on: features of {strongest.method.removeprefix('linear, ')} are "
+                f"Unlike what the weights were trained on: features of {stage} are "
                 f"better than those of the top layer by {gap:.3f} ± {1.96 * difference_error(top, strongest):.3f}."
             )
     tuned = [row for name, row in rows.items() if name.startswith("fine-tune")]
