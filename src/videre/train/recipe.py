@@ -19,7 +19,7 @@ _SHARE, _COUNT, _STRENGTH = (0.0, 1.0), (1.0, math.inf), (0.0, math.inf)
 RANGES = {
     "pictures": _COUNT, "batch": _COUNT, "accumulate": _COUNT, "evaluate_every": _COUNT, "backbone_lr": _STRENGTH,
     "weight_decay": _STRENGTH, "warmup": _SHARE, "clip": _STRENGTH, "ema": (0.0, 0.99999), "flip": _SHARE,
-    "crop": _SHARE, "brightness": _SHARE, "contrast": _SHARE, "saturation": _SHARE, "hue": (0.0, 0.5), "stain": _SHARE, "invert": _SHARE,
+    "crop": _SHARE, "brightness": _SHARE, "contrast": _SHARE, "saturation": _SHARE, "hue": (0.0, 0.5), "stain": _SHARE, "rotate": (0.0, 180.0), "invert": _SHARE,
     "layer_decay": (0.01, 1.0), "seed": (0.0, 2**63 - 1), "patience": _STRENGTH, "save_minutes": _STRENGTH, "workers": (0.0, 64.0),
 }  # fmt: skip
 """Least and most of each number, both allowed."""
@@ -42,6 +42,7 @@ class Recipe:
         tune: what trains: top (heads), few (and the last stage), many (all but stem and first stage), all, scratch.
         empty: whether pictures without objects are shown too, as background.
         flip: probability of a mirror. turn: random quarter turns, for pictures without an up.
+        rotate: largest turn about the middle, in degrees; 0: none.
         scale_min, scale_max: range of scale jitter. crop: smallest side of a random crop, as a share; 1: none.
         brightness, contrast, saturation, hue: strengths of colour jitter; 0: none. stain: of other dyes in
             pictures of stained tissue, see `StainJitter`. invert: probability of the negative.
@@ -72,6 +73,7 @@ class Recipe:
     empty: bool = True
     flip: float = 0.5
     turn: bool = False
+    rotate: float = 0.0
     scale_min: float = 1.0
     scale_max: float = 1.0
     crop: float = 1.0

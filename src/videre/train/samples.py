@@ -22,6 +22,7 @@ from videre.data.transforms import (
     HorizontalFlip,
     Invert,
     RandomCrop,
+    Rotate,
     ScaleJitter,
     StainJitter,
     Transform,
@@ -44,6 +45,8 @@ def augmentation(recipe: Recipe) -> list[Transform]:
         transforms.append(HorizontalFlip(recipe.flip))
     if recipe.turn:
         transforms.append(QuarterTurns())
+    if recipe.rotate:
+        transforms.append(Rotate(recipe.rotate))
     if (recipe.scale_min, recipe.scale_max) != (1.0, 1.0):
         transforms.append(ScaleJitter(recipe.scale_min, recipe.scale_max))
     if recipe.crop < 1:

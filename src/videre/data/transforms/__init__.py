@@ -8,11 +8,12 @@ from videre.data.transforms.compose import Compose, OneOf, Sometimes, Transform,
 from videre.data.transforms.geometry import CropTo, RandomCrop, Resize, ScaleJitter, crop, resize
 from videre.data.transforms.mirror import HorizontalFlip, mirror_scene
 from videre.data.transforms.photometric import Blur, ColorJitter, Grey, Invert, Noise
+from videre.data.transforms.rotate import Rotate, rotate, rotate_scene
 from videre.data.transforms.stain import StainJitter
 from videre.data.transforms.turn import QuarterTurns, turn_scene
 
 __all__ = [
     "Blur", "ColorJitter", "Compose", "CropTo", "Grey", "HorizontalFlip", "Invert", "Noise", "OneOf", "QuarterTurns",
-    "RandomCrop", "Resize", "ScaleJitter", "Sometimes", "StainJitter", "Transform", "crop", "from_json", "generator", "mirror_scene",
-    "resize", "to_json", "turn_scene",
+    "RandomCrop", "Resize", "Rotate", "ScaleJitter", "Sometimes", "StainJitter", "Transform", "crop", "from_json", "generator", "mirror_scene",
+    "resize", "rotate", "rotate_scene", "to_json", "turn_scene",
 ]  # fmt: skip

@@ -70,7 +70,7 @@ class OneOf:
 
 _HOMES = {
     "Compose": "compose", "Sometimes": "compose", "OneOf": "compose",
-    "HorizontalFlip": "mirror", "QuarterTurns": "turn",
+    "HorizontalFlip": "mirror", "QuarterTurns": "turn", "Rotate": "rotate",
     "Resize": "geometry", "ScaleJitter": "geometry", "RandomCrop": "geometry", "CropTo": "geometry",
     "ColorJitter": "photometric", "Noise": "photometric", "Blur": "photometric", "Grey": "photometric",
     "Invert": "photometric", "StainJitter": "stain",

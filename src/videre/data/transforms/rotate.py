@@ -1,0 +1,127 @@
+"""Small rotations about the middle of the picture: a tilted camera, a leaning person."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from videre.data.transforms.geometry import FILL, MIN_VISIBLE, crop_scene
+from videre.errors import ConfigError, DataError
+from videre.structures import Scene, Schema
+from videre.structures.scene import VOID
+
+LEVEL = ("camera",)
+LEVEL_INSTANCES = ("boxes3d", "meshes")
+
+
+@dataclasses.dataclass(frozen=True)
+class Rotate:
+    """Turn the picture about its middle by up to `degrees` either way; it keeps its size, the corners become grey.
+
+    What leaves the picture is dropped as in `crop`. Raises DataError for cameras, 3D boxes and meshes.
+
+    Args:
+        degrees: of the largest turn. min_visible: see `crop`.
+    """
+
+    degrees: float = 30.0
+    min_visible: float = MIN_VISIBLE
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.degrees <= 180:
+            raise ConfigError(f"rotate: degrees lie within 0 and 180, found {self.degrees}")
+
+    def __call__(
+        self, picture: np.ndarray, scene: Scene, rng: np.random.Generator, schema: Schema
+    ) -> tuple[np.ndarray, Scene]:
+        return rotate(picture, scene, float(rng.uniform(-self.degrees, self.degrees)), self.min_visible)
+
+
+def rotate(
+    picture: np.ndarray, scene: Scene, degrees: float, min_visible: float = MIN_VISIBLE
+) -> tuple[np.ndarray, Scene]:
+    """The picture turned counter-clockwise, and what is true of it."""
+    height, width = scene.size
+    matrix = _matrix(scene.size, degrees)
+    top = 1.0 if picture.dtype.kind == "f" else float(np.iinfo(picture.dtype).max)
+    ground = (FILL * top,) * 4  # OpenCV's limit
+    planes = [picture[:, :, k : k + 4] for k in range(0, picture.shape[2], 4)]
+    turned = [
+        cv2.warpAffine(
+            plane, _of_indices(matrix), (width, height), flags=cv2.INTER_LINEAR, borderValue=ground
+        ).reshape(plane.shape)
+        for plane in planes
+    ]  # fmt: skip
+    return np.concatenate(turned, 2), rotate_scene(scene, degrees, min_visible)
+
+
+def rotate_scene(scene: Scene, degrees: float, min_visible: float = MIN_VISIBLE) -> Scene:
+    """What is true of the picture turned counter-clockwise about its middle.
+
+    A box becomes the extent of its mask where there is one, else that of the ellipse inside it: the extent of the turned
+    box itself would be far larger than what it holds.
+    """
+    level = [name for name in LEVEL if getattr(scene, name) is not None]
+    if scene.instances is not None:
+        level += [name for name in LEVEL_INSTANCES if getattr(scene.instances, name) is not None]
+    if level:
+        raise DataError(f"{scene.name}: {', '.join(level)} cannot be rotated; train with rotate=0")
+    height, width = scene.size
+    pad = int(np.ceil((np.hypot(height, width) - min(height, width)) / 2))  # first nothing is cut, then as in `crop`
+    size = (height + 2 * pad, width + 2 * pad)
+    matrix = _matrix(scene.size, degrees)
+    matrix[:, 2] += pad
+    changes: dict[str, Any] = {"size": size}
+    for name, outside in (("segmentation", VOID), ("panoptic", 0), ("depth", 0)):
+        value: Tensor | None = getattr(scene, name)
+        if value is not None:
+            source = value.numpy() if value.dtype in (torch.uint8, torch.float32) else value.numpy().astype(np.float64)
+            turned = cv2.warpAffine(
+                source, _of_indices(matrix), size[::-1], flags=cv2.INTER_NEAREST, borderValue=outside
+            )
+            changes[name] = torch.from_numpy(turned).to(value.dtype)
+    if scene.proposals is not None:
+        changes["proposals"] = _boxes(scene.proposals, matrix)
+    things = scene.instances
+    if things is not None:
+        fields: dict[str, Any] = {}
+        if things.keypoints is not None:
+            turn, shift = (torch.tensor(part).to(things.keypoints) for part in (matrix[:, :2], matrix[:, 2]))
+            fields["keypoints"] = things.keypoints @ turn.T + shift
+        if things.masks is not None:
+            fields["masks"] = things.masks.affine(matrix, size)
+        if things.boxes is not None:
+            fields["boxes"] = _boxes(things.boxes, matrix)
+            if things.masks is not None:
+                there = fields["masks"].area() > 0
+                fields["boxes"] = torch.where(there[:, None], fields["masks"].boxes(), fields["boxes"])
+        changes["instances"] = things.replace(**fields)
+    return crop_scene(scene.replace(**changes), (pad, pad, pad + width, pad + height), min_visible)
+
+
+def _matrix(size: tuple[int, int], degrees: float) -> np.ndarray:
+    """2x3, continuous pixels: turns about the middle, y pointing down."""
+    cosine, sine = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    turn = np.array([[cosine, sine], [-sine, cosine]])
+    middle = np.array([size[1] / 2, size[0] / 2])
+    return np.concatenate([turn, (middle - turn @ middle)[:, None]], 1)
+
+
+def _of_indices(matrix: np.ndarray) -> np.ndarray:
+    """The same for pixel indices, whose centres lie at +0.5."""
+    index = matrix.copy()
+    index[:, 2] += index[:, :2] @ [0.5, 0.5] - 0.5
+    return index
+
+
+def _boxes(boxes: Tensor, matrix: np.ndarray) -> Tensor:
+    """Extents of the turned ellipses inside the boxes."""
+    turn, shift = torch.tensor(matrix[:, :2]).to(boxes), torch.tensor(matrix[:, 2]).to(boxes)
+    middle = (boxes[:, :2] + boxes[:, 2:]) / 2 @ turn.T + shift
+    half = (((boxes[:, 2:] - boxes[:, :2]) / 2).square() @ turn.square().T).sqrt()
+    return torch.cat([middle - half, middle + half], 1)
