@@ -27,10 +27,10 @@ LEAST_HARD = 1 / 16
 """Share of the pixels that count as hard at least."""
 SMOOTH = 1.0
 """Added above and below dice, so that a class that is nowhere costs nothing."""
-NEAR = 3
-"""Pixels from a contour that the boundary loss weighs more."""
 BOUNDARY = 5.0
-"""By how much more."""
+"""By how much more than others the boundary loss weighs a pixel on a contour."""
+SPREAD = 1.5
+"""Pixels from it over which that falls off."""
 
 
 def cross_entropy(logits: Tensor, target: Tensor, weights: Tensor) -> Tensor:
@@ -73,8 +73,8 @@ def dice(logits: Tensor, target: Tensor, weights: Tensor) -> Tensor:
 
 
 def boundary(logits: Tensor, target: Tensor, weights: Tensor) -> Tensor:
-    """Cross-entropy in which a pixel within `NEAR` pixels of a contour weighs 1 + `BOUNDARY` exp(-d^2 / 2), the idea of
-    U-Net's weight map (Ronneberger et al., 2015) for classes instead of cells."""
+    """Cross-entropy with the weights of `boundary_weights`, the idea of U-Net's weight map (Ronneberger et al., 2015) for
+    classes instead of cells."""
     each = F.cross_entropy(logits, target, ignore_index=VOID, reduction="none")
     weight = _weight_of(target, weights) * boundary_weights(target)
     return (each * weight).sum() / mean_count(float(weight.sum()), logits)
@@ -131,7 +131,8 @@ def parse_losses(words: str) -> dict[str, float]:
 
 
 def boundary_weights(target: Tensor) -> Tensor:
-    """1 + `BOUNDARY` exp(-d^2 / (2 (NEAR / 2)^2)) with d the distance to the nearest pixel of another class, [B, H, W]."""
+    """1 + `BOUNDARY` exp(-d^2 / (2 `SPREAD`^2)), [B, H, W], d the distance in pixels to the nearest one that has a
+    neighbour (of four) of another class; a border to void is none."""
     from scipy.ndimage import distance_transform_edt
 
     weights = np.ones(target.shape, np.float32)
@@ -148,7 +149,7 @@ def boundary_weights(target: Tensor) -> Tensor:
             edge |= np.pad(differ, pad)
         if edge.any():
             distance = distance_transform_edt(~edge)
-            weights[row] += BOUNDARY * np.exp(-((distance / (NEAR / 2)) ** 2) / 2)
+            weights[row] += BOUNDARY * np.exp(-((distance / SPREAD) ** 2) / 2)
     return torch.from_numpy(weights).to(target.device)
 
 
