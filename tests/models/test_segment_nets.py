@@ -293,6 +293,25 @@ def test_of_several_persons_the_largest_is_learned_and_unlabelled_joints_are_not
     assert maps[0].argmax() == 8 * 16 + 8 and labelled.tolist() == [True] * 4 + [False] + [True] * 12
 
 
+def test_the_losses_of_poses_are_their_formulas() -> None:
+    squared, softmax = (HourglassPose(SCHEMA, width=32, stacks=2, loss=loss, norm="none") for loss in ("squared", "softmax"))
+    softmax.load_state_dict(squared.state_dict())
+    picture, truth = picture_and_truth((60, 80), 3, things=1)
+    batch, truths = batch_of(squared, [(picture, truth)])
+    found = squared.net(batch.image)
+    target, labelled = squared.target(truths[0], found[0].shape[2:])
+    for n in (1, 2):
+        maps = found[n - 1][0]
+        wanted = 100 * sum(F.mse_loss(maps[j], target[j]) for j in labelled.nonzero()) / labelled.sum()
+        torch.testing.assert_close(squared.losses(batch, truths)[f"stack {n}"], wanted)
+        each = [F.cross_entropy(maps[j].flatten(), (target[j] / target[j].sum()).flatten()) for j in labelled.nonzero()[:, 0]]
+        torch.testing.assert_close(softmax.losses(batch, truths)[f"stack {n}"], sum(each) / len(each))
+    softmax.eval()
+    softmax.net.forward = lambda image: [target[None].log().clamp(min=-50)]  # a net that is right
+    softmax.flip = False
+    torch.testing.assert_close(softmax(batch)["maps"][0], target, atol=0.02, rtol=0)
+
+
 # settings ---------------------------------------------------------------------------------------------------------------
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from videre.cli.options import Device, Engine, Format, PlanFile, Quiet, Split
+from videre.cli.options import Device, Engine, Flip, Format, PlanFile, Quiet, Scales, Split, Tile, parse_views
 
 if TYPE_CHECKING:
     from videre.structures import Scene, Schema
@@ -33,6 +33,9 @@ def evaluate(
     device: Device = "auto",
     engine: Engine = "auto",
     plan: PlanFile = None,
+    tile: Tile = None,
+    flip: Flip = False,
+    scales: Scales = None,
     quiet: Quiet = False,
 ) -> None:
     """Evaluate a model on a data set.
@@ -58,7 +61,8 @@ def evaluate(
     there = splits(data, format)
     if split is None and len(there) > 1:  # all of them would hold what the model was trained on
         raise ConfigError(f"{data}: say with --split which part to evaluate on: {', '.join(there)}")
-    predictor = load(model, device, engine=engine, plan=Plan.read(plan) if plan else None)
+    views = parse_views(tile, flip, scales)
+    predictor = load(model, device, engine=engine, plan=Plan.read(plan) if plan else None, views=views)
     dataset = read(data, split, format)
     with Progress(console=Console(stderr=True), transient=True, disable=quiet or not sys.stderr.isatty()) as bar:
         task = bar.add_task("predict", total=len(dataset))

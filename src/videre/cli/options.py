@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from videre.engine.views import Views
 
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 Split = Annotated[str | None, typer.Option(help="Part of the data set: train, val, test, …")]
@@ -21,7 +24,31 @@ Engine = Annotated[
 PlanFile = Annotated[
     Path | None, typer.Option("--plan", help="Which algorithm each layer runs.  [default: as timed on this machine]")
 ]
+Tile = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Look at a large picture in overlapping windows of this many pixels (of the size it has for the net).",
+    ),
+]
+Flip = Annotated[bool, typer.Option("--flip", help="Look at each picture mirrored, too.")]
+Scales = Annotated[
+    str | None, typer.Option(help="Look at each picture at these scales, as in 0.75,1,1.25.  [default: 1]")
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
+
+
+def parse_views(tile: int | None, flip: bool, scales: str | None) -> Views:
+    """The views that the options ask for; ConfigError for scales that are no numbers."""
+    from videre.engine.views import Views
+    from videre.errors import ConfigError
+    from videre.structures import Tiling
+
+    try:
+        factors = tuple(float(word) for word in scales.split(",")) if scales is not None else (1.0,)
+    except ValueError:
+        raise ConfigError(f"--scales {scales}: expected numbers with commas between, as in 0.75,1,1.25") from None
+    return Views(flip, factors, None if tile is None else Tiling(tile))
 
 
 def parse_settings(settings: list[str] | None) -> dict[str, Any]:

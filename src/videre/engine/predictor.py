@@ -15,6 +15,7 @@ from videre.engine.device import choose_device
 from videre.engine.fuse import make_fast
 from videre.engine.plan import Plan
 from videre.engine.sources import is_one_picture, pictures_from
+from videre.engine.views import Views, check_views, look
 from videre.engine.weights import find_weights
 from videre.errors import DataError, VidereError
 from videre.images.prepare import prepare
@@ -49,6 +50,7 @@ class Predictor:
         engine: "auto" fuses the layers, in the number format that is faster here; "fp32" and "bf16" say which; "compile"
             hands them to torch.compile; "plain" runs the model as it was trained. See docs/speed.md.
         plan: which algorithm each layer runs; None: what was found on this machine before.
+        views: of a segmenter: pictures looked at mirrored, at other scales, in tiles. None: once, as they are.
 
     Attributes:
         running: the model that answers: the fused copy, or `model` itself.
@@ -61,8 +63,10 @@ class Predictor:
 
     def __init__(
         self, model: Model, device: str = "auto", batch: int | None = None, engine: str = "auto",
-        plan: Plan | None = None,
+        plan: Plan | None = None, views: Views | None = None,
     ) -> None:  # fmt: skip
+        self.views = views or Views()
+        check_views(model, self.views)
         self.device = choose_device(device)
         self.model = model.eval().to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.plan = plan or Plan.here()
@@ -128,7 +132,8 @@ class Predictor:
     @torch.inference_mode()
     def run(self, batch: ImageBatch) -> list[Scene]:
         """The scenes of prepared pictures, everything above the model's own floor."""
-        found = self.running(batch.to(self.device))
+        batch = batch.to(self.device)
+        found = self.running(batch) if self.views.is_plain else look(self.running, batch, self.views)
         self.plan.save()
         return self.model.postprocess(found, batch)
 
@@ -167,7 +172,12 @@ class Predictor:
 
 
 def load(
-    source: str | Path, device: str = "auto", batch: int | None = None, engine: str = "auto", plan: Plan | None = None
+    source: str | Path,
+    device: str = "auto",
+    batch: int | None = None,
+    engine: str = "auto",
+    plan: Plan | None = None,
+    views: Views | None = None,
 ) -> Predictor:
     """A predictor from a checkpoint file, the name of one in the wheel (see `videre models`), or of an official one.
 
@@ -177,4 +187,4 @@ def load(
     """
     found = find_weights(source)
     model = found.build() if isinstance(found, Checkpoint) else published_classifier(*found)
-    return Predictor(model, device, batch, engine, plan)
+    return Predictor(model, device, batch, engine, plan, views)

@@ -11,8 +11,9 @@ from videre.structures.preprocess import Preprocess
 from videre.structures.scene import VOID, Event, Relations, Scene, Situation
 from videre.structures.schema import Schema
 from videre.structures.skeleton import COCO_PERSON, Skeleton
+from videre.structures.tiling import Tiling
 
 __all__ = [
     "COCO_PERSON", "VOC_PIXELS", "VOID", "Box3D", "Camera", "Categories", "Event", "ImageBatch", "Instances", "Masks", "Mesh",
-    "Polygons", "Preprocess", "Relations", "Scene", "Schema", "Situation", "Skeleton", "invert", "palette", "warp_scene",
+    "Polygons", "Preprocess", "Relations", "Scene", "Schema", "Situation", "Skeleton", "Tiling", "invert", "palette", "warp_scene",
 ]  # fmt: skip

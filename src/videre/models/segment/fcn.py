@@ -38,7 +38,7 @@ class FCN(Segmenter):
     Args:
         schema, preprocess, loss, class_weights: see `Segmenter`.
         backbone: any with maps at strides 8, 16, 32. A VGG gets its fully connected layers as convolutions.
-        norm, multiplier: of the backbone.
+        norm, padding, multiplier: of the backbone.
         finest: 32, 16 or 8: the stride of the last sum.
         hidden: channels of the convolutions that were fully connected (VGG alone). dropout: after each.
         learned: whether the upsampling, bilinear at the start, is trained. at_once: scale the finer maps as the release
@@ -53,6 +53,7 @@ class FCN(Segmenter):
         *,
         backbone: str = "vgg16",
         norm: str = "none",
+        padding: str | None = None,
         multiplier: float = 1.0,
         finest: int = 8,
         hidden: int = 4096,
@@ -71,6 +72,7 @@ class FCN(Segmenter):
             raise ConfigError(f"border must be half or caffe, found {border!r}")
         options: dict[str, Any] = {"norm": norm, "channels": len(self.preprocess.mean)}
         options |= {"multiplier": multiplier} if multiplier != 1 else {}
+        options |= {"padding": padding} if padding is not None else {}
         self.backbone = make_backbone(backbone, **options)
         self.is_vgg = isinstance(self.backbone, VGG)
         if border == "caffe" and not self.is_vgg:

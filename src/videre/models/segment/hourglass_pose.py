@@ -67,7 +67,7 @@ class HourglassPose(Model):
             raise ConfigError(f"sigma must be positive, found {sigma}")
         if loss not in ("squared", "softmax"):
             raise ConfigError(f"loss must be squared or softmax, found {loss!r}")
-        self.loss, self.sigma, self.flip = sigma, flip and schema.skeleton.flip_pairs is not None
+        self.loss, self.sigma, self.flip = loss, sigma, flip and schema.skeleton.flip_pairs is not None
         self.net = StackedHourglass(len(schema.skeleton), stacks, width, norm, len(self.preprocess.mean))
 
     def forward(self, batch: ImageBatch, given: Sequence[Scene] | None = None) -> Outputs:
@@ -93,9 +93,7 @@ class HourglassPose(Model):
         weight = torch.stack(labelled).to(found[0])
         count = mean_count(float(weight.sum()), target)
         measure = _squared if self.loss == "squared" else _softmax
-        return {
-            f"stack {n}": (measure(maps.float(), target) * weight).sum() / count for n, maps in enumerate(found, 1)
-        }
+        return {f"stack {n}": (measure(maps.float(), target) * weight).sum() / count for n, maps in enumerate(found, 1)}
 
     def target(self, truth: Scene, size: Sequence[int]) -> tuple[Tensor, Tensor]:
         """The heat maps [J, h, w] of a truth in the batch's frame, and bool [J]: which joints are labelled and inside.
