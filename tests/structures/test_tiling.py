@@ -17,7 +17,7 @@ def test_every_pixel_is_said_something_of(height: int, width: int, tile: int, da
         assert 0 <= x1 < x2 <= width and 0 <= y1 < y2 <= height
         assert x2 - x1 == min(tile, width) and y2 - y1 == min(tile, height)
         weight = tiling.weights((x1, y1, x2, y2), (height, width))
-        assert weight.shape == (y2 - y1, x2 - x1) and 0 <= weight.min() and weight.max() <= 1
+        assert weight.shape == (y2 - y1, x2 - x1) and weight.min() >= 0 and weight.max() <= 1
         total[y1:y2, x1:x2] += weight
     assert total.min() > 0
 

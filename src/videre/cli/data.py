@@ -45,22 +45,26 @@ def check(
 @app.command()
 def convert(
     data: Data,
-    to: Annotated[str, typer.Argument(help="Format: coco, voc, instances, csv, folders.")],
+    to: Annotated[str, typer.Argument(help="Format: coco, voc, instances, maps, csv, folders.")],
     out: Annotated[Path, typer.Argument(help="Folder to write.")],
     split: Split = None,
     lossy: Annotated[bool, typer.Option("--lossy", help="Go on where the format cannot hold everything.")] = False,
+    to_pixels: Annotated[
+        bool, typer.Option("--to-pixels", help="First turn masks of things into a class for every pixel.")
+    ] = False,
     format: Format = None,
     quiet: Quiet = False,
 ) -> None:
     """Write a data set in another format. Refuses to lose anything unless --lossy, and then says what."""
     from videre.data import read, splits, write
+    from videre.data.semantic import as_pixels
 
     parts = [split] if split else splits(data, format)
     names: list[str | None] = [*parts] or [None]
     _new(out)
     written: set[str] = set()
     for name in names:
-        dataset = read(data, name, format)
+        dataset = as_pixels(read(data, name, format)) if to_pixels else read(data, name, format)
         lost = write(dataset, out, to, split=name or "train", lossy=lossy)
         written |= {dataset.where(i) for i in range(len(dataset))}
         if not quiet:

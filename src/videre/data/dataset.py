@@ -164,6 +164,10 @@ class Dataset(Sequence[tuple[np.ndarray, Scene]]):
         part.repairs = tuple(r for r in self.repairs if r.picture in names)
         return part
 
+    def over(self, source: Source, schema: Schema) -> Dataset:
+        """The same pictures with the truths of another source of as many, which says of them what `schema` means."""
+        return Dataset(source, schema, self.repairs, self.title, self._index)
+
     @staticmethod
     def cat(sets: Sequence[Dataset]) -> Dataset:
         """Several sets of one schema as one. Raises DataError when the schemas differ."""

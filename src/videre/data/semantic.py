@@ -1,0 +1,86 @@
+"""From instances to classes of pixels: what polygons, RLE and id maps of things say about each pixel."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from videre.data.dataset import Dataset, Source
+from videre.errors import DataError
+from videre.structures import Categories, Scene, Schema
+from videre.structures.scene import VOID
+
+BACKGROUND = "background"
+
+
+def as_pixels(dataset: Dataset, background: str | None = BACKGROUND) -> Dataset:
+    """The same pictures with a class for every pixel instead of instances.
+
+    Where masks overlap the smaller instance is seen, as it would lie in front. Ignored ones (crowds) become void.
+
+    Args:
+        background: name of the class, the first, of pixels that belong to nothing; None: these are void.
+
+    Raises DataError where the set has no masks, more than 255 classes, or a class named as the background.
+    """
+    things = dataset.schema.things
+    if things is None or "masks" not in dataset.fields:
+        raise DataError(f"{dataset.title}: only masks of things can become classes of pixels; it has "
+                        f"{', '.join(sorted(dataset.fields)) or 'no truth'}")  # fmt: skip
+    before = () if background is None else (background,)
+    if background in things.names:
+        raise DataError(f"{dataset.title} has a class {background!r} of its own; name the background differently")
+    if len(before) + len(things) > VOID:
+        raise DataError(f"{dataset.title}: {len(things)} classes; a map holds at most {VOID}")
+    names, colors = (*before, *things.names), (*((0, 0, 0),) * len(before), *things.colors)
+    pixels = Categories(names, colors, source_ids=tuple(range(len(names))))
+    source = _PixelsOfThings(dataset.source, len(before))
+    return dataset.over(source, Schema(pixels=pixels))
+
+
+@dataclasses.dataclass
+class _PixelsOfThings:
+    """Another source, its masks painted when they are asked for."""
+
+    source: Source
+    first: int
+    fields: frozenset[str] = frozenset({"segmentation"})
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def name(self, i: int) -> str:
+        return self.source.name(i)
+
+    def path(self, i: int) -> Path | None:
+        return self.source.path(i)
+
+    def size(self, i: int) -> tuple[int, int]:
+        return self.source.size(i)
+
+    def picture(self, i: int) -> np.ndarray:
+        return self.source.picture(i)
+
+    def scene(self, i: int) -> Scene:
+        scene = self.source.scene(i)
+        return Scene(scene.size, segmentation=torch.from_numpy(paint(scene, self.first)), meta=scene.meta)
+
+
+def paint(scene: Scene, first: int = 1) -> np.ndarray:
+    """The classes uint8 [H, W] of a scene's masks: label + `first`, 0 where there is none (void if `first` is 0)."""
+    classes = np.full(scene.size, 0 if first else VOID, np.uint8)
+    things = scene.instances
+    if things is None or not len(things):
+        return classes
+    if things.masks is None or things.labels is None:
+        raise DataError(f"{scene.name}: its things have no masks")
+    areas = things.masks.area()
+    ignored = torch.zeros(len(things), dtype=torch.bool) if things.ignore is None else things.ignore
+    crops = list(things.masks.crops())
+    for n in sorted(range(len(things)), key=lambda n: (not ignored[n], -int(areas[n]))):
+        crop, (x1, y1, x2, y2) = crops[n]
+        classes[y1:y2, x1:x2][crop != 0] = VOID if ignored[n] else int(things.labels[n]) + first
+    return classes
