@@ -15,7 +15,15 @@ import sys
 import time
 from pathlib import Path
 
-COMMON = ["short_side=180", "long_side=240", "batch=8", "scale_min=0.6", "scale_max=1.8", "brightness=.2", "contrast=.2"]
+COMMON = [
+    "short_side=180",
+    "long_side=240",
+    "batch=8",
+    "scale_min=0.6",
+    "scale_max=1.8",
+    "brightness=.2",
+    "contrast=.2",
+]
 ENCODER = ["norm=none", "lr=0.001"]
 MOBILE = ["backbone=mobilenet_v2", *ENCODER]
 DILATED = ["output_stride=16", "head_norm=group"]
@@ -66,7 +74,20 @@ def train(data: Path, runs: Path, weights: Path, pictures: int, names: list[str]
         begin = ["--from", str(weights), "--tune", "all"] if pretrained else []
         resume = ["--resume"] if (out / "state").exists() else []
         if not (out / "report.html").is_file():
-            videre("train", system, str(data), "--split", "train", "--val", "none", *begin, *given, "--out", str(out), *resume)
+            videre(
+                "train",
+                system,
+                str(data),
+                "--split",
+                "train",
+                "--val",
+                "none",
+                *begin,
+                *given,
+                "--out",
+                str(out),
+                *resume,
+            )
         videre("evaluate", str(out / "last.safetensors"), str(data), "--split", "val", "--out", str(out / "val"))
 
 
@@ -105,10 +126,14 @@ def table(data: Path, runs: Path, names: list[str], rounds: int) -> None:
         out = folder(runs, name)
         said = json.loads((out / "val" / "metrics.json").read_text())
         cells = [
-            f"{said['metrics'][m]:.3f} [{said['intervals'][m][0]:.3f}, {said['intervals'][m][1]:.3f}]".replace("0.", ".")
+            f"{said['metrics'][m]:.3f} [{said['intervals'][m][0]:.3f}, {said['intervals'][m][1]:.3f}]".replace(
+                "0.", "."
+            )
             for m in ("mIoU", "boundary F")
         ]
-        seconds = [json.loads(line)["seconds"] for line in (out / "log.jsonl").read_text().splitlines() if '"seconds"' in line]
+        seconds = [
+            json.loads(line)["seconds"] for line in (out / "log.jsonl").read_text().splitlines() if '"seconds"' in line
+        ]
         ms, mib = (statistics.median(row[key] for row in found[name]) for key in ("ms", "mib"))
         size = count(out / "last.safetensors") / 1e6
         print(f"| {name} | {cells[0]} | {cells[1]} | {max(seconds) / 60:.1f} | {ms:.0f} | {mib:.0f} | {size:.1f} |")

@@ -41,7 +41,7 @@ def test_what_is_not_there_is_said(tmp_path):
         data.read(tmp_path / "nowhere")
     with pytest.raises(DataError, match=r"no data set of a known format; looked for\n  Pascal VOC: .*\n  COCO: "):
         data.read(tmp_path)
-    with pytest.raises(ConfigError, match=r"no format 'yolo9'; there are: voc, coco, instances"):
+    with pytest.raises(ConfigError, match=r"no format 'yolo9'; there are: voc, coco, panoptic, instances"):
         data.read(tmp_path, format="yolo9")
     with pytest.raises(DataError, match=r"looked for\n  COCO: [^\n]*$"):
         data.read(tmp_path, format="coco")

@@ -23,7 +23,9 @@ def segmenter(name: str = "flat-fcn", **config: object) -> Model:
 
 
 @pytest.mark.parametrize("size", [(90, 130), (33, 200), (20, 24)])
-def test_tiles_equal_the_whole_where_the_net_sees_no_further_than_a_quarter_of_the_overlap(size: tuple[int, int]) -> None:
+def test_tiles_equal_the_whole_where_the_net_sees_no_further_than_a_quarter_of_the_overlap(
+    size: tuple[int, int],
+) -> None:
     model = segmenter(norm="none", depth=3)  # three 3x3 layers and the 1x1 see 3 pixels far
     batch = prepare(picture_and_truth(size, 1)[0], WHOLE)
     with torch.inference_mode():
@@ -52,7 +54,9 @@ def test_flips_and_scales_are_mean_probabilities() -> None:
         for size in ((40, 56), (20, 28)):
             for mirrored in (False, True):
                 image = torch.nn.functional.interpolate(batch.image, size, mode="bilinear", antialias=True)
-                image = torch.nn.functional.pad(image.flip(3) if mirrored else image, (0, -size[1] % 8, 0, -size[0] % 8))
+                image = torch.nn.functional.pad(
+                    image.flip(3) if mirrored else image, (0, -size[1] % 8, 0, -size[0] % 8)
+                )
                 logits = model.heads(image)["logits"][:, :, : size[0], : size[1]]
                 logits = logits.flip(3) if mirrored else logits
                 logits = torch.nn.functional.interpolate(logits, (40, 56), mode="bilinear")

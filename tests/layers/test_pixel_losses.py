@@ -39,7 +39,9 @@ def test_each_is_its_formula(seed: int) -> None:
     found = PixelLoss(" + ".join(LOSSES), CLASSES, weights)(logits, target)
     seen = pixels(logits, target)
     total = sum(listed[k] for _, k in seen)
-    assert float(found["cross_entropy"]) == pytest.approx(sum(-listed[k] * math.log(p) for p, k in seen) / total, rel=1e-4)
+    assert float(found["cross_entropy"]) == pytest.approx(
+        sum(-listed[k] * math.log(p) for p, k in seen) / total, rel=1e-4
+    )
     each = [-listed[k] * (1 - p) ** GAMMA * math.log(p) for p, k in seen]
     assert float(found["focal"]) == pytest.approx(sum(each) / total, rel=1e-4)
     hard = [(p, k) for p, k in seen if p <= HARD]

@@ -63,7 +63,11 @@ def test_of_equal_values_the_first_is_the_maximum() -> None:
     pooled, places = max_pool_with_places(flat)
     assert places[0, 0].tolist() == [[0, 2], [8, 10]]
     assert pooled[0, 0, 0, 0] == flat[0, 0, 0, 1]  # the value itself is exact
-    assert max_unpool(torch.ones(1, 1, 2, 2), places, (3, 4))[0, 0].tolist() == [[1, 0, 1, 0], [0, 0, 0, 0], [1, 0, 1, 0]]
+    assert max_unpool(torch.ones(1, 1, 2, 2), places, (3, 4))[0, 0].tolist() == [
+        [1, 0, 1, 0],
+        [0, 0, 0, 0],
+        [1, 0, 1, 0],
+    ]
 
 
 @settings(max_examples=40, deadline=None)
@@ -82,7 +86,11 @@ def test_unpooling_puts_each_maximum_where_it_was(height: int, width: int, seed:
 def test_gradients_go_where_values_came_from() -> None:
     x = torch.randn(1, 2, 5, 6, dtype=torch.float64, requires_grad=True)
     places = max_pool_with_places(x)[1]
-    for grow in (lambda y: max_unpool(y, places, (5, 6)), lambda y: nearest(y, (5, 6)), lambda y: bed_of_nails(y, (5, 6))):
+    for grow in (
+        lambda y: max_unpool(y, places, (5, 6)),
+        lambda y: nearest(y, (5, 6)),
+        lambda y: bed_of_nails(y, (5, 6)),
+    ):
         assert torch.autograd.gradcheck(grow, (torch.randn(1, 2, 3, 3, dtype=torch.float64, requires_grad=True),))
 
 

@@ -33,7 +33,13 @@ CONFIGS = {
     "hourglass-pose": {"width": 32, "norm": "group"},
     "classifier": {"backbone": "mobilenet_v2", "norm": "group"},
     "faster-rcnn": TINY,
-    "faster-rcnn-c4": {"backbone": "resnet18", "norm": "group", "resolution": 4, "roi_batch": 64, "rpn_post_nms": [200, 100]},
+    "faster-rcnn-c4": {
+        "backbone": "resnet18",
+        "norm": "group",
+        "resolution": 4,
+        "roi_batch": 64,
+        "rpn_post_nms": [200, 100],
+    },
     "mask-rcnn": {**TINY, "mask_layers": 1},
     "keypoint-rcnn": {**TINY, "keypoint_layers": 1},
 }

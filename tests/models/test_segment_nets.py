@@ -294,7 +294,9 @@ def test_of_several_persons_the_largest_is_learned_and_unlabelled_joints_are_not
 
 
 def test_the_losses_of_poses_are_their_formulas() -> None:
-    squared, softmax = (HourglassPose(SCHEMA, width=32, stacks=2, loss=loss, norm="none") for loss in ("squared", "softmax"))
+    squared, softmax = (
+        HourglassPose(SCHEMA, width=32, stacks=2, loss=loss, norm="none") for loss in ("squared", "softmax")
+    )
     softmax.load_state_dict(squared.state_dict())
     picture, truth = picture_and_truth((60, 80), 3, things=1)
     batch, truths = batch_of(squared, [(picture, truth)])
@@ -304,7 +306,10 @@ def test_the_losses_of_poses_are_their_formulas() -> None:
         maps = found[n - 1][0]
         wanted = 100 * sum(F.mse_loss(maps[j], target[j]) for j in labelled.nonzero()) / labelled.sum()
         torch.testing.assert_close(squared.losses(batch, truths)[f"stack {n}"], wanted)
-        each = [F.cross_entropy(maps[j].flatten(), (target[j] / target[j].sum()).flatten()) for j in labelled.nonzero()[:, 0]]
+        each = [
+            F.cross_entropy(maps[j].flatten(), (target[j] / target[j].sum()).flatten())
+            for j in labelled.nonzero()[:, 0]
+        ]
         torch.testing.assert_close(softmax.losses(batch, truths)[f"stack {n}"], sum(each) / len(each))
     softmax.eval()
     softmax.net.forward = lambda image: [target[None].log().clamp(min=-50)]  # a net that is right

@@ -45,7 +45,7 @@ def check(
 @app.command()
 def convert(
     data: Data,
-    to: Annotated[str, typer.Argument(help="Format: coco, voc, instances, maps, csv, folders.")],
+    to: Annotated[str, typer.Argument(help="Format: coco, panoptic, voc, instances, maps, csv, folders.")],
     out: Annotated[Path, typer.Argument(help="Folder to write.")],
     split: Split = None,
     lossy: Annotated[bool, typer.Option("--lossy", help="Go on where the format cannot hold everything.")] = False,

@@ -344,8 +344,8 @@ def test_chains_survive_json():
         HorizontalFlip(0.3), Sometimes(ColorJitter(), 0.8), OneOf((Resize(size=(3, 4)), ScaleJitter(0.2, 3))), CropTo(9, 8),
     ))  # fmt: skip
     assert from_json(json.loads(json.dumps(to_json(chain)))) == chain
-    with pytest.raises(ConfigError, match="no transform 'Rotate'; there are: Blur, "):
-        from_json({"name": "Rotate"})
+    with pytest.raises(ConfigError, match="no transform 'Shear'; there are: Blur, "):
+        from_json({"name": "Shear"})
     with pytest.raises(ConfigError, match="transform Noise"):
         from_json({"name": "Noise", "strength": 3})
 

@@ -419,7 +419,7 @@ def _looks_like_coco(file: Path) -> bool:
         head = stream.read(4096)
         stream.seek(max(0, file.stat().st_size - 4096))
         ends = head + stream.read()
-    if not head.lstrip().startswith(b"{"):
+    if not head.lstrip().startswith(b"{") or b'"segments_info"' in ends:  # see `panoptic`
         return False
     keys = (b'"images"', b'"annotations"', b'"categories"', b'"image_id"', b'"file_name"', b'"supercategory"')
     return sum(key in ends for key in keys) >= 2

@@ -1,0 +1,214 @@
+"""COCO panoptic: a JSON of segments and a PNG of segment ids per picture; things and stuff together.
+
+`annotations/panoptic_<split>.json`, its PNGs in the folder of the same name beside it (id = R + 256 G + 65536 B, 0 is void),
+pictures in `<split>/`, `images/<split>/` or `images/` (Kirillov et al., Panoptic Segmentation, 2019).
+
+All categories are classes of pixels; those with `isthing` are classes of things, too, each segment an instance. Of crowds
+("iscrowd") the class of the pixels counts; as instances they are ignored.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from videre.data.dataset import Dataset, FileSource, Repair
+from videre.data.writing import file_names, losses, place_picture
+from videre.errors import DataError
+from videre.files import write_atomic
+from videre.images.reading import picture_size, read_picture, write_picture
+from videre.structures import Categories, Instances, Masks, Scene, Schema
+from videre.structures.scene import VOID
+
+LOOKS_FOR = "COCO panoptic: annotations/panoptic_<split>.json with a folder of PNGs of the same name"
+HOLDS = {"segmentation", "panoptic", "boxes", "masks", "ignore"}
+PREFIX = "panoptic_"
+
+
+def recognise(path: Path) -> str:
+    """What was found, or "" when there is no such file with its folder."""
+    return ", ".join(f.name for f in _files(path))
+
+
+def splits(path: Path) -> list[str]:
+    """Names of the splits: "val2017" of panoptic_val2017.json."""
+    return [f.stem.removeprefix(PREFIX) for f in _files(path)] if path.is_dir() else []
+
+
+def read(path: Path, split: str | None = None) -> Dataset:
+    """Read a folder or one file; pictures without segments are left out and counted.
+
+    Raises DataError for a file that is not of this form. A PNG that is missing, of another size, or with ids that are not
+    listed is an error when its truth is asked for.
+    """
+    files = [f for f in _files(path) if split is None or f.stem == PREFIX + split]
+    return Dataset.cat([_read(file, f"{path.name} {file.stem.removeprefix(PREFIX)}") for file in files])
+
+
+def write(dataset: Dataset, path: Path, split: str = "train", lossy: bool = False) -> list[str]:
+    """Write <split>/ with the pictures, annotations/panoptic_<split>.json and its PNGs. Returns the losses.
+
+    A class of pixels that is one of things, too (by name), is written segment by segment, where there are masks; of others
+    all pixels of a picture are one segment. Where masks overlap the later one wins.
+
+    Raises DataError where the set has no segmentation.
+    """
+    lost = losses(dataset, HOLDS, "COCO panoptic", lossy)
+    classes, things = dataset.schema.pixels, dataset.schema.things
+    if classes is None or "segmentation" not in dataset.fields:
+        raise DataError(f"COCO panoptic needs a segmentation; {dataset.title} has {sorted(dataset.fields)}")
+    folder = path / "annotations" / f"{PREFIX}{split}"
+    folder.mkdir(parents=True, exist_ok=True)
+    images, annotations = [], []
+    for i, filename in enumerate(file_names(dataset)):
+        scene = dataset.scene(i)
+        place_picture(dataset, i, path / split / filename)
+        ids, segments = _segments(scene, classes, things)
+        name = f"{Path(filename).stem}.png"
+        write_picture(folder / name, np.stack([ids & 255, ids >> 8 & 255, ids >> 16 & 255], 2).astype(np.uint8))
+        images.append({"id": i + 1, "width": scene.size[1], "height": scene.size[0], "file_name": filename})
+        annotations.append({"image_id": i + 1, "file_name": name, "segments_info": segments})
+    categories = [
+        {
+            "id": classes.source_ids[k], "name": name, "supercategory": classes.supercategories[k],
+            "isthing": int(things is not None and name in things.names), "color": list(classes.colors[k]),
+        }
+        for k, name in enumerate(classes)
+    ]  # fmt: skip
+    content = {"images": images, "annotations": annotations, "categories": categories}
+    write_atomic(folder.with_suffix(".json"), json.dumps(content).encode())
+    return lost
+
+
+def _segments(scene: Scene, classes: Categories, things: Categories | None) -> tuple[np.ndarray, list[dict[str, Any]]]:
+    """The map of segment ids, and a row for each."""
+    assert scene.segmentation is not None
+    pixels = scene.segmentation.numpy()
+    ids = np.zeros(scene.size, np.int64)
+    rows: list[tuple[int, int]] = []  # class of pixels, crowd
+    split = set()
+    instances = scene.instances
+    if instances is not None and instances.masks is not None and instances.labels is not None and things is not None:
+        ignored = [False] * len(instances) if instances.ignore is None else instances.ignore.tolist()
+        for n, (crop, (x1, y1, x2, y2)) in enumerate(instances.masks.crops()):
+            name = things[int(instances.labels[n])]
+            if name in classes.names:
+                ids[y1:y2, x1:x2][crop != 0] = len(rows) + 1
+                split.add(classes.index(name))
+                rows.append((classes.index(name), int(ignored[n])))
+    for k in np.unique(pixels).tolist():
+        rest = (pixels == k) & (ids == 0)
+        if k != VOID and rest.any():
+            ids[rest] = len(rows) + 1
+            rows.append((k, int(k in split)))  # pixels of a thing that no mask has: nobody told them apart
+    told = []
+    for n, (k, crowd) in enumerate(rows, 1):
+        y, x = np.nonzero(ids == n)
+        if len(y):
+            box = [int(x.min()), int(y.min()), int(x.max() - x.min()) + 1, int(y.max() - y.min()) + 1]
+            told.append({"id": n, "category_id": classes.source_ids[k], "area": len(y), "bbox": box, "iscrowd": crowd})
+    return ids, told
+
+
+def _files(path: Path) -> list[Path]:
+    if path.is_file():
+        return [path] if path.suffix == ".json" and path.with_suffix("").is_dir() and PREFIX in path.stem else []
+    folders = [path / "annotations", path]
+    found = [f for folder in folders if folder.is_dir() for f in sorted(folder.glob(f"{PREFIX}*.json"))]
+    return [f for f in found if f.with_suffix("").is_dir()]
+
+
+def _read(file: Path, title: str) -> Dataset:
+    try:
+        content = json.loads(file.read_text())
+        categories = content["categories"]
+        pixels = _categories(categories)
+        things = [{**c, "color": pixels.colors[k]} for k, c in enumerate(categories) if c.get("isthing", 1)]
+        segments = {a["image_id"]: a for a in content["annotations"]}
+        images = {m["id"]: m["file_name"] for m in content["images"]}
+        maps = {i: (str(file.with_suffix("") / a["file_name"]), a["segments_info"]) for i, a in segments.items()}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(
+            f"{file}: images, annotations with segments_info and categories are expected ({error!r})"
+        ) from None
+    if len(pixels) > VOID:
+        raise DataError(f"{file}: {len(pixels)} categories; a map holds at most {VOID}")
+    stray = sorted(set(segments) - set(images), key=str)
+    if stray:
+        raise DataError(f"{file}: annotations of {len(stray)} images that are not listed under images: {stray[:5]}")
+    repairs = [
+        Repair("picture without segments", name, "-", "no annotation", "dropped")
+        for i, name in images.items() if i not in segments
+    ]  # fmt: skip
+    known = [i for i in images if i in segments]
+    if not known:
+        raise DataError(f"{file}: no picture has segments")
+    root, split = (
+        file.parent.parent if file.parent.name == "annotations" else file.parent,
+        file.stem.removeprefix(PREFIX),
+    )
+    folders = [root / split, root / "images" / split, root / "images", root]
+    folder = next((f for f in folders if (f / images[known[0]]).is_file()), folders[0])
+    source = _Segments(
+        [str(folder / images[i]) for i in known], [images[i] for i in known], maps=[maps[i] for i in known],
+        pixel_of={c["id"]: k for k, c in enumerate(categories)}, thing_of={c["id"]: k for k, c in enumerate(things)},
+    )  # fmt: skip
+    schema = Schema(pixels=pixels, things=_categories(things) if things else None)
+    return Dataset(source, schema, repairs, title)
+
+
+def _categories(rows: list[dict[str, Any]]) -> Categories:
+    colored = all("color" in c for c in rows)
+    return Categories(
+        tuple(str(c["name"]) for c in rows), tuple(tuple(c["color"]) for c in rows) if colored else (),
+        tuple(int(c["id"]) for c in rows), tuple(str(c.get("supercategory") or "") for c in rows),
+    )  # fmt: skip
+
+
+@dataclasses.dataclass
+class _Segments(FileSource):
+    """Scenes made from the PNGs, when asked for."""
+
+    maps: list[tuple[str, list[dict[str, Any]]]] = dataclasses.field(default_factory=list)
+    pixel_of: dict[int, int] = dataclasses.field(default_factory=dict)
+    thing_of: dict[int, int] = dataclasses.field(default_factory=dict)
+    fields: frozenset[str] = frozenset(
+        {"segmentation", "panoptic", "instances", "boxes", "masks", "ignore", "ids", "areas"}
+    )
+
+    def scene(self, i: int) -> Scene:
+        file, rows = self.maps[i]
+        height, width = picture_size(file)
+        if (height, width) != self.size(i):
+            size = self.size(i)
+            raise DataError(f"{file}: the segments are {width}x{height} (width x height), the picture {self.paths[i]} is "
+                            f"{size[1]}x{size[0]}")  # fmt: skip
+        colors = read_picture(file)[:, :, :3].astype(np.int64)
+        ids = colors[:, :, 0] | colors[:, :, 1] << 8 | colors[:, :, 2] << 16
+        found, place = np.unique(ids, return_inverse=True)
+        place = place.reshape(ids.shape)
+        listed = {int(row["id"]): row for row in rows}
+        strange = [v for v in found.tolist() if v and v not in listed]
+        if strange:
+            raise DataError(f"{file}: segment ids {strange[:5]} are in the PNG, but not in segments_info")
+        unknown = sorted({row["category_id"] for row in rows} - set(self.pixel_of), key=str)
+        if unknown:
+            raise DataError(f"{file}: segments of categories {unknown[:5]} that are not listed under categories")
+        shades = [self.pixel_of[listed[v]["category_id"]] if v else VOID for v in found.tolist()]
+        there = [(n, v) for n, v in enumerate(found.tolist()) if v and listed[v]["category_id"] in self.thing_of]
+        values = [n + 1 for n, _ in there]
+        masks = Masks.from_label_map(place + 1, values)
+        crowd = torch.tensor([bool(listed[v].get("iscrowd", 0)) for _, v in there], dtype=torch.bool)
+        labels = torch.tensor([self.thing_of[listed[v]["category_id"]] for _, v in there], dtype=torch.int64)
+        instances = Instances(
+            masks.boxes(), labels, masks=masks, ignore=crowd, ids=torch.tensor([v for _, v in there], dtype=torch.int64),
+            areas=masks.area().float(),
+        )  # fmt: skip
+        meta = {"path": self.paths[i], "id": self.names[i]}
+        classes = torch.from_numpy(np.array(shades, np.uint8)[place])
+        return Scene(self.size(i), instances, segmentation=classes, panoptic=torch.from_numpy(ids), meta=meta)
