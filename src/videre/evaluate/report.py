@@ -13,7 +13,7 @@ from videre.errors import DataError
 from videre.evaluate.coco import USUAL, CocoResult, Kind, coco_evaluate
 from videre.evaluate.intervals import Interval, bootstrap_ap, number
 from videre.evaluate.labels import LabelReport, evaluate_labels
-from videre.evaluate.pck import PoseResult, evaluate_pose
+from videre.evaluate.pck import PCK, PCKH, PoseResult, evaluate_pose
 from videre.evaluate.pixels import PixelReport, evaluate_pixels
 from videre.evaluate.thresholds import Decision, best_thresholds, decide
 from videre.evaluate.voc import voc_evaluate, voc_mean
@@ -33,7 +33,7 @@ class Report:
         decisions: by class what is right, wrong and missed when everything from its threshold on is shown.
         limits: what the model itself leaves out, in words. unread: why a picture, by its number, is not among these.
         chosen_here: the thresholds of the decisions were chosen on these very pictures, and not brought along.
-        pose: share of joints found, where persons have the joints of a torso.
+        poses: share of joints found, by PCK and PCKh, where persons have the joints to measure by.
     """
 
     results: dict[Kind, CocoResult]
@@ -45,7 +45,7 @@ class Report:
     chosen_here: bool = False
     limits: str = ""
     unread: Mapping[int, str] = dataclasses.field(default_factory=dict)
-    pose: PoseResult | None = None
+    poses: Sequence[PoseResult] = ()
 
     @property
     def protocols(self) -> dict[Kind, str]:
@@ -67,7 +67,7 @@ class Report:
     def headline(self) -> dict[str, float]:
         """What is told while training."""
         found = {name: value for name, value in self.metrics.items() if name.split()[1] in ("AP", "AP50", "AP75")}
-        return found if self.pose is None else {"PCK": self.pose.metrics["mean"], **found}
+        return {pose.measure.name.split("@")[0]: pose.metrics["mean"] for pose in self.poses} | found
 
     @property
     def main(self) -> CocoResult:
@@ -121,8 +121,8 @@ class Report:
         widths = [max(len(header[0]), *(len(r[0]) for r in self.class_rows() or [[""]]))]
         for row in [header, *self.class_rows()]:
             lines.append("  " + row[0].ljust(widths[0]) + "".join(cell.rjust(15) for cell in row[1:]))
-        if self.pose is not None:
-            lines += self.pose.lines()
+        for pose in self.poses:
+            lines += pose.lines()
         if self.decisions:
             lines.append(f"thresholds: {self.thresholds_in_words}")
         for name, d in self.decisions.items():
@@ -158,7 +158,7 @@ class Report:
             },
             "error_types": self.error_types(),
             "calibration_error": self.calibration()["ece"],
-            "pose": self.pose.to_json() if self.pose is not None else None,
+            "poses": [pose.to_json() for pose in self.poses],
         }
 
 
@@ -202,12 +202,14 @@ def evaluate(
     voc = voc_evaluate(predictions, truths, schema) if "boxes" in both else {}
     main = main_result(results)
     decisions = decide(main, best_thresholds(main) if thresholds is None else thresholds)
-    pose = None
-    if "keypoints" in both and schema.skeleton is not None:
-        pose = evaluate_pose(predictions, truths, schema.skeleton, bootstrap=bootstrap)
+    poses: list[PoseResult] = []
+    for measure in (PCK, PCKH) if "keypoints" in both and schema.skeleton is not None else ():
+        assert schema.skeleton is not None
+        pose = evaluate_pose(predictions, truths, schema.skeleton, measure, bootstrap=bootstrap)
+        poses += [] if pose is None else [pose]
     return Report(
         results, intervals, voc, len(truths), schema, decisions, chosen_here=thresholds is None, limits=limits,
-        unread=unread or {}, pose=pose,
+        unread=unread or {}, poses=poses,
     )  # fmt: skip
 
 
