@@ -7,12 +7,12 @@ from types import ModuleType
 from typing import Any
 
 from videre.data.dataset import Dataset, Repair, Source
-from videre.data.formats import class_maps, coco, folders, instance_png, labels_csv, panoptic, voc
+from videre.data.formats import class_maps, coco, folders, instance_png, joints, labels_csv, panoptic, voc
 from videre.data.splits import by_list
 from videre.errors import ConfigError, DataError
 
 FORMATS: dict[str, ModuleType] = {
-    "voc": voc, "coco": coco, "panoptic": panoptic, "instances": instance_png, "maps": class_maps, "csv": labels_csv, "folders": folders,
+    "voc": voc, "coco": coco, "panoptic": panoptic, "instances": instance_png, "maps": class_maps, "joints": joints, "csv": labels_csv, "folders": folders,
 }  # fmt: skip
 """Every format by its name; folders, which fit almost anything, come last."""
 
