@@ -52,6 +52,23 @@ def test_mobilenet_has_the_published_number_of_parameters():
     assert {"features.0.1.running_var", "features.1.conv.1.weight", "features.17.conv.3.bias"} <= set(net.state_dict())
 
 
+@pytest.mark.parametrize(
+    # torchvision's mobilenet_v2(width_mult=...) without its classifier of 1000; .5: 1,968,680 in all, as Keras trains
+    ("multiplier", "count", "widths"),
+    [(1.0, 2_223_872, [24, 32, 96, 1280]), (0.5, 687_680, [16, 16, 48, 1280]), (1.4, 4_315_776, [32, 48, 136, 1792])],
+)
+def test_widths_of_mobilenet_v2(multiplier: float, count: int, widths: list[int]) -> None:
+    backbone = MobileNetV2(norm="batch", multiplier=multiplier)
+    assert sum(p.numel() for p in backbone.parameters()) == count and list(backbone.channels.values()) == widths
+    assert [m.shape[1] for m in backbone(torch.zeros(1, 3, 64, 64)).values()] == widths
+    narrow = MobileNetV2(norm="none", multiplier=multiplier, divisor=1, wide=False)
+    assert narrow.channels[32] == round(320 * multiplier) and narrow(torch.zeros(1, 3, 64, 64))[32].shape[1:] == (
+        round(320 * multiplier),
+        2,
+        2,
+    )
+
+
 @pytest.mark.parametrize("name", ["resnet18", "resnet50", "mobilenet_v2"])
 @torch.no_grad()
 def test_maps_at_their_strides_for_any_size(name):

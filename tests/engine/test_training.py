@@ -72,3 +72,32 @@ def test_what_has_no_gain_is_not_tried() -> None:
     assert not plan.asked
     with pytest.raises(RuntimeError, match="channels"), planned(plan):
         F.conv2d(x[:, :63], weight)
+
+
+@pytest.mark.parametrize(("channels", "groups"), [(24, 1), (32, 32), (20, 20)])
+def test_dilated_gradients_are_sound_in_bfloat16(channels: int, groups: int) -> None:
+    """Left to torch, these are NaN or any number where memory held something before (see benchmarks/dilated_bf16.py)."""
+    torch.manual_seed(0)
+    x = torch.randn(2, channels, 20, 40).to(memory_format=torch.channels_last)
+    layer = nn.Conv2d(channels, channels, 3, padding=2, dilation=2, groups=groups)
+    found = []
+    for bf16 in (True, False):
+        filled = [torch.full((1 << 16,), float("nan")) for _ in range(8)]
+        del filled
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16), planned(None):
+            y = layer(x)
+        found += torch.autograd.grad(y.float().square().mean(), layer.weight)
+    torch.testing.assert_close(*found, atol=0.02 * float(found[1].abs().max()), rtol=0.02)
+
+
+def test_only_what_is_unsound_is_kept_out_of_bfloat16() -> None:
+    x = torch.randn(1, 32, 12, 12)
+    weights = {groups: torch.randn(32, 32 // groups, 3, 3, requires_grad=True) for groups in (1, 32)}
+    with torch.autocast("cpu", torch.bfloat16), planned(None):
+        of = lambda groups, dilation: (
+            F.conv2d(x, weights[groups], padding=dilation, dilation=dilation, groups=groups).dtype
+        )
+        assert of(32, 2) == torch.float32
+        assert of(1, 2) == of(32, 1) == of(1, 1) == torch.bfloat16
+        weights[32].requires_grad_(False)
+        assert of(32, 2) == torch.bfloat16  # a frozen layer has no gradient to be wrong

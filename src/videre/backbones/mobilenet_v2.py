@@ -34,6 +34,8 @@ class MobileNetV2(Backbone):
         channels: of the input. eps: of the norm.
         last: the last stride built. vector: build `top`, the mean over the last map.
         output_stride: 32, or 16 or 8 by dilation of the depthwise convolutions.
+        multiplier: of every width but the last one, which is never less than 1280. divisor: what widths are rounded to
+            multiples of (torchvision and Keras: 8). wide: end in the 1x1 convolution to 1280; DeepLab leaves it out.
     """
 
     LOGITS = "classifier.1"
@@ -41,25 +43,29 @@ class MobileNetV2(Backbone):
 
     def __init__(
         self, norm: str = "frozen", padding: str = "half", channels: int = 3, eps: float = 1e-5, last: int = 32,
-        vector: bool = False, output_stride: int = 32,
+        vector: bool = False, output_stride: int = 32, multiplier: float = 1.0, divisor: int = 8, wide: bool = True,
     ) -> None:  # fmt: skip
         super().__init__()
+        scaled = lambda width: round_width(width * multiplier, divisor)
         if output_stride not in (8, 16, 32):
             raise ConfigError(f"output_stride must be 8, 16 or 32, found {output_stride}")
         block = partial(conv_block, norm=norm, activation=nn.ReLU6, padding=padding, eps=eps)
-        features: list[nn.Module] = [block(channels, 32, 3, 2)]
-        width, reached, dilation = 32, 2, 1
+        features: list[nn.Module] = [block(channels, scaled(32), 3, 2)]
+        width, reached, dilation = scaled(32), 2, 1
         for expansion, out, count, first in PLAN:
             for i in range(count):
                 stride, rate = first if i == 0 else 1, dilation
                 if reached * stride > output_stride:  # the block whose stride goes keeps the rate, later ones double it
                     stride, dilation = 1, 2 * dilation
                 reached *= stride
-                features.append(InvertedResidual(width, out, stride, expansion, norm, padding, eps, rate))
-                width = out
-        features.append(block(width, 1280, 1))
+                features.append(InvertedResidual(width, scaled(out), stride, expansion, norm, padding, eps, rate))
+                width = scaled(out)
+        widths = {stride: scaled(out) for stride, out in WIDTHS.items()} | {32: width}
+        if wide:
+            widths[32] = max(1280, scaled(1280))
+            features.append(block(width, widths[32], 1))
         self.features = nn.Sequential(*features[: TAPS[last] + 1])
-        self.channels = {stride: width for stride, width in WIDTHS.items() if stride <= last}
+        self.channels = {stride: width for stride, width in widths.items() if stride <= last}
         self.output_stride = output_stride
         self.top, self.width = MeanPool() if vector else None, self.channels[last]
         initialise(self)
@@ -76,7 +82,15 @@ class MobileNetV2(Backbone):
             x = layer(x)
             if i in taps:
                 maps[taps[i]] = x
+        if 32 in self.channels:
+            maps[32] = x  # also where it is not widened
         return maps
+
+
+def round_width(width: float, divisor: int) -> int:
+    """The nearest multiple of `divisor`, at least one, and not more than a tenth below (torchvision's `_make_divisible`)."""
+    near = max(divisor, int(width + divisor / 2) // divisor * divisor)
+    return near if near >= 0.9 * width else near + divisor
 
 
 class InvertedResidual(nn.Module):

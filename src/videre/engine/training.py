@@ -6,6 +6,8 @@ products, forward and for the gradient of its input, goes the way that was faste
     with planned(plan):
         loss = sum(model.losses(batch, truths).values())
     loss.backward()
+
+Beside that, one kind of convolution is kept out of bfloat16: `is_unsound` says which and why.
 """
 
 from __future__ import annotations
@@ -23,20 +25,25 @@ from torch.overrides import TorchFunctionMode
 from videre.engine.plan import PLAIN, Plan
 from videre.ops.winograd import winograd_conv2d_train
 
+BLOCK = 16
+"""Channels that oneDNN's kernels take at once."""
 LEAST_CHANNELS = 64
 """Below that the direct way was faster on every machine seen; it need not be tried."""
 Convolve = Callable[..., Tensor]
 
 
 @contextlib.contextmanager
-def planned(plan: Plan) -> Iterator[None]:
-    """Inside, the convolutions of float32 tensors on a CPU follow the plan, which learns what it does not know yet."""
+def planned(plan: Plan | None) -> Iterator[None]:
+    """Inside, the convolutions of float32 tensors on a CPU follow the plan, which learns what it does not know yet.
+
+    plan: None: all go torch's way, but for those that `is_unsound`.
+    """
     with _Planned(plan):
         yield
 
 
 class _Planned(TorchFunctionMode):
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan | None) -> None:
         super().__init__()
         self.plan = plan
 
@@ -51,10 +58,13 @@ class _Planned(TorchFunctionMode):
         self, x: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Any = 1, padding: Any = 0,
         dilation: Any = 1, groups: int = 1,
     ) -> Tensor:  # fmt: skip
+        if torch.is_autocast_enabled("cpu") and is_unsound(x, weight, groups, dilation):
+            with torch.autocast("cpu", enabled=False):
+                return F.conv2d(x.float(), weight, bias, stride, padding, dilation, groups)
         direct = partial(F.conv2d, padding=padding, dilation=dilation)
         rows, columns = _pair(padding), _pair(dilation)
         if (
-            x.ndim != 4 or weight.shape[1:] != (x.shape[1], 3, 3) or _pair(stride) != (1, 1) or groups != 1 or isinstance(padding, str)
+            self.plan is None or x.ndim != 4 or weight.shape[1:] != (x.shape[1], 3, 3) or _pair(stride) != (1, 1) or groups != 1 or isinstance(padding, str)
             or rows[0] != rows[1] or columns[0] != columns[1] or rows[0] > 2 * columns[0]
             or min(weight.shape[:2]) < LEAST_CHANNELS or x.dtype != torch.float32 or x.device.type != "cpu"
             or not x.numel() or torch.is_autocast_enabled("cpu")
@@ -63,6 +73,16 @@ class _Planned(TorchFunctionMode):
         ways = {PLAIN: direct, "winograd4": partial(winograd_conv2d_train, padding=rows[0], dilation=columns[0])}
         trials = {name: partial(_both_ways, way, x, weight, bias) for name, way in ways.items()}
         return ways[self.plan.choose(_key(x, weight, columns[0]), trials)](x, weight, bias)
+
+
+def is_unsound(x: Tensor, weight: Tensor, groups: int, dilation: Any) -> bool:
+    """Whether the gradient of the weights would be wrong in bfloat16.
+
+    torch 2.13's oneDNN reads memory that nobody wrote for dilated convolutions in channels-last order that are depthwise,
+    or whose channels do not fill its blocks: the gradient is NaN, or any number. `benchmarks/dilated_bf16.py` shows it.
+    """
+    is_odd = groups > 1 or any(channels % BLOCK for channels in weight.shape[:2])
+    return x.device.type == "cpu" and weight.requires_grad and _pair(dilation) != (1, 1) and is_odd
 
 
 def _both_ways(way: Convolve, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

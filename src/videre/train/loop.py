@@ -136,7 +136,7 @@ def _train(
             set_rate(optimizer, recipe.rate(step, steps))
             batch = ImageBatch.cat([b for _, b, _ in group], largest(_size(group), device)).to(device)
             short = torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bf16")
-            with short, planned(plan) if world == 1 else contextlib.nullcontext():
+            with short, planned(plan if world == 1 else None):
                 parts = wrapper(batch, [scene for _, _, scene in group])
             loss = torch.stack(list(parts.values())).sum()
             broken, stop = any_of((not bool(torch.isfinite(loss)), interrupt.asked), device)

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from videre.backbones import make_backbone, takes
@@ -46,6 +47,8 @@ class Dilated(Segmenter):
         options: dict[str, Any] = {"norm": norm, "channels": len(self.preprocess.mean), "output_stride": output_stride}
         options |= {"multiplier": multiplier} if multiplier != 1 else {}
         options |= {"padding": padding} if padding is not None else {}
+        if takes(backbone, "wide"):  # a MobileNetV2 as TensorFlow's DeepLab has it (feature_extractor.py)
+            options |= {"wide": False, "divisor": 1}
         self.backbone = make_backbone(backbone, **options)
         *_, before, last = self.backbone.channels
         self.taps = (before, last)
@@ -63,7 +66,8 @@ class Dilated(Segmenter):
     def named_rows(self) -> dict[str, Any]:
         from videre.models.base import Rows
 
-        layers = [name for name in ("classifier.4", "aux_classifier.4") if f"{name}.weight" in self.state_dict()]
+        last = len(self.classifier) - 1 if isinstance(self.classifier, nn.Sequential) else 0
+        layers = [n for n in (f"classifier.{last}", "aux_classifier.4") if f"{n}.weight" in self.state_dict()]
         return {f"{layer}.{tensor}": Rows("pixels") for layer in layers for tensor in ("weight", "bias")}
 
 
@@ -104,7 +108,10 @@ class DeepLabV3(Dilated):
         schema, preprocess, loss, class_weights: see `Segmenter`.
         backbone: one that takes an output stride. norm, padding, multiplier: of it.
         output_stride: 8, or 16, which halves the dilations. auxiliary: a second head on the last map but one, in training.
-        width, head_norm: of the head.
+        width, head_norm: of the head. rates: dilations of its 3x3 convolutions; None: those of the paper; none at all, as
+            in TensorFlow's mobile form. refine: a 3x3 convolution before the classes, as torchvision has it.
+        corners: interpolate the logits such that the cells at the corners lie in the corners of the picture, as
+            TensorFlow does; for sides of 8 n + 1.
     """
 
     def __init__(
@@ -120,17 +127,28 @@ class DeepLabV3(Dilated):
         auxiliary: bool = True,
         head_norm: str = "batch",
         width: int = 256,
+        rates: Sequence[int] | None = None,
+        refine: bool = True,
+        corners: bool = False,
         loss: str = "cross_entropy",
         class_weights: dict[str, float] | None = None,
     ) -> None:
         config = {k: v for k, v in locals().items() if k not in ("self", "schema", "preprocess", "__class__")}
         super().__init__(schema, preprocess, config, backbone, norm, padding, multiplier, output_stride, auxiliary, head_norm,
                          loss, class_weights)  # fmt: skip
-        rates = [rate * 8 // output_stride for rate in RATES]
+        if rates is None:
+            rates = [rate * 8 // output_stride for rate in RATES]
+        self.corners = corners
         self.classifier = nn.Sequential(
-            ASPP(self.backbone.channels[self.taps[1]], width, rates, head_norm), *conv_block(width, width, 3, norm=head_norm),
-            nn.Conv2d(width, self.classes, 1),
+            ASPP(self.backbone.channels[self.taps[1]], width, rates, head_norm),
+            *(conv_block(width, width, 3, norm=head_norm) if refine else ()), nn.Conv2d(width, self.classes, 1),
         )  # fmt: skip
+
+    def heads(self, image: Tensor) -> dict[str, Tensor]:
+        found = super().heads(image)
+        if self.corners:
+            found[LOGITS] = F.interpolate(found[LOGITS], image.shape[2:], mode="bilinear", align_corners=True)
+        return found
 
 
 class ASPP(nn.Module):
