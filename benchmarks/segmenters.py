@@ -1,8 +1,10 @@
-"""Every segmenter on one set: `python benchmarks/segmenters.py train camvid RUNS --weights W.safetensors`, then `table camvid RUNS`.
+"""Every segmenter on one set: `python benchmarks/segmenters.py train camvid RUNS --weights W.safetensors`, then `table camvid
+RUNS` and `page camvid RUNS`.
 
 `train` trains each row on the same number of pictures at 240x180 and evaluates it on the validation part; what is done
 is not done again, what was stopped goes on. `table` measures milliseconds and memory of each on one picture, a process a row,
-the rows in turn and over again, and prints the table; run it while nothing else runs.
+the rows in turn and over again, and prints the table; run it while nothing else runs. `page` draws what each says of one
+picture of the validation part, beside the truth and its errors, into RUNS/page.
 """
 
 import argparse
@@ -139,6 +141,28 @@ def table(data: Path, runs: Path, names: list[str], rounds: int) -> None:
         print(f"| {name} | {cells[0]} | {cells[1]} | {max(seconds) / 60:.1f} | {ms:.0f} | {mib:.0f} | {size:.1f} |")
 
 
+def page(data: Path, runs: Path, names: list[str], chosen: int) -> None:
+    import videre.engine
+    from videre.data import read
+    from videre.draw.pixel_errors import draw_pixel_errors
+    from videre.files import write_atomic
+    from videre.images.reading import write_picture
+
+    dataset = read(data, "val")
+    picture, truth = dataset[chosen]
+    lines = [f"# {dataset.title}, {dataset.name(chosen)}", ""]
+    for name in names:
+        out = folder(runs, name)
+        if (out / "val" / "metrics.json").is_file():
+            predictor = videre.engine.load(out / "last.safetensors")
+            drawn = draw_pixel_errors(picture, truth, predictor.predict(picture), predictor.model.schema, scale=1.5)
+            write_picture(runs / "page" / f"{out.name}.jpg", drawn)
+            miou = json.loads((out / "val" / "metrics.json").read_text())["metrics"]["mIoU"]
+            lines += [f"## {name}", "", f"mIoU {miou:.3f} on the whole part", "", f"![{name}]({out.name}.jpg)", ""]
+    write_atomic(runs / "page" / "page.md", "\n".join(lines).encode())
+    print(runs / "page" / "page.md")
+
+
 def count(weights: Path) -> int:
     from safetensors import safe_open
 
@@ -148,11 +172,12 @@ def count(weights: Path) -> int:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("train", "table", "measure"))
+    parser.add_argument("what", choices=("train", "table", "page", "measure"))
     parser.add_argument("data", type=Path)
     parser.add_argument("runs", type=Path, help="folder of the runs; a file of weights for `measure`")
     parser.add_argument("--weights", type=Path, help="of MobileNetV2, for the rows that begin from them")
     parser.add_argument("--pictures", type=int, default=1800)
+    parser.add_argument("--picture", type=int, default=0, help="number in the validation part, of the page")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", nargs="*", default=list(ROWS), choices=list(ROWS), metavar="NAME")
     args = parser.parse_args()
@@ -160,6 +185,8 @@ def main() -> None:
         measure(args.runs, args.data)
     elif args.what == "table":
         table(args.data, args.runs, args.only, args.rounds)
+    elif args.what == "page":
+        page(args.data, args.runs, args.only, args.picture)
     else:
         if args.weights is None and any(ROWS[name][1] for name in args.only):
             parser.error("--weights is needed")
