@@ -83,7 +83,7 @@ def train(
         start = prepare_training(model, training, backbone, source, tune, given)
     if validation is not None:
         start.model.require(validation.fields, validation.title)
-        _same_classes(training, validation)
+        _same_classes(training, validation, start.model)
     if not quiet:
         _describe(training, validation, start, out)
     if dry_run:
@@ -102,13 +102,18 @@ def train(
         _finish(run.folder, validation, device, quiet)
 
 
-def _same_classes(training: Any, validation: Any) -> None:
+def _classes(data: Any, model: Any) -> list[str]:
+    """Names of what the model tells apart in a data set."""
+    kinds = {"segmentation": data.schema.pixels, "labels": data.schema.pictures}
+    return list(next((kinds[field] for field in kinds if field in model.needs), data.schema.things) or [])
+
+
+def _same_classes(training: Any, validation: Any, model: Any) -> None:
     """Found now, not after the first epoch."""
     from videre.errors import DataError
 
-    classes = lambda data: list(data.schema.things or data.schema.pictures or [])
-    known = classes(training)
-    unknown = [name for name in classes(validation) if name not in known]
+    known = _classes(training, model)
+    unknown = [name for name in _classes(validation, model) if name not in known]
     if unknown:
         raise DataError(
             f"{validation.title} has classes that {training.title} has not: {', '.join(unknown)}; it has {', '.join(known)}"
@@ -119,7 +124,7 @@ def _describe(training: Any, validation: Any, start: Any, out: Path) -> None:
     from videre.train.samples import TrainingSamples
 
     recipe, samples = start.recipe, TrainingSamples(training, start.model.preprocess, start.recipe)
-    classes = list(training.schema.things or training.schema.pictures or [])
+    classes = _classes(training, start.model)
     lines = [f"{training.title}: {len(training)} pictures, classes {', '.join(classes)}"]
     lines += [f"  {count} × {kind} (see `videre data check`)" for kind, count in training.repair_counts().items()]
     if len(samples.data) < len(training):

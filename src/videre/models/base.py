@@ -116,9 +116,11 @@ class Model(nn.Module):
         """Raise DataError when truth of `fields` cannot train this model."""
         missing = sorted(cls.needs - set(fields))
         if missing:
+            hint = "; masks become one by `videre data convert DATA maps OUT --to-pixels`"
             raise DataError(
                 f"{cls.__name__} trains on {', '.join(sorted(cls.needs))}; {source} has no "
                 f"{', '.join(missing)} (it has: {', '.join(sorted(fields)) or 'nothing'})"
+                + (hint if missing == ["segmentation"] and "masks" in set(fields) else "")
             )
 
 
