@@ -36,6 +36,10 @@ HOW_TO_READ = (
     "on both sides; missed things are dashed in pink, false ones dotted in orange (by boxes, IoU .50). F1 is of the one "
     "picture. Click a picture to enlarge it."
 )
+JOINTS = (
+    "Share of the labelled joints that were found near enough, with 95% intervals over persons, of the prediction nearest to "
+    "each person. The mean pose, laid into everyone's own box, shows what could be known without looking."
+)
 
 Log = tuple[list[dict[str, Any]], list[dict[str, Any]]]
 """The lines of log.jsonl that tell of steps, and those that tell of evaluations."""
@@ -91,7 +95,7 @@ def write_evaluation_page(
     Where that is a training's, how it went is told too.
     """
     facts = [("data", f"{dataset.title}, {len(dataset):,} pictures"),
-             ("classes", ", ".join(list(report.schema.things or report.schema.pictures or [])[:30]))]  # fmt: skip
+             ("classes", ", ".join(list(report.schema.things or report.schema.pixels or report.schema.pictures or [])[:30]))]  # fmt: skip
     sections = _evaluation(report, dataset, predictions, truths)
     steps, evaluations = _read_log(run / "log.jsonl") if run is not None else ([], [])
     if run is not None and steps:
@@ -179,6 +183,7 @@ def _evaluation(
     galleries = _galleries(data, predictions, truths, report.schema, level, outcomes)
     return [
         Section("Metrics", [_metrics_table(report), *_class_bars(report)], measured),
+        *([Section("Joints", [_joint_table(report), *_joint_bars(report)], JOINTS)] if report.poses else []),
         Section("Classes", [_class_table(report, truths, level), *_curves(report)]),
         Section("Errors", _error_blocks(report, level, outcomes)),
         Section("Pictures", galleries, HOW_TO_READ),
@@ -194,6 +199,10 @@ def _headline(report: Report | LabelReport | PixelReport | None) -> list[tuple[s
     if isinstance(report, PixelReport):
         return pixel_headline(report)
     cards = []
+    for pose in report.poses:
+        sure = pose.intervals.get("mean")
+        span = f"{sure.low:.3f} to {sure.high:.3f}" if sure is not None else ""
+        cards.append((pose.measure.name.split("@")[0], number(pose.metrics["mean"]), span))
     kinds: list[Kind] = [k for k in ("keypoints", "masks", "boxes") if k in report.results]  # type: ignore[misc]
     for kind in kinds:
         for name in ("AP", "AP50"):
@@ -216,6 +225,26 @@ def _metrics_table(report: Report) -> Table:
             )
         rows.append(row)
     return Table(["", *(WORDS[kind] for kind in report.results)], rows)
+
+
+def _joint_bars(report: Report) -> list[Chart]:
+    charts = []
+    for pose in report.poses:
+        names = [name for name, value in pose.metrics.items() if not math.isnan(value)]
+        sure = [pose.intervals.get(name) for name in names]
+        lows, highs = ([getattr(i, end) for i in sure if i is not None] for end in ("low", "high"))
+        bars = curves.interval_bars(names, [pose.metrics[name] for name in names], lows, highs, pose.measure.name)
+        charts.append(Chart(bars, pose.measure.name))
+    return charts
+
+
+def _joint_table(report: Report) -> Table:
+    rows = [
+        [name, *(str(pose.intervals.get(name) or number(pose.metrics[name])) for pose in report.poses)]
+        for name in report.poses[0].metrics
+    ]
+    rows.append(["the mean pose in each box", *(number(pose.baseline) for pose in report.poses)])
+    return Table(["joint", *(f"{pose.measure.name.split()[0]}, {len(pose.found):,} persons" for pose in report.poses)], rows)
 
 
 def _in_words(kind: Kind, metric: str) -> str:
