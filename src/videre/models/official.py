@@ -109,7 +109,7 @@ OFFICIAL = (
     *(
         Official(
             f"torchvision/{head}_{backbone}", model, f"{_URL}{head}_{backbone}_coco-{digits}.pth", digits,
-            f"mIoU {miou} on COCO val2017, VOC's classes", config=(("backbone", backbone), ("norm", "frozen")),
+            f"mIoU {miou} on COCO val2017, VOC's classes", config=(("backbone", backbone), ("norm", "frozen"), ("corners", False)),
             preprocess=_SEGMENTER, pixels=True,
         )
         for head, backbone, model, digits, miou in (

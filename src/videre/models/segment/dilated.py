@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from videre.backbones import make_backbone, takes
 from videre.errors import ConfigError
 from videre.layers.conv import conv_block
+from videre.layers.upsample import crop_like
 from videre.models.segment.segmenter import LOGITS, Segmenter, resize_logits
 from videre.structures import Preprocess, Schema
 
@@ -29,14 +30,18 @@ RATES = (12, 24, 36)
 
 
 class Dilated(Segmenter):
-    """What both have in common: the dilated backbone, and a second head on its last map but one while training."""
+    """What both have in common: the dilated backbone, and a second head on its last map but one while training.
+
+    With `corners` the logits of a cell are put where the middle of what it saw lies, as TensorFlow does. Without, as in
+    torchvision, they lie half a stride to the bottom right of it.
+    """
 
     usual = Preprocess(short_side=None, long_side=None, divisor=8)
     head_weights = {LOGITS: 1.0, AUXILIARY: AUXILIARY_WEIGHT}  # noqa: RUF012 - never changed
 
     def __init__(
         self, schema: Schema, preprocess: Preprocess | None, config: dict[str, Any], backbone: str, norm: str,
-        padding: str | None, multiplier: float, output_stride: int, auxiliary: bool, head_norm: str, loss: str,
+        padding: str | None, multiplier: float, output_stride: int, auxiliary: bool, head_norm: str, corners: bool, loss: str,
         class_weights: dict[str, float] | None,
     ) -> None:  # fmt: skip
         super().__init__(schema, preprocess, config, loss, class_weights)
@@ -50,18 +55,33 @@ class Dilated(Segmenter):
         if takes(backbone, "wide"):  # a MobileNetV2 as TensorFlow's DeepLab has it (feature_extractor.py)
             options |= {"wide": False, "divisor": 1}
         self.backbone = make_backbone(backbone, **options)
+        self.corners, self.output_stride = corners, output_stride
         *_, before, last = self.backbone.channels
         self.taps = (before, last)
         self.classifier: nn.Module = nn.Identity()
         self.aux_classifier = fcn_head(self.backbone.channels[before], self.classes, head_norm) if auxiliary else None
 
     def heads(self, image: Tensor) -> dict[str, Tensor]:
-        maps = self.backbone(image)
+        maps = self.backbone(self._padded(image))
         before, last = (maps[stride] for stride in self.taps)
         found = {LOGITS: self.classifier(last)}
         if self.training and self.aux_classifier is not None:
             found[AUXILIARY] = self.aux_classifier(before)
-        return found
+        return {head: self._resized(logits, image) for head, logits in found.items()}
+
+    def _padded(self, image: Tensor) -> Tensor:
+        """With sides of n strides and a pixel, the cells' middles are pixels 0, stride, 2 strides, to the last."""
+        if not self.corners:
+            return image
+        height, width = image.shape[2:]
+        return F.pad(image, (0, (1 - width) % self.output_stride, 0, (1 - height) % self.output_stride))
+
+    def _resized(self, logits: Tensor, image: Tensor) -> Tensor:
+        """Each cell's logits at its middle; else it is left to `resize_logits`."""
+        if not self.corners:
+            return logits
+        size = [(n - 1) * self.output_stride + 1 for n in logits.shape[2:]]
+        return crop_like(F.interpolate(logits, size, mode="bilinear", align_corners=True), image)
 
     def named_rows(self) -> dict[str, Any]:
         from videre.models.base import Rows
@@ -78,6 +98,7 @@ class DilatedFCN(Dilated):
         schema, preprocess, loss, class_weights: see `Segmenter`.
         backbone: one that takes an output stride. norm, padding, multiplier: of it.
         output_stride: 8 or 16. auxiliary: a second head on the last map but one, in training. head_norm: of the heads.
+        corners: see `Dilated`.
     """
 
     def __init__(
@@ -92,12 +113,13 @@ class DilatedFCN(Dilated):
         output_stride: int = 8,
         auxiliary: bool = True,
         head_norm: str = "batch",
+        corners: bool = True,
         loss: str = "cross_entropy",
         class_weights: dict[str, float] | None = None,
     ) -> None:
         config = {k: v for k, v in locals().items() if k not in ("self", "schema", "preprocess", "__class__")}
         super().__init__(schema, preprocess, config, backbone, norm, padding, multiplier, output_stride, auxiliary, head_norm,
-                         loss, class_weights)  # fmt: skip
+                         corners, loss, class_weights)  # fmt: skip
         self.classifier = fcn_head(self.backbone.channels[self.taps[1]], self.classes, head_norm)
 
 
@@ -110,8 +132,7 @@ class DeepLabV3(Dilated):
         output_stride: 8, or 16, which halves the dilations. auxiliary: a second head on the last map but one, in training.
         width, head_norm: of the head. rates: dilations of its 3x3 convolutions; None: those of the paper; none at all, as
             in TensorFlow's mobile form. refine: a 3x3 convolution before the classes, as torchvision has it.
-        corners: interpolate the logits such that the cells at the corners lie in the corners of the picture, as
-            TensorFlow does; for sides of 8 n + 1.
+        corners: see `Dilated`.
     """
 
     def __init__(
@@ -129,26 +150,19 @@ class DeepLabV3(Dilated):
         width: int = 256,
         rates: Sequence[int] | None = None,
         refine: bool = True,
-        corners: bool = False,
+        corners: bool = True,
         loss: str = "cross_entropy",
         class_weights: dict[str, float] | None = None,
     ) -> None:
         config = {k: v for k, v in locals().items() if k not in ("self", "schema", "preprocess", "__class__")}
         super().__init__(schema, preprocess, config, backbone, norm, padding, multiplier, output_stride, auxiliary, head_norm,
-                         loss, class_weights)  # fmt: skip
+                         corners, loss, class_weights)  # fmt: skip
         if rates is None:
             rates = [rate * 8 // output_stride for rate in RATES]
-        self.corners = corners
         self.classifier = nn.Sequential(
             ASPP(self.backbone.channels[self.taps[1]], width, rates, head_norm),
             *(conv_block(width, width, 3, norm=head_norm) if refine else ()), nn.Conv2d(width, self.classes, 1),
         )  # fmt: skip
-
-    def heads(self, image: Tensor) -> dict[str, Tensor]:
-        found = super().heads(image)
-        if self.corners:
-            found[LOGITS] = F.interpolate(found[LOGITS], image.shape[2:], mode="bilinear", align_corners=True)
-        return found
 
 
 class ASPP(nn.Module):

@@ -24,7 +24,7 @@ def segmenter(job: Job) -> DilatedFCN:
     torch.manual_seed(0)
     preprocess = Preprocess(short_side=None, long_side=None, divisor=1)
     norm = "batch" if job.training else "frozen"  # as torchvision's reference training has it
-    model = DilatedFCN(Schema(pixels=VOC_PIXELS), preprocess, backbone=job.backbone, norm=norm)
+    model = DilatedFCN(Schema(pixels=VOC_PIXELS), preprocess, backbone=job.backbone, norm=norm, corners=False)
     draw_weights(model, 0.0)
     return model.eval()
 
