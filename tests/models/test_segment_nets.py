@@ -343,3 +343,21 @@ def test_pixels_must_be_named() -> None:
         UNet(Schema(things=Categories.of(["a", "b"])))
     with pytest.raises(ConfigError, match="one class"):
         UNet(schema(1))
+
+
+@pytest.mark.parametrize("size", [(40, 56), (33, 49), (16, 16), (1, 1)])
+def test_cells_lie_in_the_middle_of_what_they_saw(size: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    model = find_model("dilated-fcn")(SCHEMA, **{**CONFIGS["dilated-fcn"], "output_stride": 16}).eval()
+    image = torch.randn(1, 3, *size)
+    logits = model.heads(image)["logits"]
+    assert logits.shape[2:] == size
+    padded = F.pad(image, (0, -(size[1] - 1) % 16, 0, -(size[0] - 1) % 16))
+    cells = model.classifier(model.backbone(padded)[model.taps[1]])
+    torch.testing.assert_close(logits[:, :, ::16, ::16], cells[:, :, : -(-size[0] // 16), : -(-size[1] // 16)])
+    # the middle of what a cell saw: with one pixel changed, the cells that change lie evenly around it
+    one = torch.zeros(1, 3, 97, 97)
+    one[:, :, 48, 48] = 1
+    model.backbone.requires_grad_(False)
+    seen = (model.backbone(one)[8] - model.backbone(torch.zeros_like(one))[8]).abs().sum((0, 1)).nonzero().float()
+    assert seen.mean(0).tolist() == pytest.approx([48 / 8, 48 / 8], abs=0.51)
