@@ -8,6 +8,7 @@ from pycocotools.coco import COCO
 
 from videre import data
 from videre.data.stats import stats
+from videre.images.reading import write_picture
 from videre.structures import Preprocess
 
 from .shared import real
@@ -46,3 +47,19 @@ def test_classes_of_pictures_and_nothing_at_all(tmp_path):
     assert both.captions == 395 and both.joints["nose"] > 10
     nothing = stats(data.read(real("kitti_sample")))
     assert nothing.pictures == 13 and not nothing.classes and "13 pictures" in str(nothing)
+
+
+def test_shares_of_pixels(tmp_path):
+    maps = [np.zeros((4, 5), np.uint8), np.full((4, 5), 255, np.uint8)]
+    maps[0][:2], maps[1][:, 0] = 1, 0
+    for folder in ("images", "annotations"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "classes.txt").write_text("sky\nroad\ncar\n")
+    for n, ids in enumerate(maps):
+        write_picture(tmp_path / "images" / f"{n}.png", np.full((4, 5, 3), 9, np.uint8))
+        write_picture(tmp_path / "annotations" / f"{n}.png", ids[:, :, None])
+    found = stats(data.read(tmp_path))
+    assert found.pixels == {"sky": (14 / 40, 2), "road": (10 / 40, 1), "car": (0.0, 0), "void": (16 / 40, 1)}
+    lines = str(found).splitlines()
+    assert lines[2].split()[:2] == ["void", "40.00%"] and "in      2 pictures" in lines[3]
+    assert found.to_json()["pixels"]["road"] == (0.25, 1)

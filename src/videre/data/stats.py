@@ -10,6 +10,7 @@ import numpy as np
 
 from videre.data.dataset import Dataset
 from videre.structures import Categories, Preprocess
+from videre.structures.scene import VOID
 
 SMALL, LARGE = 32.0, 96.0
 """COCO's borders between small, medium and large objects: the root of the area, pixels."""
@@ -43,6 +44,7 @@ class Stats:
         sides: root of the area of every object, pixels, as it is in the file.
         resized_sides: the same as the net sees it; equal to `sides` where no `Preprocess` was given.
         captions, words: sentences, and words in all of them. joints: name to how often it is labelled.
+        pixels: class to its share of all pixels and how many pictures show it; "void" too where something is not labelled.
         title: of the set.
     """
 
@@ -57,6 +59,7 @@ class Stats:
     words: int
     joints: dict[str, int]
     title: str = ""
+    pixels: dict[str, tuple[float, int]] = dataclasses.field(default_factory=dict)
 
     @property
     def instances(self) -> int:
@@ -90,7 +93,10 @@ class Stats:
             lines.append(f"captions: {self.captions}, {self.words / self.captions:.1f} words each")
         if self.joints:
             lines.append("keypoints labelled: " + ", ".join(f"{name} {count}" for name, count in self.joints.items()))
-        width = max((len(c.name) for c in self.classes), default=0)
+        width = max((len(name) for name in (*(c.name for c in self.classes), *self.pixels)), default=0)
+        for name, (share, pictures) in sorted(self.pixels.items(), key=lambda row: -row[1][0]):
+            bar = "█" * round(30 * share / max(s for s, _ in self.pixels.values()))
+            lines.append(f"  {name:{width}} {share:7.2%} of the pixels, in {pictures:6} pictures  {bar}".rstrip())
         most = max((c.instances for c in self.classes), default=0)
         for c in sorted(self.classes, key=lambda c: -c.instances):
             bar = "█" * round(30 * c.instances / max(most, 1))
@@ -125,11 +131,16 @@ def stats(dataset: Dataset, resize: Preprocess | int | None = None) -> Stats:
     sides: list[np.ndarray] = []
     resized: list[np.ndarray] = []
     captions = words = 0
+    pixels, seen = np.zeros(256, np.int64), np.zeros(256, np.int64)
     for i in range(len(dataset)):
         scene = dataset.scene(i)
         sizes[scene.size] += 1
         captions += len(scene.captions or ())
         words += sum(len(c.split()) for c in scene.captions or ())
+        if scene.segmentation is not None:
+            found = np.bincount(scene.segmentation.numpy().ravel(), minlength=256)
+            pixels += found
+            seen += found > 0
         things = scene.instances
         if things is None:
             if scene.labels is not None:
@@ -173,8 +184,19 @@ def stats(dataset: Dataset, resize: Preprocess | int | None = None) -> Stats:
         captions=captions,
         words=words,
         title=dataset.title,
+        pixels=_shares_of_pixels(schema.pixels, pixels, seen),
         joints={n: int(c) for n, c in zip(schema.skeleton.names if schema.skeleton else (), joints)},
     )
+
+
+def _shares_of_pixels(
+    classes: Categories | None, pixels: np.ndarray, seen: np.ndarray
+) -> dict[str, tuple[float, int]]:
+    if classes is None or not pixels.any():
+        return {}
+    share = pixels / pixels.sum()
+    told = {name: (float(share[k]), int(seen[k])) for k, name in enumerate(classes)}
+    return told | ({"void": (float(share[VOID]), int(seen[VOID]))} if seen[VOID] else {})
 
 
 def _joined(parts: list[np.ndarray]) -> np.ndarray:
