@@ -29,7 +29,9 @@ def main() -> None:
                 result = evaluate_pose(found, truths, predictor.model.schema.skeleton, measure)
                 if result is not None:
                     words = "with the mirrored picture" if flip else "as it is"
-                    print(f"{weights.parent.name}, {words}: {measure.name} {result.intervals['mean']}, mean pose {result.baseline:.3f}")
+                    print(
+                        f"{weights.parent.name}, {words}: {measure.name} {result.intervals['mean']}, mean pose {result.baseline:.3f}"
+                    )
             if weights == args.weights[-1] and flip:
                 pose = evaluate_pose(found, truths, predictor.model.schema.skeleton, PCK)
                 print(*(pose.lines() if pose is not None else []), sep="\n")

@@ -189,9 +189,7 @@ def stats(dataset: Dataset, resize: Preprocess | int | None = None) -> Stats:
     )
 
 
-def _shares_of_pixels(
-    classes: Categories | None, pixels: np.ndarray, seen: np.ndarray
-) -> dict[str, tuple[float, int]]:
+def _shares_of_pixels(classes: Categories | None, pixels: np.ndarray, seen: np.ndarray) -> dict[str, tuple[float, int]]:
     if classes is None or not pixels.any():
         return {}
     share = pixels / pixels.sum()

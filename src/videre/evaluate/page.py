@@ -244,7 +244,9 @@ def _joint_table(report: Report) -> Table:
         for name in report.poses[0].metrics
     ]
     rows.append(["the mean pose in each box", *(number(pose.baseline) for pose in report.poses)])
-    return Table(["joint", *(f"{pose.measure.name.split()[0]}, {len(pose.found):,} persons" for pose in report.poses)], rows)
+    return Table(
+        ["joint", *(f"{pose.measure.name.split()[0]}, {len(pose.found):,} persons" for pose in report.poses)], rows
+    )
 
 
 def _in_words(kind: Kind, metric: str) -> str:
