@@ -99,9 +99,8 @@ def measure(weights: Path, data: Path) -> None:
     from videre.data import read
 
     picture, _ = read(data, "val")[0]
-    model = videre.engine.load(weights)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    predictor = videre.engine.Predictor(model)
+    predictor = videre.engine.load(weights)
     for _ in range(3):
         predictor.predict(picture)
     times: list[float] = []
@@ -138,7 +137,7 @@ def table(data: Path, runs: Path, names: list[str], rounds: int) -> None:
         ]
         ms, mib = (statistics.median(row[key] for row in found[name]) for key in ("ms", "mib"))
         size = count(out / "last.safetensors") / 1e6
-        print(f"| {name} | {cells[0]} | {cells[1]} | {max(seconds) / 60:.1f} | {ms:.0f} | {mib:.0f} | {size:.1f} |")
+        print(f"| {name} | {cells[0]} | {cells[1]} | {max(seconds) / 60:.1f} | {ms:.0f} | {mib:.0f} | {size:.2f} |")
 
 
 def page(data: Path, runs: Path, names: list[str], chosen: int) -> None:
