@@ -87,7 +87,7 @@ def test_pictures_that_are_void_all_over_cost_nothing(name: str) -> None:
     void = truth.replace(segmentation=torch.full_like(truth.segmentation, 255))
     batch, truths = batch_of(model, [(picture, void), (picture, void)])
     losses = model.losses(batch, truths)
-    assert all(float(value) == 0 for value in losses.values())
+    assert all(value.item() == 0 for value in losses.values())
     sum(losses.values()).backward()
     assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())
 
