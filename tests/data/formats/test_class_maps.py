@@ -97,6 +97,19 @@ def test_what_is_no_class_is_refused_with_its_pixels(tmp_path: Path) -> None:
         data.read(root).scene(0)
 
 
+def test_a_mask_of_0_and_255_is_read_where_255_is_named(tmp_path: Path) -> None:
+    street(tmp_path, np.array([[0, 255, 255], [0, 0, 255]], np.uint8))
+    rows = [{"id": 0, "name": "ground"}, {"id": 255, "name": "building"}]
+    (tmp_path / "classes.json").write_text(json.dumps({"classes": rows}))
+    dataset = data.read(tmp_path, "train")
+    assert dataset.schema.pixels.names == ("ground", "building")
+    assert dataset.scene(0).segmentation.tolist() == [[0, 1, 1], [0, 0, 1]]
+    (tmp_path / "classes.json").write_text(
+        json.dumps({"classes": [{"id": 0, "name": "ground"}, {"id": 255, "name": "void"}]})
+    )
+    assert data.read(tmp_path, "train").scene(0).segmentation.tolist() == [[0, VOID, VOID], [0, 0, VOID]]
+
+
 def test_void_everywhere_is_a_truth(tmp_path: Path) -> None:
     assert data.read(street(tmp_path, np.full((2, 3), 9, np.uint8))).scene(0).segmentation.tolist() == [[VOID] * 3] * 2
 

@@ -8,7 +8,7 @@ Two layouts: `images/[<split>/]<name>.*` with `annotations/[<split>/]<name>.png`
 - `label_colors.txt` or `palette.txt`: `r g b name` a line.
 
 VOC's own layout (`SegmentationClass/*.png` beside `JPEGImages/`) needs no such file. Maps are grey or palette PNGs of ids, or
-colour PNGs in the classes' colours. 255 is void, and so is what a class called void or unlabelled marks.
+colour PNGs in the classes' colours. 255 is void unless the list names it, and so is what a class called void or unlabelled marks.
 """
 
 from __future__ import annotations
@@ -187,6 +187,7 @@ def read_legend(file: Path) -> Legend:
         color is not None and (len(color) != 3 or not all(0 <= int(v) <= 255 for v in color)) for _, _, color in rows
     ):
         raise DataError(f"{file}: a colour is three numbers of 0 to 255")
+    void -= {i for i, _, _ in rows if i == VOID}  # a mask of 0 and 255 may name 255
     void |= {i for i, name, _ in rows if UNSAID.fullmatch(name)}
     kept = [row for row in rows if row[0] not in void]
     if len(kept) > VOID:
