@@ -31,7 +31,7 @@ MOBILE = ["backbone=mobilenet_v2", *ENCODER]
 DILATED = ["output_stride=16", "head_norm=group"]
 SMALL_VGG = ["backbone=vgg16_bn", "multiplier=0.25"]
 ROWS: dict[str, tuple[str, bool, list[str]]] = {
-    "sliding window, 37x37": ("sliding-window", False, ["samples=256"]),
+    "sliding window, 44x44": ("sliding-window", False, ["samples=256"]),
     "multi-scale": ("multiscale", False, ["hidden=256"]),
     "recurrent, 2 instances": ("recurrent", False, ["width=16"]),
     "flat, 6 layers": ("flat-fcn", False, ["width=24", "depth=6"]),

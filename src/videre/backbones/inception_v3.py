@@ -14,9 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from videre.backbones.base import Backbone, MeanPool
-from videre.backbones.resnet import initialise
 from videre.errors import ConfigError
-from videre.layers.conv import make_conv
+from videre.layers.conv import initialise, make_conv
 from videre.layers.norm import make_norm
 
 Step = str | tuple[str, int, int | tuple[int, int]]

@@ -22,9 +22,8 @@ from functools import partial
 from torch import Tensor, nn
 
 from videre.backbones.base import Backbone, MeanPool
-from videre.backbones.resnet import initialise
 from videre.errors import ConfigError
-from videre.layers.conv import conv_block
+from videre.layers.conv import conv_block, initialise
 
 PLAN = (
     (64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), (512, 1), (512, 1), (512, 1), (512, 1), (512, 1),

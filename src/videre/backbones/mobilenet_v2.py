@@ -12,9 +12,8 @@ from functools import partial
 from torch import Tensor, nn
 
 from videre.backbones.base import Backbone, MeanPool
-from videre.backbones.resnet import initialise
 from videre.errors import ConfigError
-from videre.layers.conv import conv_block, make_conv
+from videre.layers.conv import conv_block, initialise, make_conv
 from videre.layers.norm import make_norm
 
 PLAN = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from videre.backbones.base import Backbone, MeanPool
 from videre.errors import ConfigError
-from videre.layers.conv import make_conv
+from videre.layers.conv import initialise, make_conv
 from videre.layers.norm import make_norm
 
 DEPTHS: dict[int, tuple[bool, tuple[int, int, int, int]]] = {
@@ -133,12 +133,3 @@ def make_stage(
         for i in range(count)
     ]
     return nn.Sequential(*blocks), out
-
-
-def initialise(module: nn.Module) -> None:
-    """He initialisation by fan-out, as published."""
-    for m in module.modules():
-        if isinstance(m, nn.Conv2d):
-            nn.init.kaiming_normal_(m.weight, mode="fan_out", nonlinearity="relu")
-            if m.bias is not None:
-                nn.init.zeros_(m.bias)

@@ -13,9 +13,8 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from videre.backbones.base import Backbone, MeanPool
-from videre.backbones.resnet import initialise
 from videre.errors import ConfigError
-from videre.layers.conv import make_conv
+from videre.layers.conv import initialise, make_conv
 from videre.layers.norm import make_norm
 
 DEPTHS = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from videre.errors import ConfigError
 from videre.models.base import Model, Outputs
+from videre.models.segment.segmenter import LOGITS
 from videre.structures import ImageBatch, Tiling
 
-LOGITS = "logits"
 LEAST = 1e-12
 """Probabilities below it count as it: their logarithm must be finite."""
 

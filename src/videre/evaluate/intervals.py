@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -30,6 +30,31 @@ class Interval:
         return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
 
 
+def bootstrap(
+    measure: Callable[[np.ndarray], Mapping[str, float]],
+    count: int,
+    samples: int = 500,
+    seed: int = 0,
+    level: float = 0.95,
+) -> dict[str, Interval]:
+    """Intervals of metrics over `count` pictures (or persons); NaN for a metric that has no value in any sample.
+
+    Args:
+        measure: the metrics, always the same ones, of the pictures that count, int [M]; one may be there several times.
+        samples: resampled sets; 0: no intervals. level: share inside the interval.
+    """
+    if not samples:
+        return {}
+    rng, whole = np.random.default_rng(seed), measure(np.arange(count))
+    drawn = np.array([list(measure(rng.integers(0, count, count)).values()) for _ in range(samples)])
+    edges, there = np.full((2, len(whole)), math.nan), np.isfinite(drawn).any(0)
+    edges[:, there] = np.nanquantile(drawn[:, there], [(1 - level) / 2, (1 + level) / 2], axis=0)
+    return {
+        name: Interval(float(value), float(low), float(high), level)
+        for (name, value), (low, high) in zip(whole.items(), edges.T)
+    }
+
+
 def bootstrap_ap(
     ranked: Sequence[Ranking], samples: int = 500, seed: int = 0, level: float = 0.95
 ) -> dict[str, Interval]:
@@ -41,17 +66,12 @@ def bootstrap_ap(
     ranked = [r for r in ranked if r.truths.any()]
     if not ranked:
         return {name: Interval(math.nan, math.nan, math.nan, level) for name in ("AP", "AP50")}
-    rng = np.random.default_rng(seed)
     pictures = len(ranked[0].truths)
-    whole = average_precision(ranked, np.ones(pictures))
-    drawn = np.array(
-        [
-            average_precision(ranked, np.bincount(rng.integers(0, pictures, pictures), minlength=pictures))
-            for _ in range(samples)
-        ]
-    )
-    edges = np.nanquantile(drawn, [(1 - level) / 2, (1 + level) / 2], axis=0)
-    return {name: Interval(whole[i], edges[0, i], edges[1, i], level) for i, name in enumerate(("AP", "AP50"))}
+
+    def measure(rows: np.ndarray) -> dict[str, float]:
+        return dict(zip(("AP", "AP50"), average_precision(ranked, np.bincount(rows, minlength=pictures))))
+
+    return bootstrap(measure, pictures, samples, seed, level)
 
 
 def average_precision(ranked: Sequence[Ranking], weights: np.ndarray) -> np.ndarray:

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from videre.evaluate.intervals import Interval, number
+from videre.evaluate.intervals import bootstrap as intervals_of
 from videre.structures import Scene, Schema
 
 BINS = 15
@@ -162,11 +163,7 @@ def evaluate_labels(
         if truth.labels is not None:
             true[row, truth.labels.numpy()] = True
     of = measure(probabilities, true, bool((true.sum(1) == 1).all()))
-    rng, count = np.random.default_rng(seed), len(true)
-    drawn = [list(of(rng.integers(0, count, count)).values()) for _ in range(bootstrap)]
-    whole = of(np.arange(count))
-    edges = np.nanquantile(np.array(drawn), [0.025, 0.975], axis=0) if drawn else np.empty((2, 0))
-    intervals = {n: Interval(v, *map(float, edges[:, i])) for i, (n, v) in enumerate(whole.items())} if drawn else {}
+    intervals = intervals_of(of, len(true), bootstrap, seed)
     return LabelReport(probabilities, true, intervals, schema, unread or {}, temperature)
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from videre.evaluate.intervals import Interval, number
+from videre.evaluate.intervals import bootstrap as intervals_of
 from videre.structures import Instances, Scene, Skeleton
 
 
@@ -121,15 +122,8 @@ def evaluate_pose(
         return None
     hits, known = np.array(found), np.array(labelled)
     baseline = _of_mean_pose(np.array(true), known, np.array(boxes), np.array(said))
-    rng, count = np.random.default_rng(seed), len(hits)
-    of = lambda weights: summarise(measure, skeleton, hits, known, weights)
-    drawn = [list(of(np.bincount(rng.integers(0, count, count), minlength=count)).values()) for _ in range(bootstrap)]
-    whole = of(np.ones(count))
-    edges = np.full((2, len(whole)), math.nan)
-    if drawn:
-        there = np.isfinite(drawn).any(0)  # a joint that is labelled of nobody has none
-        edges[:, there] = np.nanquantile(np.array(drawn)[:, there], [0.025, 0.975], axis=0)
-    intervals = {n: Interval(v, *map(float, edges[:, i])) for i, (n, v) in enumerate(whole.items())} if drawn else {}
+    of = lambda drawn: summarise(measure, skeleton, hits, known, np.bincount(drawn, minlength=len(hits)))
+    intervals = intervals_of(of, len(hits), bootstrap, seed)
     return PoseResult(measure, skeleton, hits, known, baseline, intervals)
 
 

@@ -17,6 +17,7 @@ import numpy as np
 
 from videre.errors import DataError
 from videre.evaluate.intervals import Interval, number
+from videre.evaluate.intervals import bootstrap as intervals_of
 from videre.structures import Scene, Schema
 from videre.structures.scene import VOID
 
@@ -157,14 +158,8 @@ def evaluate_pixels(
                             f"{true.shape[1]}x{true.shape[0]}")  # fmt: skip
         rows.append(count_picture(said, true, classes))
     counts = PixelCounts(*(np.array(column) for column in zip(*rows)))
-    rng, total = np.random.default_rng(seed), len(rows)
-    drawn = [
-        list(summarise(counts, np.bincount(rng.integers(0, total, total), minlength=total)).values())
-        for _ in range(bootstrap)
-    ]  # fmt: skip
-    whole = summarise(counts, np.ones(total, np.int64))
-    edges = np.nanquantile(np.array(drawn), [0.025, 0.975], axis=0) if drawn else np.empty((2, 0))
-    intervals = {n: Interval(v, *map(float, edges[:, i])) for i, (n, v) in enumerate(whole.items())} if drawn else {}
+    of = lambda drawn: summarise(counts, np.bincount(drawn, minlength=len(rows)))
+    intervals = intervals_of(of, len(rows), bootstrap, seed)
     return PixelReport(counts, intervals, schema, unread or {})
 
 

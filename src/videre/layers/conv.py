@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -64,3 +65,12 @@ def conv_block(
         make_norm(norm, channels_out, eps),
     ]
     return nn.Sequential(*layers, *([activation()] if activation else []))
+
+
+def initialise(module: nn.Module, mode: Literal["fan_in", "fan_out"] = "fan_out") -> None:
+    """He's rule for what a ReLU follows, biases 0; by fan-out as ResNet was published, or by "fan_in"."""
+    for m in module.modules():
+        if isinstance(m, nn.Conv2d | nn.ConvTranspose2d):
+            nn.init.kaiming_normal_(m.weight, mode=mode, nonlinearity="relu")
+            if m.bias is not None:
+                nn.init.zeros_(m.bias)

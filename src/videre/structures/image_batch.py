@@ -76,8 +76,6 @@ def warp_scene(scene: Scene, matrix: np.ndarray, size: tuple[int, int]) -> Scene
 
     Raises ConfigError for a mirror, a turn or a shear.
     """
-    import cv2
-
     if matrix[0, 1] or matrix[1, 0] or matrix[0, 0] <= 0 or matrix[1, 1] <= 0:
         raise ConfigError(
             f"{scene.name}: only scales and shifts keep boxes and cameras as they are, found the matrix "
@@ -93,15 +91,29 @@ def warp_scene(scene: Scene, matrix: np.ndarray, size: tuple[int, int]) -> Scene
         changes["proposals"] = corners(scene.proposals)
     if scene.camera is not None:
         changes["camera"] = scene.camera.affine(torch.as_tensor(matrix))
-    index = np.asarray(matrix, float).copy()  # of pixel indices, whose centres lie at +0.5
-    index[:, 2] += index[:, :2] @ [0.5, 0.5] - 0.5
+    return scene.replace(**changes, **warp_maps(scene, matrix, size))
+
+
+def warp_maps(scene: Scene, matrix: np.ndarray, size: tuple[int, int]) -> dict[str, Tensor]:
+    """Segmentation, panoptic ids and depth of a picture warped by any 2x3 matrix, nearest pixel; outside void or 0."""
+    import cv2
+
+    changes = {}
     for name, outside in (("segmentation", VOID), ("panoptic", 0), ("depth", 0)):
-        value = getattr(scene, name)
+        value: Tensor | None = getattr(scene, name)
         if value is not None:
             source = value.numpy() if value.dtype in (torch.uint8, torch.float32) else value.numpy().astype(np.float64)
+            index = of_indices(matrix)
             warped = cv2.warpAffine(source, index, size[::-1], flags=cv2.INTER_NEAREST, borderValue=outside)
             changes[name] = torch.from_numpy(warped).to(value.dtype)
-    return scene.replace(**changes)
+    return changes
+
+
+def of_indices(matrix: np.ndarray) -> np.ndarray:
+    """A 2x3 matrix of continuous pixels as one of pixel indices, whose centres lie at +0.5."""
+    index = np.asarray(matrix, float).copy()
+    index[:, 2] += index[:, :2] @ [0.5, 0.5] - 0.5
+    return index
 
 
 def _warp_instances(

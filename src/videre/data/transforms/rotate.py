@@ -13,7 +13,7 @@ from torch import Tensor
 from videre.data.transforms.geometry import FILL, MIN_VISIBLE, crop_scene
 from videre.errors import ConfigError, DataError
 from videre.structures import Scene, Schema
-from videre.structures.scene import VOID
+from videre.structures.image_batch import of_indices, warp_maps
 
 LEVEL = ("camera",)
 LEVEL_INSTANCES = ("boxes3d", "meshes")
@@ -53,7 +53,7 @@ def rotate(
     planes = [picture[:, :, k : k + 4] for k in range(0, picture.shape[2], 4)]
     turned = [
         cv2.warpAffine(
-            plane, _of_indices(matrix), (width, height), flags=cv2.INTER_LINEAR, borderValue=ground
+            plane, of_indices(matrix), (width, height), flags=cv2.INTER_LINEAR, borderValue=ground
         ).reshape(plane.shape)
         for plane in planes
     ]  # fmt: skip
@@ -76,15 +76,7 @@ def rotate_scene(scene: Scene, degrees: float, min_visible: float = MIN_VISIBLE)
     size = (height + 2 * pad, width + 2 * pad)
     matrix = _matrix(scene.size, degrees)
     matrix[:, 2] += pad
-    changes: dict[str, Any] = {"size": size}
-    for name, outside in (("segmentation", VOID), ("panoptic", 0), ("depth", 0)):
-        value: Tensor | None = getattr(scene, name)
-        if value is not None:
-            source = value.numpy() if value.dtype in (torch.uint8, torch.float32) else value.numpy().astype(np.float64)
-            turned = cv2.warpAffine(
-                source, _of_indices(matrix), size[::-1], flags=cv2.INTER_NEAREST, borderValue=outside
-            )
-            changes[name] = torch.from_numpy(turned).to(value.dtype)
+    changes: dict[str, Any] = {"size": size, **warp_maps(scene, matrix, size)}
     if scene.proposals is not None:
         changes["proposals"] = _boxes(scene.proposals, matrix)
     things = scene.instances
@@ -110,13 +102,6 @@ def _matrix(size: tuple[int, int], degrees: float) -> np.ndarray:
     turn = np.array([[cosine, sine], [-sine, cosine]])
     middle = np.array([size[1] / 2, size[0] / 2])
     return np.concatenate([turn, (middle - turn @ middle)[:, None]], 1)
-
-
-def _of_indices(matrix: np.ndarray) -> np.ndarray:
-    """The same for pixel indices, whose centres lie at +0.5."""
-    index = matrix.copy()
-    index[:, 2] += index[:, :2] @ [0.5, 0.5] - 0.5
-    return index
 
 
 def _boxes(boxes: Tensor, matrix: np.ndarray) -> Tensor:

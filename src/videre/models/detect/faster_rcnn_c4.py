@@ -11,9 +11,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from videre.backbones.resnet import DEPTHS, ResNet, initialise, make_stage
+from videre.backbones.resnet import DEPTHS, ResNet, make_stage
 from videre.errors import ConfigError
 from videre.layers.anchors import Anchors
+from videre.layers.conv import initialise
 from videre.layers.roi_pooler import RoIPooler
 from videre.models.base import Model
 from videre.models.detect.faster_rcnn import RPN, BoxHead, FasterRCNN, check_ranges, weigh_classes

@@ -16,10 +16,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from videre.errors import ConfigError
+from videre.layers.conv import initialise
 from videre.layers.norm import make_norm
 from videre.models.base import Outputs, picture_generators
 from videre.models.segment.segmenter import LOGITS, Segmenter, resize_logits, target_of
-from videre.models.segment.segnet import UNPOOLS, convolutions, initialise, make_vgg, unpool_by
+from videre.models.segment.segnet import UNPOOLS, convolutions, make_vgg, unpool_by
 from videre.structures import ImageBatch, Preprocess, Scene, Schema
 from videre.structures.scene import VOID
 
@@ -86,8 +87,8 @@ class DeconvNet(Segmenter):
                 before = out
             self.decoder.append(nn.Sequential(*layers))
         self.logits = nn.Conv2d(blocks[0][-1], self.classes, 1)
-        initialise(self.hidden)
-        initialise(self.decoder)
+        initialise(self.hidden, "fan_in")
+        initialise(self.decoder, "fan_in")
 
     def heads(self, image: Tensor) -> dict[str, Tensor]:
         """Crops [B, C, 224, 224] to logits of the same size."""

@@ -19,6 +19,7 @@ from videre.backbones import make_backbone, takes
 from videre.errors import ConfigError
 from videre.layers.conv import conv_block
 from videre.layers.upsample import crop_like
+from videre.models.base import Rows
 from videre.models.segment.segmenter import LOGITS, Segmenter, resize_logits
 from videre.structures import Preprocess, Schema
 
@@ -83,9 +84,7 @@ class Dilated(Segmenter):
         size = [(n - 1) * self.output_stride + 1 for n in logits.shape[2:]]
         return crop_like(F.interpolate(logits, size, mode="bilinear", align_corners=True), image)
 
-    def named_rows(self) -> dict[str, Any]:
-        from videre.models.base import Rows
-
+    def named_rows(self) -> dict[str, Rows]:
         last = len(self.classifier) - 1 if isinstance(self.classifier, nn.Sequential) else 0
         layers = [n for n in (f"classifier.{last}", "aux_classifier.4") if f"{n}.weight" in self.state_dict()]
         return {f"{layer}.{tensor}": Rows("pixels") for layer in layers for tensor in ("weight", "bias")}

@@ -10,9 +10,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from videre.layers.conv import conv_block
+from videre.layers.conv import conv_block, initialise
 from videre.models.segment.segmenter import LOGITS, Segmenter
-from videre.models.segment.segnet import initialise
 from videre.structures import Preprocess, Schema
 
 
@@ -47,7 +46,7 @@ class FlatFCN(Segmenter):
             for place, before in enumerate(ins)
         ))  # fmt: skip
         self.logits = nn.Conv2d(width, self.classes, 1)
-        initialise(self.layers)
+        initialise(self.layers, "fan_in")
 
     def heads(self, image: Tensor) -> dict[str, Tensor]:
         return {LOGITS: self.logits(self.layers(image))}

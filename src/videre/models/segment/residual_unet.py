@@ -16,10 +16,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from videre.backbones import make_backbone
+from videre.layers.conv import initialise
 from videre.layers.norm import make_norm
 from videre.layers.upsample import bilinear
+from videre.models.base import Rows
 from videre.models.segment.segmenter import LOGITS, Segmenter
-from videre.models.segment.segnet import initialise
 from videre.structures import Preprocess, Schema
 
 WIDTHS = {16: 256, 8: 128, 4: 64, 2: 32, 1: 16}
@@ -88,7 +89,7 @@ class ResidualUNet(Segmenter):
         self.head_weights = {LOGITS: 1.0, **weights}
         self.skips = skips
         for part in (self.stem, self.up):
-            initialise(part)
+            initialise(part, "fan_in")
 
     def heads(self, image: Tensor) -> dict[str, Tensor]:
         maps = self.backbone(image)
@@ -103,9 +104,7 @@ class ResidualUNet(Segmenter):
                 found[name] = self.side[name](x)
         return {LOGITS: self.logits(x), **found}
 
-    def named_rows(self) -> dict[str, Any]:
-        from videre.models.base import Rows
-
+    def named_rows(self) -> dict[str, Rows]:
         rows = super().named_rows()
         return rows | {name: Rows("pixels") for name in self.state_dict() if name.startswith("side.")}
 

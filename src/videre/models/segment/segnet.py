@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from videre.backbones import find_backbone, make_backbone
 from videre.backbones.vgg import VGG
 from videre.errors import ConfigError
+from videre.layers.conv import initialise
 from videre.layers.norm import make_norm
 from videre.layers.upsample import bed_of_nails, bilinear, max_pool_with_places, max_unpool, nearest
 from videre.models.segment.segmenter import LOGITS, Segmenter
@@ -62,7 +63,7 @@ class SegNet(Segmenter):
                 width = out
             self.decoder.append(nn.Sequential(*layers))
         self.logits = nn.Conv2d(width, self.classes, 3, padding=1)
-        initialise(self.decoder)
+        initialise(self.decoder, "fan_in")
 
     def heads(self, image: Tensor) -> dict[str, Tensor]:
         *before, x = self.backbone(image).values()
@@ -102,12 +103,3 @@ def convolutions(backbone: VGG) -> list[list[int]]:
         elif isinstance(layer, nn.MaxPool2d):
             blocks.append([])
     return [block for block in blocks if block]
-
-
-def initialise(module: nn.Module) -> None:
-    """He's rule for what a ReLU follows."""
-    for m in module.modules():
-        if isinstance(m, nn.Conv2d | nn.ConvTranspose2d):
-            nn.init.kaiming_normal_(m.weight, nonlinearity="relu")
-            if m.bias is not None:
-                nn.init.zeros_(m.bias)

@@ -2,7 +2,7 @@
 
 Neighbouring patches share nearly all of their pixels. A net without padding inside can run on the whole picture: each
 convolution stays, each stride becomes a dilation of what follows, the fully connected layer becomes a convolution. The
-answers are the patches' own, to rounding (`tests/models/test_segmenters.py`); Sermanet et al., OverFeat, 2014, have it for
+answers are the patches' own, to rounding (`tests/models/test_segment_nets.py`); Sermanet et al., OverFeat, 2014, have it for
 strided outputs, Giusti et al., Fast Image Scanning with Deep Max-Pooling Convolutional Neural Networks, 2013, for all.
 
     model = SlidingWindow(Schema(pixels=Categories.of(["road", "car"])))
@@ -18,10 +18,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from videre.errors import ConfigError
+from videre.layers.conv import initialise
 from videre.layers.losses import mean_count
 from videre.models.base import picture_generators
 from videre.models.segment.segmenter import LOGITS, Segmenter, target_of
-from videre.models.segment.segnet import initialise
 from videre.structures import ImageBatch, Preprocess, Scene, Schema
 from videre.structures.scene import VOID
 
@@ -61,7 +61,7 @@ class SlidingWindow(Segmenter):
             raise ConfigError(f"loss={loss} looks at whole pictures: set samples=0, which trains the dense form")
         self.net = patch_net(len(self.preprocess.mean), width, hidden, self.classes, dropout)
         self.samples = samples
-        initialise(self.net)
+        initialise(self.net, "fan_in")
 
     def heads(self, image: Tensor) -> dict[str, Tensor]:
         return {LOGITS: self.dense(image)}

@@ -13,10 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from videre.errors import ConfigError
-from videre.layers.conv import conv_block
+from videre.layers.conv import conv_block, initialise
 from videre.layers.upsample import crop_like
 from videre.models.segment.segmenter import LOGITS, Segmenter
-from videre.models.segment.segnet import initialise
 from videre.structures import Preprocess, Schema
 
 LEVELS = 5
@@ -65,7 +64,7 @@ class UNet(Segmenter):
         self.merge = nn.ModuleList(double(2 * out if skips else out, out) for _, out in pairs)
         self.logits = nn.Conv2d(width, self.classes, 1)
         self.skips, self.padding = skips, padding
-        initialise(self)
+        initialise(self, "fan_in")
 
     def heads(self, image: Tensor) -> dict[str, Tensor]:
         x, handed = self._framed(image), []
