@@ -74,6 +74,32 @@ def test_what_has_no_gain_is_not_tried() -> None:
         F.conv2d(x[:, :63], weight)
 
 
+@pytest.mark.parametrize(("channels", "groups", "way"), [(320 + 24, 1, "filled"), (40, 40, "fp32")])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_other_ways_of_bfloat16_give_its_numbers(channels: int, groups: int, way: str, stride: int) -> None:
+    torch.manual_seed(0)
+    layer = nn.Conv2d(channels, channels if groups > 1 else 32, 3, stride, 1, groups=groups)
+    x = torch.randn(2, channels, 17, 22).to(memory_format=torch.channels_last).requires_grad_()
+    exact, plan = step(layer, x), Always()
+    with torch.autocast("cpu", torch.bfloat16):
+        plain = step(layer, x)
+        with planned(plan):
+            found = step(layer, x)
+    assert list(plan.asked.values()) == [way] and " bf16 " in next(iter(plan.asked))
+    assert [t.dtype for t in found] == [t.dtype for t in plain]
+    for a, b, c in zip(exact, plain, found, strict=True):
+        error = lambda other, a=a: float((other - a).abs().max() / a.abs().max())
+        assert error(c) <= max(0.01, 1.5 * error(b))
+
+
+def test_a_trial_under_bfloat16_leaves_no_trace() -> None:
+    layer, plan = nn.Conv2d(32, 32, 3, 2, 1, groups=32), Plan()
+    x = torch.randn(2, 32, 17, 22, requires_grad=True)
+    with torch.autocast("cpu", torch.bfloat16), planned(plan):
+        first, second = step(layer, x), step(layer, x)
+    assert len(plan.choices) == 1 and all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+
+
 @pytest.mark.parametrize(("channels", "groups"), [(24, 1), (32, 32), (20, 20)])
 def test_dilated_gradients_are_sound_in_bfloat16(channels: int, groups: int) -> None:
     """Left to torch, these are NaN or any number where memory held something before (see benchmarks/dilated_bf16.py)."""

@@ -1,7 +1,8 @@
 """Convolutions of a training step by the algorithm that the plan names.
 
-A model in training stays as it is: inside `planned(plan)` each call of `conv2d` that Winograd could do with fewer
-products, forward and for the gradient of its input, goes the way that was faster in a trial of both directions.
+A model in training stays as it is: inside `planned(plan)` each call of `conv2d` that could go another way goes the one
+that was faster in a trial of both directions. In float32 that is Winograd's, with fewer products forward and for the gradient
+of the input; under bfloat16 there are layers that oneDNN does slowly and faster in float32, or with channels of zeros.
 
     with planned(plan):
         loss = sum(model.losses(batch, truths).values())
@@ -29,12 +30,16 @@ BLOCK = 16
 """Channels that oneDNN's kernels take at once."""
 LEAST_CHANNELS = 64
 """Below that the direct way was faster on every machine seen; it need not be tried."""
+FULL = 64
+"""Channels of a bfloat16 product are best a multiple of it: 1,376 took five times as long as 1,408 with AMX."""
+LEAST_FILLED = 256
+"""Channels from which that is tried."""
 Convolve = Callable[..., Tensor]
 
 
 @contextlib.contextmanager
 def planned(plan: Plan | None) -> Iterator[None]:
-    """Inside, the convolutions of float32 tensors on a CPU follow the plan, which learns what it does not know yet.
+    """Inside, the convolutions on a CPU follow the plan, which learns what it does not know yet.
 
     plan: None: all go torch's way, but for those that `is_unsound`.
     """
@@ -58,21 +63,56 @@ class _Planned(TorchFunctionMode):
         self, x: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Any = 1, padding: Any = 0,
         dilation: Any = 1, groups: int = 1,
     ) -> Tensor:  # fmt: skip
-        if torch.is_autocast_enabled("cpu") and is_unsound(x, weight, groups, dilation):
-            with torch.autocast("cpu", enabled=False):
-                return F.conv2d(x.float(), weight, bias, stride, padding, dilation, groups)
-        direct = partial(F.conv2d, padding=padding, dilation=dilation)
-        rows, columns = _pair(padding), _pair(dilation)
-        if (
-            self.plan is None or x.ndim != 4 or weight.shape[1:] != (x.shape[1], 3, 3) or _pair(stride) != (1, 1) or groups != 1 or isinstance(padding, str)
-            or rows[0] != rows[1] or columns[0] != columns[1] or rows[0] > 2 * columns[0]
-            or min(weight.shape[:2]) < LEAST_CHANNELS or x.dtype != torch.float32 or x.device.type != "cpu"
-            or not x.numel() or torch.is_autocast_enabled("cpu")
-        ):  # fmt: skip
-            return F.conv2d(x, weight, bias, stride, padding, dilation, groups)
-        ways = {PLAIN: direct, "winograd4": partial(winograd_conv2d_train, padding=rows[0], dilation=columns[0])}
+        settings: dict[str, Any] = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+        direct: Convolve = partial(F.conv2d, **settings)
+        under_bf16 = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
+        if under_bf16 and is_unsound(x, weight, groups, dilation):
+            return _in_fp32(x, weight, bias, **settings)
+        if self.plan is None or x.ndim != 4 or x.device.type != "cpu" or not x.numel() or isinstance(padding, str):
+            return direct(x, weight, bias)
+        if under_bf16:
+            x = x.to(torch.bfloat16)
+            ways: dict[str, Convolve] = {PLAIN: direct, **_bf16_ways(x, weight, settings)}
+        else:
+            ways = {PLAIN: direct, **_fp32_ways(x, weight, settings)}
+        if len(ways) == 1:
+            return direct(x, weight, bias)
         trials = {name: partial(_both_ways, way, x, weight, bias) for name, way in ways.items()}
-        return ways[self.plan.choose(_key(x, weight, columns[0]), trials)](x, weight, bias)
+        return ways[self.plan.choose(_key(x, weight, settings), trials)](x, weight, bias)
+
+
+def _fp32_ways(x: Tensor, weight: Tensor, settings: dict[str, Any]) -> dict[str, Convolve]:
+    """Beside the direct one."""
+    rows, columns = _pair(settings["padding"]), _pair(settings["dilation"])
+    if (
+        weight.shape[1:] != (x.shape[1], 3, 3) or _pair(settings["stride"]) != (1, 1) or settings["groups"] != 1
+        or rows[0] != rows[1] or columns[0] != columns[1] or rows[0] > 2 * columns[0]
+        or min(weight.shape[:2]) < LEAST_CHANNELS or x.dtype != torch.float32 or torch.is_autocast_enabled("cpu")
+    ):  # fmt: skip
+        return {}
+    return {"winograd4": partial(winograd_conv2d_train, padding=rows[0], dilation=columns[0])}
+
+
+def _bf16_ways(x: Tensor, weight: Tensor, settings: dict[str, Any]) -> dict[str, Convolve]:
+    """Beside the direct one."""
+    if settings["groups"] == x.shape[1] > 1:  # depthwise: memory is what it waits for, not products
+        return {"fp32": partial(_in_fp32, **settings)}
+    if settings["groups"] == 1 and x.shape[1] >= LEAST_FILLED and x.shape[1] % FULL:
+        return {"filled": partial(_filled, **settings)}
+    return {}
+
+
+def _in_fp32(x: Tensor, weight: Tensor, bias: Tensor | None, **settings: Any) -> Tensor:
+    """A convolution that is kept out of bfloat16, but for what it takes and gives."""
+    with torch.autocast("cpu", enabled=False):
+        y = F.conv2d(x.float(), weight.float(), bias, **settings)
+    return y.to(x.dtype)
+
+
+def _filled(x: Tensor, weight: Tensor, bias: Tensor | None, **settings: Any) -> Tensor:
+    """The same with channels of zeros up to the next multiple of `FULL`."""
+    missing = (0, 0, 0, 0, 0, -x.shape[1] % FULL)
+    return F.conv2d(F.pad(x, missing), F.pad(weight, missing), bias, **settings)
 
 
 def is_unsound(x: Tensor, weight: Tensor, groups: int, dilation: Any) -> bool:
@@ -87,7 +127,7 @@ def is_unsound(x: Tensor, weight: Tensor, groups: int, dilation: Any) -> bool:
 
 def _both_ways(way: Convolve, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """The convolution as a step has it, with the gradients that the step wants; it returns what depends on both."""
-    leaves = [t.detach().requires_grad_(t.requires_grad) for t in (x, weight)]
+    leaves = [t.detach().to(x.dtype).requires_grad_(t.requires_grad) for t in (x, weight)]
     with torch.enable_grad():
         y = way(*leaves, None if bias is None else bias.detach())
     wanted = [t for t in leaves if t.requires_grad]
@@ -96,12 +136,15 @@ def _both_ways(way: Convolve, x: Tensor, weight: Tensor, bias: Tensor | None) ->
     return torch.autograd.grad(y, wanted, y.detach())[0]
 
 
-def _key(x: Tensor, weight: Tensor, dilation: int) -> str:
+def _key(x: Tensor, weight: Tensor, settings: dict[str, Any]) -> str:
     """Layer, shape and gradients in words; the number of pixels counts by powers of two."""
     size = (x.shape[0] * x.shape[2] * x.shape[3]).bit_length()
-    special = f" dilation{dilation}" if dilation != 1 else ""
+    plain = {"stride": (1, 1), "dilation": (1, 1), "groups": (1, 1)}
+    special = "".join(f" {n}{_pair(settings[n])[0]}" for n, value in plain.items() if _pair(settings[n]) != value)
+    special += " bf16" if x.dtype == torch.bfloat16 else ""
     wanted = "".join(name for name, t in (("x", x), ("w", weight)) if t.requires_grad) or "nothing"
-    return f"training conv {weight.shape[1]}-{weight.shape[0]} 3x3{special} 2^{size} for {wanted}"
+    rows, columns = weight.shape[2:]
+    return f"training conv {x.shape[1]}-{weight.shape[0]} {rows}x{columns}{special} 2^{size} for {wanted}"
 
 
 def _pair(value: Any) -> tuple[int, int]:
