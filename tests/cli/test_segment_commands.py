@@ -99,3 +99,33 @@ def test_maps_that_say_what_is_no_class_are_refused(maps: Path, weights: Path, t
     Image.fromarray(wrong).save(tmp_path / "bad" / "annotations" / "a.png")
     done = videre("train", "flat-fcn", "bad", "--out", "run", "--val", "none", *SETTINGS)
     assert done.code == 2 and "a.png: id 9 on 4 pixels; the class list has none of these" in done.err
+
+
+def test_classes_that_overlap_from_masks_to_masks(tmp_path: Path) -> None:
+    """A folder of masks for each class in, the same out, and numbers of each class by itself between."""
+    assert videre("data", "blocks", "blocks", "--count", 6, "--val", 2, "--size", 48).code == 0
+    done = videre("data", "convert", "blocks", "planes", "planes", "--overlap")
+    assert done.code == 2 and "give --to-pixels, too" in done.err
+    done = videre("data", "convert", "blocks", "planes", "planes", "--to-pixels", "--overlap")
+    assert done.code == 0, done.err
+    done = videre("data", "stats", "planes", "--split", "train")
+    assert done.code == 0 and "of the pixels, in" in done.out
+    done = videre("train", "flat-fcn", "planes", "--out", "run", *SETTINGS[:-8], "-o", "pictures=8", "-o", "batch=4")
+    assert done.code == 0, done.err
+    assert "each class by itself" in done.out and "mean Dice" in done.out
+    assert (tmp_path / "run" / "report.html").stat().st_size > 10_000
+    done = videre(
+        "predict", "planes/images/val", "-m", "run/best.safetensors", "--format", "png", "--out", "said", "--draw"
+    )
+    assert done.code == 0, done.err
+    said = data.read(tmp_path / "planes", "val")
+    for name in said.schema.pixels:
+        found = read_ids(tmp_path / "said" / name / f"{Path(said.name(0)).stem}.png")
+        assert found.shape == (48, 48) and set(np.unique(found)) <= {0, 255}
+    done = videre(
+        "predict", "planes/images/val", "-m", "run/best.safetensors", "--format", "json", "--out", "lines", "--flip"
+    )
+    assert done.code == 0 and "pixels" in json.loads((tmp_path / "lines/predictions.jsonl").read_text().splitlines()[0])
+    assert videre("data", "convert", "blocks", "maps", "maps", "--to-pixels").code == 0
+    done = videre("evaluate", "run/best.safetensors", "maps", "--split", "val")
+    assert done.code == 2 and "exclude each other, those of the model overlap" in done.err

@@ -70,7 +70,7 @@ def test_bands_and_contours_pixel_by_pixel(said: np.ndarray, true: np.ndarray) -
     valid = true != VOID
     diagonal = math.hypot(*true.shape)
     width, near = max(1, round(BAND * diagonal)), NEAR * diagonal
-    _, shared, either, found, predicted, matched, actual = count_picture(said, true, 3)
+    shared, either, found, predicted, matched, actual = count_picture(said, true, 3)[4:]
 
     def along(mask: np.ndarray, reach: int) -> np.ndarray:
         """Pixels of the mask with something outside it within `reach` in both directions."""
@@ -134,3 +134,37 @@ def test_fields_choose_the_report_and_sizes_must_agree() -> None:
     assert isinstance(evaluate([scene(true)], [scene(true)], SCHEMA, bootstrap=0), PixelReport)
     with pytest.raises(DataError, match=r"the prediction is 4x4 \(width x height\), the truth 6x4"):
         evaluate([scene(true[:, :4])], [scene(true)], SCHEMA)
+
+
+def planes(classes: np.ndarray) -> np.ndarray:
+    """The same said of every class by itself."""
+    return np.where(classes == VOID, VOID, classes == np.arange(3)[:, None, None]).astype(np.uint8)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.tuples(SAID, MAPS), min_size=1, max_size=3))
+def test_classes_that_overlap_are_measured_as_those_that_do_not(pairs: list[tuple[np.ndarray, np.ndarray]]) -> None:
+    """Where they happen to exclude each other all numbers of a class are the same."""
+    found = report(pairs)
+    said, true = ([Scene((9, 11), segmentation=torch.from_numpy(planes(p[side]))) for p in pairs] for side in (0, 1))
+    of_planes = evaluate_pixels(said, true, SCHEMA.replace(overlap=True), bootstrap=0)
+    np.testing.assert_equal(of_planes.per_class, found.per_class)
+    for name in ("mIoU", "mean Dice", "mean accuracy", "boundary IoU", "boundary F"):
+        np.testing.assert_equal(of_planes.metrics[name], found.metrics[name])
+    np.testing.assert_equal(of_planes.picture_iou(), found.picture_iou())
+
+
+def test_overlap_by_hand() -> None:
+    true = np.array([[[1, 1, 0, 0]], [[0, 1, 1, VOID]]], np.uint8)
+    said = np.array([[[1, 0, 0, 0]], [[0, 1, 1, 1]]], np.uint8)
+    schema = Schema(pixels=Categories.of(["liver", "tumour"]), overlap=True)
+    scenes = [Scene((1, 4), segmentation=torch.from_numpy(x)) for x in (said, true)]
+    found = evaluate_pixels(scenes[:1], scenes[1:], schema, bootstrap=0)
+    assert found.metrics["mIoU"] == pytest.approx((1 / 2 + 1) / 2)
+    assert found.metrics["mean Dice"] == pytest.approx((2 / 3 + 1) / 2)
+    assert found.metrics["pixel accuracy"] == pytest.approx(6 / 7)  # of seven answers one is wrong
+    assert found.per_class["tumour"]["share"] == pytest.approx(2 / 3)
+    assert found.confusion() is None and "confusion" not in found.to_json()
+    assert "each class by itself" in found.protocol
+    with pytest.raises(DataError, match=r"the truth is \[1, 4\]; classes that overlap have a plane each, 2"):
+        evaluate_pixels(scenes[:1], [scene(true[0])], schema, bootstrap=0)

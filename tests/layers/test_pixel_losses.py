@@ -99,3 +99,28 @@ def test_words_are_read_and_refused() -> None:
         PixelLoss("dice", CLASSES, {"tree": 2.0})
     with pytest.raises(ConfigError, match="at least 0 and not all 0"):
         PixelLoss("dice", CLASSES, {"sky": -1.0})
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 2**31))
+def test_classes_that_overlap_are_questions_of_their_own(seed: int) -> None:
+    """torch's binary cross-entropy, and dice of what is present alone; the weighted mean over classes."""
+    logits, _ = some(seed)
+    generator = torch.Generator().manual_seed(seed)
+    target = torch.randint(2, logits.shape, generator=generator)
+    target = target.masked_fill(torch.rand(target.shape, generator=generator) < 0.2, VOID)
+    weights = {"sky": 1.0, "road": 2.0, "car": 0.5}
+    found = PixelLoss("cross_entropy + dice + focal", CLASSES, weights, overlap=True)(logits, target)
+    entropy, dice, focal = [], [], []
+    for k in range(3):
+        known = target[:, k] != VOID
+        z, t = logits[:, k][known], target[:, k][known].float()
+        each = torch.nn.functional.binary_cross_entropy_with_logits(z, t, reduction="none")
+        p = z.sigmoid()
+        entropy.append(each.mean())
+        focal.append(((1 - torch.where(t == 1, p, 1 - p)) ** GAMMA * each).mean())
+        dice.append(1 - (2 * (p * t).sum() + 1) / (p.sum() + t.sum() + 1))
+    weigh = lambda values: float(sum(w * v for w, v in zip(weights.values(), values)) / sum(weights.values()))
+    assert float(found["cross_entropy"]) == pytest.approx(weigh(entropy), rel=1e-4)
+    assert float(found["dice"]) == pytest.approx(weigh(dice), rel=1e-4)
+    assert float(found["focal"]) == pytest.approx(weigh(focal), rel=1e-4)

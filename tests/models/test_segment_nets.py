@@ -5,15 +5,18 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
-from scenes import CONFIGS, SCHEMA, batch_of, picture_and_truth
+from scenes import CONFIGS, PREPROCESS, SCHEMA, batch_of, picture_and_truth
 from torch import nn
 
+from videre.data.semantic import paint_planes
+from videre.engine import Predictor
 from videre.errors import ConfigError
 from videre.images.prepare import prepare
 from videre.layers.upsample import bilinear_kernel
 from videre.models import find_model
 from videre.models.segment.deconvnet import SIDE, windows
 from videre.models.segment.fcn import FCN, OFFSETS, SKIP_OFFSETS
+from videre.models.segment.flat import FlatFCN
 from videre.models.segment.hourglass_pose import HourglassPose, read_peaks
 from videre.models.segment.multiscale import normalised, pyramid, vote
 from videre.models.segment.sliding_window import WINDOW, SlidingWindow
@@ -361,3 +364,42 @@ def test_cells_lie_in_the_middle_of_what_they_saw(size: tuple[int, int]) -> None
     model.backbone.requires_grad_(False)
     seen = (model.backbone(one)[8] - model.backbone(torch.zeros_like(one))[8]).abs().sum((0, 1)).nonzero().float()
     assert seen.mean(0).tolist() == pytest.approx([48 / 8, 48 / 8], abs=0.51)
+
+
+OVERLAP = SCHEMA.replace(overlap=True)
+SYSTEMS = [name for name in CONFIGS if "segmentation" in find_model(name).gives]
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_every_segmenter_learns_classes_that_overlap(name: str) -> None:
+    """A disc on a square, which goes on under it: both classes at once."""
+    torch.manual_seed(0)
+    kind = find_model(name)
+    special = {"sliding-window": {"samples": 0}, "deconvnet": {"crops": "none"}}.get(name, {})
+    model = kind(OVERLAP, PREPROCESS.replace(divisor=kind.usual.divisor), **{**CONFIGS[name], **special}).train()
+    cases = []
+    for seed in (5, 6):
+        picture, truth = picture_and_truth((64, 80), seed)
+        planes = torch.from_numpy(paint_planes(truth, 2))
+        everywhere = torch.ones(1, 64, 80, dtype=torch.uint8)
+        cases.append((picture, Scene((64, 80), segmentation=torch.cat([everywhere, planes]))))
+    batch, truths = batch_of(model, cases)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    values = []
+    for _ in range(11):
+        loss = sum(model.losses(batch, truths).values())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        values.append(loss.item())
+    assert values[-1] < 0.9 * values[0]
+    found = Predictor(model, engine="plain").predict(cases[0][0]).segmentation
+    assert found.shape == (3, 64, 80) and set(found.unique().tolist()) <= {0, 1}
+
+
+def test_one_class_is_enough_where_classes_overlap() -> None:
+    FlatFCN(Schema(pixels=Categories.of(["crack"]), overlap=True), width=8, depth=2)
+    with pytest.raises(ConfigError, match="set samples=0"):
+        SlidingWindow(OVERLAP)
+    with pytest.raises(ConfigError, match="set crops=none"):
+        find_model("deconvnet")(OVERLAP, multiplier=0.125)

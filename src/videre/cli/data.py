@@ -45,12 +45,17 @@ def check(
 @app.command()
 def convert(
     data: Data,
-    to: Annotated[str, typer.Argument(help="Format: coco, panoptic, voc, instances, maps, csv, folders.")],
+    to: Annotated[
+        str, typer.Argument(help="Format: coco, panoptic, coco-stuff, voc, instances, maps, planes, csv, folders.")
+    ],
     out: Annotated[Path, typer.Argument(help="Folder to write.")],
     split: Split = None,
     lossy: Annotated[bool, typer.Option("--lossy", help="Go on where the format cannot hold everything.")] = False,
     to_pixels: Annotated[
         bool, typer.Option("--to-pixels", help="First turn masks of things into a class for every pixel.")
+    ] = False,
+    overlap: Annotated[
+        bool, typer.Option("--overlap", help="With --to-pixels: a pixel has every class whose mask holds it.")
     ] = False,
     format: Format = None,
     quiet: Quiet = False,
@@ -58,13 +63,17 @@ def convert(
     """Write a data set in another format. Refuses to lose anything unless --lossy, and then says what."""
     from videre.data import read, splits, write
     from videre.data.semantic import as_pixels
+    from videre.errors import ConfigError
 
+    if overlap and not to_pixels:
+        raise ConfigError("--overlap says how masks become classes of pixels: give --to-pixels, too")
     parts = [split] if split else splits(data, format)
     names: list[str | None] = [*parts] or [None]
     _new(out)
     written: set[str] = set()
     for name in names:
-        dataset = as_pixels(read(data, name, format)) if to_pixels else read(data, name, format)
+        dataset = read(data, name, format)
+        dataset = as_pixels(dataset, overlap=overlap) if to_pixels else dataset
         lost = write(dataset, out, to, split=name or "train", lossy=lossy)
         written |= {dataset.where(i) for i in range(len(dataset))}
         if not quiet:

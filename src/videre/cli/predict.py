@@ -87,16 +87,11 @@ def predict(
 
 def _count(scene: Any, schema: Any) -> str:
     """ "3 RBC, 1 WBC"; "bee .97"; "road 31%, sky 20%"."""
-    import torch
-
     if scene.labels is not None:
         said = [f"{schema.pictures[k]} {p:.2f}" for k, p in zip(scene.labels.tolist(), scene.label_scores.tolist())]
         return ", ".join(said) or "nothing"
     if scene.segmentation is not None:
-        shares = (
-            torch.bincount(scene.segmentation.flatten(), minlength=256)[: len(schema.pixels)]
-            / scene.segmentation.numel()
-        )
+        shares = scene.class_planes(len(schema.pixels)).float().mean((1, 2))
         most = [int(k) for k in shares.argsort(descending=True)[:SHOWN] if shares[k] >= LEAST_SHARE]
         return ", ".join(f"{schema.pixels[k]} {shares[k]:.0%}" for k in most)
     labels = scene.instances.labels.tolist() if scene.instances is not None else []

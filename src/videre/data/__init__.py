@@ -7,12 +7,23 @@ from types import ModuleType
 from typing import Any
 
 from videre.data.dataset import Dataset, Repair, Source
-from videre.data.formats import class_maps, coco, folders, instance_png, joints, labels_csv, panoptic, voc
+from videre.data.formats import (
+    class_maps,
+    class_planes,
+    coco,
+    coco_stuff,
+    folders,
+    instance_png,
+    joints,
+    labels_csv,
+    panoptic,
+    voc,
+)
 from videre.data.splits import by_list
 from videre.errors import ConfigError, DataError
 
 FORMATS: dict[str, ModuleType] = {
-    "voc": voc, "coco": coco, "panoptic": panoptic, "instances": instance_png, "maps": class_maps, "joints": joints, "csv": labels_csv, "folders": folders,
+    "voc": voc, "coco": coco, "panoptic": panoptic, "instances": instance_png, "coco-stuff": coco_stuff, "maps": class_maps, "planes": class_planes, "joints": joints, "csv": labels_csv, "folders": folders,
 }  # fmt: skip
 """Every format by its name; folders, which fit almost anything, come last."""
 
@@ -77,6 +88,8 @@ def find_format(path: str | Path, format: str | None = None) -> str:
     certain = [name for name, what in found.items() if what and name != "folders"]
     if "maps" in certain and "instances" in certain:
         certain.remove("instances")  # PNGs of ids fit both; where several classes are named, the ids are classes
+    if "coco-stuff" in certain:  # its folders of PNGs look like theirs; its list and its JSON say what the values are
+        certain = [name for name in certain if name not in ("maps", "planes")]
     if len(certain) > 1:
         listed = "; ".join(f"{name}: {found[name]}" for name in certain)
         raise DataError(f"{path}: several formats fit ({listed}); say which with format=")

@@ -19,6 +19,7 @@ import cv2
 import numpy as np
 
 from videre.data.formats.class_maps import as_palette
+from videre.data.formats.class_planes import write_planes
 from videre.errors import ConfigError, DataError
 from videre.images.reading import SUFFIXES
 from videre.structures import Masks, Scene, Schema
@@ -46,7 +47,8 @@ def open_results(format: str, folder: Path, schema: Schema) -> Iterator[Writer]:
     json: predictions.jsonl, a line a picture with everything (boxes xyxy, masks as COCO run lengths, keypoints, classes
     of the picture). csv: predictions.csv, a row an instance, or a class of the picture. coco: predictions.json (COCO's result list) and pictures.json, which says
     which image_id is which picture. voc: an XML a picture. png: a 16-bit map of instance ids a picture, the best on top; of
-    pixels with classes a palette PNG, ids to programs and colours to the eye.
+    pixels with classes a palette PNG, ids to programs and colours to the eye; where classes overlap a folder for each, with
+    a PNG of 0 and 255 a picture.
     """
     if format not in HOLDS:
         raise ConfigError(f"no result format {format!r}; there are: {', '.join(HOLDS)}")
@@ -104,13 +106,12 @@ def describe_pixels(scene: Scene, schema: Schema) -> list[dict[str, Any]]:
     """The classes of a picture's pixels, the largest first: share of the picture, and where, as COCO run lengths."""
     if scene.segmentation is None or schema.pixels is None:
         return []
-    counts = scene.segmentation.flatten().bincount(minlength=len(schema.pixels))[: len(schema.pixels)]
-    there = [k for k in counts.argsort(descending=True).tolist() if counts[k]]
-    masks = Masks.from_bitmaps(np.stack([scene.segmentation.numpy() == k for k in there])).rle() if there else []
-    total = scene.segmentation.numel()
+    planes = scene.class_planes(len(schema.pixels)).numpy()
+    shares = planes.mean((1, 2))
+    there = [k for k in np.argsort(-shares, kind="stable").tolist() if shares[k]]
+    masks = Masks.from_bitmaps(planes[there]).rle() if there else []
     return [
-        {"class": schema.pixels[k], "share": round(int(counts[k]) / total, 4), "mask": mask}
-        for k, mask in zip(there, masks)
+        {"class": schema.pixels[k], "share": round(float(shares[k]), 4), "mask": mask} for k, mask in zip(there, masks)
     ]
 
 
@@ -231,7 +232,10 @@ def _png(folder: Path, schema: Schema) -> Iterator[Writer]:
         things = scene.instances
         if scene.segmentation is not None and schema.pixels is not None:
             path = _beside_nothing(folder, name) / f"{result_name(name, taken)}.png"
-            as_palette(scene.segmentation.numpy(), schema.pixels).save(path)
+            if schema.overlap:
+                write_planes(scene.segmentation, schema.pixels, path.parent, path.name)
+            else:
+                as_palette(scene.segmentation.numpy(), schema.pixels).save(path)
             return
         if things is None or things.masks is None:
             raise DataError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,13 +17,14 @@ from videre.structures.scene import VOID
 BACKGROUND = "background"
 
 
-def as_pixels(dataset: Dataset, background: str | None = BACKGROUND) -> Dataset:
+def as_pixels(dataset: Dataset, background: str | None = BACKGROUND, overlap: bool = False) -> Dataset:
     """The same pictures with a class for every pixel instead of instances.
 
     Where masks overlap the smaller instance is seen, as it would lie in front. Ignored ones (crowds) become void.
 
     Args:
         background: name of the class, the first, of pixels that belong to nothing; None: these are void.
+        overlap: a pixel has every class whose masks hold it instead; there is no background then.
 
     Raises DataError where the set has no masks, more than 255 classes, or a class named as the background.
     """
@@ -30,15 +32,15 @@ def as_pixels(dataset: Dataset, background: str | None = BACKGROUND) -> Dataset:
     if things is None or "masks" not in dataset.fields:
         raise DataError(f"{dataset.title}: only masks of things can become classes of pixels; it has "
                         f"{', '.join(sorted(dataset.fields)) or 'no truth'}")  # fmt: skip
-    before = () if background is None else (background,)
-    if background in things.names:
+    before = () if background is None or overlap else (background,)
+    if not overlap and background in things.names:
         raise DataError(f"{dataset.title} has a class {background!r} of its own; name the background differently")
-    if len(before) + len(things) > VOID:
+    if not overlap and len(before) + len(things) > VOID:
         raise DataError(f"{dataset.title}: {len(things)} classes; a map holds at most {VOID}")
     names, colors = (*before, *things.names), (*((0, 0, 0),) * len(before), *things.colors)
     pixels = Categories(names, colors, source_ids=tuple(range(len(names))))
-    source = _PixelsOfThings(dataset.source, len(before))
-    return dataset.over(source, Schema(pixels=pixels))
+    source = _PixelsOfThings(dataset.source, len(before), len(things) if overlap else 0)
+    return dataset.over(source, Schema(pixels=pixels, overlap=overlap))
 
 
 @dataclasses.dataclass
@@ -47,6 +49,7 @@ class _PixelsOfThings:
 
     source: Source
     first: int
+    planes: int = 0
     fields: frozenset[str] = frozenset({"segmentation"})
 
     def __len__(self) -> int:
@@ -66,15 +69,34 @@ class _PixelsOfThings:
 
     def scene(self, i: int) -> Scene:
         scene = self.source.scene(i)
-        return Scene(scene.size, segmentation=torch.from_numpy(paint(scene, self.first)), meta=scene.meta)
+        classes = paint_planes(scene, self.planes) if self.planes else paint(scene, self.first)
+        return Scene(scene.size, segmentation=torch.from_numpy(classes), meta=scene.meta)
 
 
 def paint(scene: Scene, first: int = 1) -> np.ndarray:
     """The classes uint8 [H, W] of a scene's masks: label + `first`, 0 where there is none (void if `first` is 0)."""
     classes = np.full(scene.size, 0 if first else VOID, np.uint8)
+    for label, inside, window in _in_painting_order(scene):
+        classes[window][inside] = VOID if label is None else label + first
+    return classes
+
+
+def paint_planes(scene: Scene, classes: int) -> np.ndarray:
+    """For each class uint8 [K, H, W] where any of a scene's masks of it is; void under ignored ones that nothing covers."""
+    planes = np.zeros((classes, *scene.size), np.uint8)
+    for label, inside, window in _in_painting_order(scene):
+        if label is None:
+            planes[:, *window][:, inside] = VOID
+        else:
+            planes[label][window][inside] = 1
+    return planes
+
+
+def _in_painting_order(scene: Scene) -> Iterator[tuple[int | None, np.ndarray, tuple[slice, slice]]]:
+    """Label (None: ignored), mask and window of each thing in the order of painting: ignored ones, then large to small."""
     things = scene.instances
     if things is None or not len(things):
-        return classes
+        return
     if things.masks is None or things.labels is None:
         raise DataError(f"{scene.name}: its things have no masks")
     areas = things.masks.area()
@@ -82,5 +104,4 @@ def paint(scene: Scene, first: int = 1) -> np.ndarray:
     crops = list(things.masks.crops())
     for n in sorted(range(len(things)), key=lambda n: (not ignored[n], -int(areas[n]))):
         crop, (x1, y1, x2, y2) = crops[n]
-        classes[y1:y2, x1:x2][crop != 0] = VOID if ignored[n] else int(things.labels[n]) + first
-    return classes
+        yield None if ignored[n] else int(things.labels[n]), crop != 0, (slice(y1, y2), slice(x1, x2))

@@ -131,15 +131,21 @@ def stats(dataset: Dataset, resize: Preprocess | int | None = None) -> Stats:
     sides: list[np.ndarray] = []
     resized: list[np.ndarray] = []
     captions = words = 0
-    pixels, seen = np.zeros(256, np.int64), np.zeros(256, np.int64)
+    pixels, seen, total = np.zeros(256, np.int64), np.zeros(256, np.int64), 0
     for i in range(len(dataset)):
         scene = dataset.scene(i)
         sizes[scene.size] += 1
         captions += len(scene.captions or ())
         words += sum(len(c.split()) for c in scene.captions or ())
         if scene.segmentation is not None:
-            found = np.bincount(scene.segmentation.numpy().ravel(), minlength=256)
+            classes = scene.segmentation.numpy()
+            found = np.zeros(256, np.int64)
+            if classes.ndim == 3:
+                found[: len(classes)], found[VOID] = (classes == 1).sum((1, 2)), (classes == VOID).all(0).sum()
+            else:
+                found += np.bincount(classes.ravel(), minlength=256)
             pixels += found
+            total += scene.size[0] * scene.size[1]
             seen += found > 0
         things = scene.instances
         if things is None:
@@ -184,15 +190,17 @@ def stats(dataset: Dataset, resize: Preprocess | int | None = None) -> Stats:
         captions=captions,
         words=words,
         title=dataset.title,
-        pixels=_shares_of_pixels(schema.pixels, pixels, seen),
+        pixels=_shares_of_pixels(schema.pixels, pixels, seen, total),
         joints={n: int(c) for n, c in zip(schema.skeleton.names if schema.skeleton else (), joints)},
     )
 
 
-def _shares_of_pixels(classes: Categories | None, pixels: np.ndarray, seen: np.ndarray) -> dict[str, tuple[float, int]]:
+def _shares_of_pixels(
+    classes: Categories | None, pixels: np.ndarray, seen: np.ndarray, total: int
+) -> dict[str, tuple[float, int]]:
     if classes is None or not pixels.any():
         return {}
-    share = pixels / pixels.sum()
+    share = pixels / total
     told = {name: (float(share[k]), int(seen[k])) for k, name in enumerate(classes)}
     return told | ({"void": (float(share[VOID]), int(seen[VOID]))} if seen[VOID] else {})
 

@@ -43,24 +43,27 @@ def draw_pixel_errors(
         canvas = Canvas(picture, scale)
         draw_all(canvas, scene, schema, frozenset({"segmentation"}), [], [])
         panels.append((name, canvas.pixels))
-    valid = true != VOID
-    wrong = valid & (true != said)
+    valid, wrong = true != VOID, (true != said) & (true != VOID)
+    share = wrong.sum() / max(1, valid.sum())
+    if true.ndim == 3:  # classes that overlap: where any of them is wrong, none is known
+        counts = ((true == 1) | (said == 1)).sum((1, 2))
+        valid, wrong = valid.any(0), wrong.any(0)
+    else:
+        counts = np.bincount(np.concatenate([true[valid], said[said != VOID]]), minlength=1)
     canvas = Canvas((picture * 0.35 + 0.65 * picture.mean()).astype(picture.dtype), scale)
-    colors = np.zeros((*true.shape, 3), np.uint8)
+    colors = np.zeros((*truth.size, 3), np.uint8)
     colors[wrong], colors[~valid] = MISSED, GREY
     fit = lambda plane: canvas.fit(np.ascontiguousarray(plane))
     canvas.paint(np.stack([fit(colors[:, :, c]) for c in range(3)], 2), fit((wrong | ~valid).astype(np.float32)) * 0.85)
-    share = wrong.sum() / max(1, valid.sum())
-    panels.append((f"errors  {share:.1%} of the pixels", canvas.pixels))
+    panels.append((f"errors  {share:.1%} of the {'answers' if true.ndim == 3 else 'pixels'}", canvas.pixels))
     size = canvas.width(FONT)
     tiles = [np.concatenate([strip(pixels.shape[1], size, [(title, None)]), pixels]) for title, pixels in panels]
     gap = np.full((tiles[0].shape[0], max(4, tiles[0].shape[1] // 100), 3), GROUND, np.uint8)
     rows = [np.concatenate([left, gap, right], 1) for left, right in (tiles[:2], tiles[2:])]
-    seen = np.bincount(np.concatenate([true[valid], said[said != VOID]]), minlength=1)
     names = schema.pixels
     legend: list[Entry] = [
         (names[k] if names and k < len(names) else str(k), class_color(names, k))
-        for k in np.argsort(-seen, kind="stable").tolist() if seen[k]
+        for k in np.argsort(-counts, kind="stable").tolist() if counts[k]
     ]  # fmt: skip
     legend += [("wrong", MISSED)] + ([("void", GREY)] if not valid.all() else [])
     return np.concatenate([*rows, strip(rows[0].shape[1], size, legend)])

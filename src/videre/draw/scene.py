@@ -281,11 +281,15 @@ def _paint_maps(canvas: Canvas, scene: Scene, schema: Schema, there: frozenset[s
         hues = np.array(instance_colors(None, [0] * len(found), apart=True), np.uint8).reshape(-1, 3)
         _paint_classes(canvas, place.reshape(scene.size), hues, (found != 0)[place].reshape(scene.size))
     if "segmentation" in there and scene.segmentation is not None:
-        classes = scene.segmentation.numpy()
-        counts = np.bincount(classes[classes != VOID], minlength=1)
-        hues = np.array([class_color(schema.pixels, k) for k in range(len(counts))], np.uint8)
-        _paint_classes(canvas, np.where(classes != VOID, classes, 0), hues, classes != VOID)
-        names = schema.pixels
+        classes, names = scene.segmentation.numpy(), schema.pixels
+        if classes.ndim == 3:  # each class over those before it
+            counts = (classes == 1).sum((1, 2))
+            for k, plane in enumerate(classes == 1):
+                _paint_classes(canvas, plane.astype(int), np.array([class_color(names, k)] * 2, np.uint8), plane)
+        else:
+            counts = np.bincount(classes[classes != VOID], minlength=1)
+            hues = np.array([class_color(names, k) for k in range(len(counts))], np.uint8)
+            _paint_classes(canvas, np.where(classes != VOID, classes, 0), hues, classes != VOID)
         order = [int(k) for k in np.argsort(-counts, kind="stable") if counts[k]]
         return [(names[k] if names and k < len(names) else str(k), class_color(names, k)) for k in order]
     return []

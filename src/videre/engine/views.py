@@ -14,11 +14,8 @@ from torch import Tensor
 
 from videre.errors import ConfigError
 from videre.models.base import Model, Outputs
-from videre.models.segment.segmenter import LOGITS
+from videre.models.segment.segmenter import LOGITS, Segmenter
 from videre.structures import ImageBatch, Tiling
-
-LEAST = 1e-12
-"""Probabilities below it count as it: their logarithm must be finite."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,27 +44,28 @@ class Views:
 
 
 def look(model: Model, batch: ImageBatch, views: Views) -> Outputs:
-    """The outputs of a model of maps, "logits" [B, K, H, W]: logarithms of the mean probabilities of the views, each
-    blended from the logits of its tiles.
+    """The outputs of a model of maps, "logits" [B, K, H, W]: of the mean probabilities of the views, each blended from the
+    logits of its tiles.
 
     Args:
-        model: gives a segmentation. batch: prepared pictures, on the model's device.
+        model: a segmenter. batch: prepared pictures, on the model's device.
     """
+    assert isinstance(model, Segmenter)  # checked
     logits = torch.stack([_one(model, batch, row, views) for row in range(len(batch))])
     return {LOGITS: logits}
 
 
 def check_views(model: Model, views: Views) -> None:
     """Raises ConfigError for a model whose answers are no maps."""
-    if not views.is_plain and "segmentation" not in model.gives:
+    if not views.is_plain and not isinstance(model, Segmenter):
         raise ConfigError(f"flip, scales and tiles blend maps of classes; a {type(model).__name__} gives "
                           f"{', '.join(sorted(model.gives))}: leave them out")  # fmt: skip
 
 
-def _one(model: Model, batch: ImageBatch, row: int, views: Views) -> Tensor:
+def _one(model: Segmenter, batch: ImageBatch, row: int, views: Views) -> Tensor:
     height, width = batch.sizes[row]
     picture = batch.image[row : row + 1, :, :height, :width]
-    shares = torch.zeros((), device=picture.device)
+    shares, views_seen = torch.zeros((), device=picture.device), 0
     for scale, mirrored in itertools.product(views.scales, (False, True) if views.flip else (False,)):
         size = (max(1, round(height * scale)), max(1, round(width * scale)))
         image = picture if scale == 1 else F.interpolate(picture, size, mode="bilinear", antialias=scale < 1)
@@ -75,12 +73,12 @@ def _one(model: Model, batch: ImageBatch, row: int, views: Views) -> Tensor:
         logits = logits.flip(3) if mirrored else logits
         if scale != 1:
             logits = F.interpolate(logits, (height, width), mode="bilinear")
-        shares = shares + logits.softmax(1)
-    mean = (shares / shares.sum(1, keepdim=True)).clamp(min=LEAST).log()[0]
+        shares, views_seen = shares + model.probabilities(logits), views_seen + 1
+    mean = model.as_logits(shares / views_seen)[0]
     return F.pad(mean, (0, batch.image.shape[3] - width, 0, batch.image.shape[2] - height))
 
 
-def _logits(model: Model, image: Tensor, tiling: Tiling | None) -> Tensor:
+def _logits(model: Segmenter, image: Tensor, tiling: Tiling | None) -> Tensor:
     """Logits [1, K, h, w] of a picture [1, C, h, w], padded as `Preprocess` pads, whole or blended from windows."""
     (height, width), divisor = image.shape[2:], model.preprocess.divisor
     image = F.pad(image, (0, -width % divisor, 0, -height % divisor))
@@ -99,7 +97,7 @@ def _logits(model: Model, image: Tensor, tiling: Tiling | None) -> Tensor:
     return (total / weights)[:, :, :height, :width]
 
 
-def _run(model: Model, image: Tensor) -> Tensor:
+def _run(model: Segmenter, image: Tensor) -> Tensor:
     """Logits of a picture of an allowed size."""
     size = (image.shape[2], image.shape[3])
     same = np.array([[[1.0, 0, 0], [0, 1, 0]]])

@@ -104,12 +104,20 @@ def align(scene: Scene, data: Dataset, model: Model) -> Scene:
         and (table := _table(data, model, data.schema.pictures, model.schema.pictures)) is not None
     ):
         scene = scene.replace(labels=table[scene.labels])
-    if scene.segmentation is not None and "segmentation" in model.gives:
+    if (segmentation := scene.segmentation) is not None and "segmentation" in model.gives:
+        if data.schema.overlap != model.schema.overlap:
+            words = {True: "overlap", False: "exclude each other"}
+            raise DataError(f"the classes of {data.title} {words[data.schema.overlap]}, those of the model "
+                            f"{words[model.schema.overlap]}")  # fmt: skip
         table = _table(data, model, data.schema.pixels, model.schema.pixels)
-        if table is not None:
+        if table is not None and data.schema.overlap:
+            planes = torch.zeros(len(model.schema.pixels or ()), *scene.size, dtype=torch.uint8)
+            planes[table] = segmentation.to(torch.uint8)
+            scene = scene.replace(segmentation=planes)
+        elif table is not None:
             shades = torch.full((256,), VOID, dtype=torch.uint8)
             shades[: len(table)] = table.to(torch.uint8)
-            scene = scene.replace(segmentation=shades[scene.segmentation.long()])
+            scene = scene.replace(segmentation=shades[segmentation.long()])
     if scene.instances is None:
         return scene
     changes: dict[str, Any] = {}

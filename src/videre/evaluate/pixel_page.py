@@ -32,13 +32,16 @@ def pixel_sections(
     rows = [[name, str(report.intervals.get(name) or number(value))] for name, value in report.metrics.items()]
     columns = list(next(iter(report.per_class.values()), {}))
     classes = [[name, *(number(row[c]) for c in columns)] for name, row in report.per_class.items()]
-    figure = curves.confusion(report.confusion(), report.names, background=False)
-    chart = Chart(figure, "Taken for what?", "Pixels; truths by row, predictions by column; shade: share of the row.")
+    charts = []
+    if (confusion := report.confusion()) is not None:
+        figure = curves.confusion(confusion, report.names, background=False)
+        note = "Pixels; truths by row, predictions by column; shade: share of the row."
+        charts.append(Chart(figure, "Taken for what?", note))
     left_out = f" ({len(report.unread):,} could not be read and are left out)" if report.unread else ""
     measured = f"{report.pictures:,} pictures{left_out}; 95% intervals by bootstrap over them. {report.protocol}."
     return [
         Section("Metrics", [Table(["", "value"], rows)], measured),
-        Section("Classes", [Table(["class", *columns], classes), chart]),
+        Section("Classes", [Table(["class", *columns], classes), *charts]),
         Section("Pictures", _galleries(report, data, predictions, truths), "The mean IoU is of the one picture."),
     ]
 

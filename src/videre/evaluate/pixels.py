@@ -34,13 +34,20 @@ class PixelCounts:
     """What is kept of each picture, all [N, K] but the first.
 
     Args:
-        confusion: int64 [N, K, K + 1]: true class by row, predicted one by column, the last for void.
+        confusion: int64 [N, K, K + 1]: true class by row, predicted one by column, the last for void; None where classes
+            overlap.
+        shared, said, there, asked: pixels that have the class and were given it; were given it; have it; of which it is
+            known.
         band_shared, band_either: pixels of both boundary bands, and of one of them.
         found, predicted, matched, true: pixels of the predicted contour near a true one, of all predicted contours; of the
             true contour near a predicted one, of all true contours.
     """
 
-    confusion: np.ndarray
+    confusion: np.ndarray | None
+    shared: np.ndarray
+    said: np.ndarray
+    there: np.ndarray
+    asked: np.ndarray
     band_shared: np.ndarray
     band_either: np.ndarray
     found: np.ndarray
@@ -66,7 +73,7 @@ class PixelReport:
     @property
     def pictures(self) -> int:
         """How many were compared."""
-        return len(self.counts.confusion)
+        return len(self.counts.shared)
 
     @property
     def names(self) -> list[str]:
@@ -84,26 +91,33 @@ class PixelReport:
         return {name: self.metrics[name] for name in ("mIoU", "pixel accuracy", "boundary F")}
 
     @property
+    def overlap(self) -> bool:
+        """Whether a pixel may have several classes."""
+        return self.counts.confusion is None
+
+    @property
     def protocol(self) -> str:
         """How it was measured."""
+        each = "each class by itself; " if self.overlap else ""
         return (
-            f"pixels of the whole set; void left out; mean over the classes that occur; boundary IoU within {BAND:.0%}, "
+            f"pixels of the whole set; {each}void left out; mean over the classes that occur; boundary IoU within {BAND:.0%}, "
             f"boundary F within {NEAR:.2%} of the diagonal"
         )
 
     @functools.cached_property
     def per_class(self) -> dict[str, dict[str, float]]:
-        """By class: share of the true pixels, IoU, accuracy, boundary IoU, boundary F."""
+        """By class: share of the pixels, IoU, Dice, accuracy, boundary IoU, boundary F."""
         of = by_class(self.counts, np.ones(self.pictures, np.int64))
         return {name: {column: float(values[k]) for column, values in of.items()} for k, name in enumerate(self.names)}
 
-    def confusion(self) -> np.ndarray:
-        """Pixels [K, K]: true class by row, predicted one by column."""
-        return self.counts.confusion.sum(0)[:, :-1]
+    def confusion(self) -> np.ndarray | None:
+        """Pixels [K, K]: true class by row, predicted one by column; None where classes overlap."""
+        return None if self.counts.confusion is None else self.counts.confusion.sum(0)[:, :-1]
 
     def picture_iou(self) -> np.ndarray:
         """The mean IoU of each picture alone [N]; NaN where all of it is void."""
-        each = [_iou(confusion) for confusion in self.counts.confusion]
+        of = self.counts
+        each = _share(of.shared, of.there + of.said - of.shared)
         return np.array([math.nan if np.isnan(iou).all() else np.nanmean(iou) for iou in each])
 
     def lines(self) -> list[str]:
@@ -130,8 +144,7 @@ class PixelReport:
             "metrics": {name: clean(value) for name, value in self.metrics.items()},
             "intervals": {name: [clean(i.low), clean(i.high)] for name, i in self.intervals.items()},
             "per_class": {n: {c: clean(v) for c, v in row.items()} for n, row in self.per_class.items()},
-            "confusion": self.confusion().tolist(),
-        }
+        } | ({} if (confusion := self.confusion()) is None else {"confusion": confusion.tolist()})
 
 
 def evaluate_pixels(
@@ -141,50 +154,71 @@ def evaluate_pixels(
     """Compare predicted with true classes of pixels.
 
     Args:
-        predictions: with a segmentation, in the order of `truths`. schema: names the classes of both.
+        predictions: with a segmentation, in the order of `truths`. schema: names the classes of both, and says whether
+            they overlap.
         bootstrap: resamplings; 0: no intervals.
 
     Raises DataError for a prediction of another size than its truth, or a picture without either.
     """
     classes = len(schema.pixels or [])
-    rows = []
+    rows, confusions = [], []
     for prediction, truth in zip(predictions, truths):
         if prediction.segmentation is None or truth.segmentation is None:
             raise DataError(f"{truth.name}: {'the prediction' if truth.segmentation is not None else 'the truth'} says nothing "
                             "of its pixels")  # fmt: skip
         said, true = prediction.segmentation.numpy(), truth.segmentation.numpy()
-        if said.shape != true.shape:
-            raise DataError(f"{truth.name}: the prediction is {said.shape[1]}x{said.shape[0]} (width x height), the truth "
-                            f"{true.shape[1]}x{true.shape[0]}")  # fmt: skip
+        if said.shape[-2:] != true.shape[-2:]:
+            raise DataError(f"{truth.name}: the prediction is {said.shape[-1]}x{said.shape[-2]} (width x height), the truth "
+                            f"{true.shape[-1]}x{true.shape[-2]}")  # fmt: skip
+        for side, planes in (("prediction", said), ("truth", true)):
+            if planes.shape[:-2] != ((classes,) if schema.overlap else ()):
+                raise DataError(f"{truth.name}: the {side} is {list(planes.shape)}; classes that "
+                                + (f"overlap have a plane each, {classes}" if schema.overlap else "exclude each other have one plane"))  # fmt: skip
         rows.append(count_picture(said, true, classes))
-    counts = PixelCounts(*(np.array(column) for column in zip(*rows)))
+        if not schema.overlap:
+            confusions.append(confusion_of(said, true, classes))
+    columns = (np.array(column) for column in zip(*rows))
+    counts = PixelCounts(None if schema.overlap else np.array(confusions), *columns)
     of = lambda drawn: summarise(counts, np.bincount(drawn, minlength=len(rows)))
     intervals = intervals_of(of, len(rows), bootstrap, seed)
     return PixelReport(counts, intervals, schema, unread or {})
 
 
-def count_picture(said: np.ndarray, true: np.ndarray, classes: int) -> tuple[np.ndarray, ...]:
-    """The rows of one picture in the order of `PixelCounts`; said, true: uint8 [H, W], 255 void."""
+def confusion_of(said: np.ndarray, true: np.ndarray, classes: int) -> np.ndarray:
+    """Pixels int64 [K, K + 1] of one picture: true class by row, predicted one by column; both uint8 [H, W], 255 void."""
     valid = true != VOID
     columns = np.minimum(said, classes).astype(np.int64)  # void, and what is no class, in the last column
     places = true[valid].astype(np.int64) * (classes + 1) + columns[valid]
-    confusion = np.bincount(places, minlength=classes * (classes + 1)).reshape(classes, classes + 1)
-    diagonal = math.hypot(*true.shape)
+    return np.bincount(places, minlength=classes * (classes + 1)).reshape(classes, classes + 1)
+
+
+def count_picture(said: np.ndarray, true: np.ndarray, classes: int) -> np.ndarray:
+    """The rows [10, K] of one picture in the order of `PixelCounts`, without the confusion.
+
+    Args:
+        said, true: uint8 [H, W], 255 void; or [K, H, W] of 0, 1 and 255.
+    """
+    diagonal = math.hypot(*true.shape[-2:])
     width, near = max(1, round(BAND * diagonal)), NEAR * diagonal
-    counts = np.zeros((6, classes), np.int64)
+    counts = np.zeros((10, classes), np.int64)
     for k in range(classes):
-        mine, theirs = (said == k) & valid, true == k
+        if true.ndim == 3:
+            valid, mine, theirs = true[k] != VOID, said[k] == 1, true[k] == 1
+        else:
+            valid, mine, theirs = true != VOID, said == k, true == k
+        mine = mine & valid
+        counts[:4, k] = (mine & theirs).sum(), mine.sum(), theirs.sum(), valid.sum()
         if not (mine.any() or theirs.any()):
             continue
         bands = [band(mask, width) & valid for mask in (mine, theirs)]
         lines = [band(mask, 1) & valid for mask in (mine, theirs)]
-        counts[0, k], counts[1, k] = (bands[0] & bands[1]).sum(), (bands[0] | bands[1]).sum()
+        counts[4:6, k] = (bands[0] & bands[1]).sum(), (bands[0] | bands[1]).sum()
         for row, (line, other) in enumerate((lines, lines[::-1])):
-            counts[3 + 2 * row, k] = line.sum()
+            counts[7 + 2 * row, k] = line.sum()
             if line.any() and other.any():
                 away = cv2.distanceTransform((~other).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-                counts[2 + 2 * row, k] = (away[line] <= near).sum()
-    return confusion, *counts
+                counts[6 + 2 * row, k] = (away[line] <= near).sum()
+    return counts
 
 
 def band(mask: np.ndarray, width: int) -> np.ndarray:
@@ -197,17 +231,17 @@ def band(mask: np.ndarray, width: int) -> np.ndarray:
 def by_class(counts: PixelCounts, weights: np.ndarray) -> dict[str, np.ndarray]:
     """The columns of the table [K], picture i counted weights[i] times; NaN where a class is nowhere."""
     total = lambda rows: np.tensordot(weights, rows, 1)
-    confusion = total(counts.confusion)
-    true = confusion.sum(1)
+    shared, said, there = total(counts.shared), total(counts.said), total(counts.there)
     precision = _share(total(counts.found), total(counts.predicted))
     recall = _share(total(counts.matched), total(counts.true))
     f = np.where((precision + recall) > 0, 2 * precision * recall / np.maximum(precision + recall, 1e-12), 0.0)
     contours = total(counts.predicted) + total(counts.true) > 0
     one_side = (total(counts.predicted) == 0) | (total(counts.true) == 0)
     return {
-        "share": _share(true, np.full(len(true), true.sum())),
-        "IoU": _iou(confusion),
-        "accuracy": _share(np.diagonal(confusion), true),
+        "share": _share(there, total(counts.asked)),
+        "IoU": _share(shared, there + said - shared),
+        "Dice": _share(2 * shared, there + said),
+        "accuracy": _share(shared, there),
         "boundary IoU": _share(total(counts.band_shared), total(counts.band_either)),
         "boundary F": np.where(contours, np.where(one_side, 0.0, f), math.nan),
     }
@@ -216,22 +250,23 @@ def by_class(counts: PixelCounts, weights: np.ndarray) -> dict[str, np.ndarray]:
 def summarise(counts: PixelCounts, weights: np.ndarray) -> dict[str, float]:
     """The metrics by name, picture i counted weights[i] times."""
     table = by_class(counts, weights)
-    confusion = np.tensordot(weights, counts.confusion, 1)
+    shared, said, there, asked = (
+        np.tensordot(weights, rows, 1) for rows in (counts.shared, counts.said, counts.there, counts.asked)
+    )
+    right, answers = shared, there  # of a pixel its one class is asked; where they overlap, each one
+    if counts.confusion is None:
+        right, answers = asked - said - there + 2 * shared, asked
+    shares = _share(there, there.sum())
     mean = lambda values: float(np.nanmean(values)) if not np.isnan(values).all() else math.nan
     return {
         "mIoU": mean(table["IoU"]),
-        "pixel accuracy": float(_share(np.diagonal(confusion).sum(), confusion.sum())),
+        "pixel accuracy": float(_share(right.sum(), answers.sum())),
         "mean accuracy": mean(table["accuracy"]),
-        "fwIoU": float(np.nansum(table["share"] * table["IoU"])) if confusion.any() else math.nan,
+        "fwIoU": float(np.nansum(shares * table["IoU"])) if there.any() else math.nan,
+        "mean Dice": mean(table["Dice"]),
         "boundary IoU": mean(table["boundary IoU"]),
         "boundary F": mean(table["boundary F"]),
     }
-
-
-def _iou(confusion: np.ndarray) -> np.ndarray:
-    """Of each class [K], from counts [K, K + 1]; NaN where it is neither true nor predicted."""
-    right, true, said = np.diagonal(confusion), confusion.sum(1), confusion[:, :-1].sum(0)
-    return _share(right, true + said - right)
 
 
 def _share(part: Any, whole: Any) -> np.ndarray:

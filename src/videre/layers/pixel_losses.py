@@ -1,5 +1,7 @@
 """Losses of dense classification: cross-entropy, focal, online hard pixels, dice, boundary; summed by a line of words.
 
+Where classes overlap each is a question of its own, yes or no, and the same losses are asked of each.
+
 loss = PixelLoss("cross_entropy + 0.5 dice", categories, {})
 parts = loss(logits, target)                  # {"cross_entropy": ..., "dice": ...}
 """
@@ -65,10 +67,13 @@ def hard_pixels(logits: Tensor, target: Tensor, weights: Tensor) -> Tensor:
 def dice(logits: Tensor, target: Tensor, weights: Tensor) -> Tensor:
     """1 - 2 |P T| / (|P| + |T|), probabilities for sets, sums over the batch; the weighted mean over classes
     (Milletari et al., V-Net, 2016, without the squares)."""
-    valid = (target != VOID)[:, None]
-    truth = F.one_hot(target.where(target != VOID, 0), logits.shape[1]).movedim(-1, 1) * valid
-    predicted = logits.softmax(1) * valid
-    shared, total = (predicted * truth).sum((0, 2, 3)), (predicted + truth).sum((0, 2, 3))
+    valid, probabilities = target != VOID, logits.softmax(1)
+    label = target.where(valid, 0)
+    # sums by gathering: a mask of every class would be passed over memory several times
+    right = probabilities.gather(1, label[:, None])[:, 0] * valid
+    shared = right.new_zeros(len(weights)).index_add(0, label.flatten(), right.flatten())
+    predicted = torch.einsum("bkn,bn->k", probabilities.flatten(2), valid.flatten(1).to(right))
+    total = predicted + label[valid].bincount(minlength=len(weights))
     return ((1 - (2 * shared + SMOOTH) / (total + SMOOTH)) * weights).sum() / weights.sum()
 
 
@@ -91,15 +96,19 @@ class PixelLoss(nn.Module):
     Args:
         words: names of `LOSSES` joined by "+", each with a factor before it where that is not 1.
         classes: of the pixels. class_weights: by name; 1 where absent.
+        overlap: whether a pixel may have any number of them: then each is a question of its own, present or absent, and
+            the loss is the weighted mean of theirs. Dice looks at what is present alone.
 
     Raises ConfigError for a loss or a class that does not exist, or weights that are all 0 or below 0.
     """
 
     weights: Tensor
 
-    def __init__(self, words: str, classes: Categories, class_weights: Mapping[str, float]) -> None:
+    def __init__(
+        self, words: str, classes: Categories, class_weights: Mapping[str, float], overlap: bool = False
+    ) -> None:
         super().__init__()
-        self.terms = parse_losses(words)
+        self.terms, self.overlap = parse_losses(words), overlap
         unknown = sorted(set(class_weights) - set(classes))
         if unknown:
             raise ConfigError(f"class_weights names {', '.join(unknown)}; the classes are {', '.join(classes)}")
@@ -112,9 +121,18 @@ class PixelLoss(nn.Module):
         """Each loss by name, its factor in it.
 
         Args:
-            logits: float32 [B, K, H, W]. target: int64 [B, H, W], 255 void.
+            logits: float32 [B, K, H, W]. target: int64 [B, H, W], 255 void; with `overlap` [B, K, H, W] of 0, 1 and 255.
         """
+        if self.overlap:
+            return {name: self._of_each(name, logits, target) * factor for name, factor in self.terms.items()}
         return {name: LOSSES[name](logits, target, self.weights) * factor for name, factor in self.terms.items()}
+
+    def _of_each(self, name: str, logits: Tensor, target: Tensor) -> Tensor:
+        """The loss of two classes, absent (logit 0) and present, for every class; their mean."""
+        answers = self.weights.new_tensor([0.0 if name == "dice" else 1.0, 1.0])
+        pairs = zip(logits.unbind(1), target.unbind(1))
+        each = [LOSSES[name](torch.stack([torch.zeros_like(z), z], 1), truth, answers) for z, truth in pairs]
+        return (torch.stack(each) * self.weights).sum() / self.weights.sum()
 
 
 def parse_losses(words: str) -> dict[str, float]:

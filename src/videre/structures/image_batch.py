@@ -103,9 +103,13 @@ def warp_maps(scene: Scene, matrix: np.ndarray, size: tuple[int, int]) -> dict[s
         value: Tensor | None = getattr(scene, name)
         if value is not None:
             source = value.numpy() if value.dtype in (torch.uint8, torch.float32) else value.numpy().astype(np.float64)
+            planes = source.reshape(-1, *scene.size)  # several where classes overlap
             index = of_indices(matrix)
-            warped = cv2.warpAffine(source, index, size[::-1], flags=cv2.INTER_NEAREST, borderValue=outside)
-            changes[name] = torch.from_numpy(warped).to(value.dtype)
+            warped = [
+                cv2.warpAffine(plane, index, size[::-1], flags=cv2.INTER_NEAREST, borderValue=outside)
+                for plane in planes
+            ]
+            changes[name] = torch.from_numpy(np.stack(warped)).to(value.dtype).view(*value.shape[:-2], *size)
     return changes
 
 

@@ -76,7 +76,8 @@ class Scene:
     Args:
         size: height, width in pixels.
         instances: the things. labels: int64 [L], the picture's classes, with label_scores float32 [L] in [0, 1].
-        segmentation: uint8 or int64 [H, W], classes of `Schema.pixels`, 255 void. panoptic: int64 [H, W] segment ids.
+        segmentation: uint8 or int64 [H, W], classes of `Schema.pixels`, 255 void; where they overlap (`Schema.overlap`)
+            [K, H, W], for each class 1 where it is, 0 where it is not, 255 void. panoptic: int64 [H, W] segment ids.
         captions, questions, answers: sentences about the whole picture; as many answers as questions.
         relations, situation, events: refer to instances by index. duration: seconds of a clip.
         proposals: float32 [P, 4] xyxy candidate boxes, with proposal_scores [P].
@@ -147,6 +148,13 @@ class Scene:
 
     def replace(self, **changes: Any) -> Scene:
         return dataclasses.replace(self, **changes)
+
+    def class_planes(self, classes: int) -> Tensor:
+        """Where each class of pixels is, bool [K, H, W], whether they overlap or not."""
+        assert self.segmentation is not None
+        if self.segmentation.dim() == 3:
+            return self.segmentation == 1
+        return self.segmentation == torch.arange(classes)[:, None, None]
 
     def select(self, index: Tensor | Sequence[int]) -> Scene:
         """The same picture with only the instances at `index` (indices, each at most once, or bool [N]), in that order.
@@ -243,7 +251,7 @@ class Scene:
             if getattr(self, field) is None:
                 continue
             value = as_tensor(f"{self.name}: {field}", getattr(self, field))
-            if tuple(value.shape) != self.size:
+            if tuple(value.shape[-2:]) != self.size or value.dim() > (3 if field == "segmentation" else 2):
                 raise ShapeError(f"{self.name}: {field} is {tuple(value.shape)}, the picture is {self.size}")
             if field == "depth":
                 value = value.to(torch.float32)

@@ -17,7 +17,7 @@ class Schema:
 
     Args:
         things: classes of instances (`Instances.labels`).
-        pixels: classes of `Scene.segmentation`.
+        pixels: classes of `Scene.segmentation`. overlap: whether a pixel may have any number of them; else it has one.
         pictures: classes of `Scene.labels`.
         predicates: classes of relations. attributes: columns of `Instances.attributes`.
         verbs, roles: of situations. words: vocabulary of captions.
@@ -35,6 +35,7 @@ class Schema:
     words: Categories | None = None
     skeleton: Skeleton | None = None
     tokenizer: str | None = None
+    overlap: bool = False
 
     def replace(self, **changes: Any) -> Schema:
         return dataclasses.replace(self, **changes)
@@ -45,6 +46,8 @@ class Schema:
             data["skeleton"] = self.skeleton.to_json()
         if self.tokenizer is not None:
             data["tokenizer"] = self.tokenizer
+        if self.overlap:
+            data["overlap"] = True
         return data
 
     @classmethod
@@ -52,4 +55,4 @@ class Schema:
         fields: dict[str, Any] = {name: Categories.from_json(data[name]) for name in CATEGORY_FIELDS if name in data}
         if "skeleton" in data:
             fields["skeleton"] = Skeleton.from_json(data["skeleton"])
-        return cls(**fields, tokenizer=data.get("tokenizer"))
+        return cls(**fields, tokenizer=data.get("tokenizer"), overlap=data.get("overlap", False))

@@ -364,3 +364,22 @@ def test_coco_person_mirrors_twice_to_itself():
     back = mirror_scene(mirror_scene(scene, schema), schema)
     assert torch.allclose(back.instances.keypoints, points, atol=1e-5)
     assert torch.equal(back.instances.visibility, scene.instances.visibility)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 2**31), st.integers(0, 3), st.booleans())
+def test_planes_of_classes_go_where_their_map_goes(seed: int, turns: int, mirrored: bool) -> None:
+    """Classes that overlap are planes; where they happen not to, planes of the moved map are the moved planes."""
+    rng = np.random.default_rng(seed)
+    schema = Schema(pixels=Categories.of(["left lung", "right lung", "heart"]))
+    classes = torch.from_numpy(rng.choice(np.array([0, 1, 2, VOID], np.uint8), (9, 13)))
+    as_planes = lambda m: torch.where(m == VOID, VOID, (m == torch.arange(3)[:, None, None]).to(torch.uint8))
+    one, many = Scene((9, 13), segmentation=classes), Scene((9, 13), segmentation=as_planes(classes))
+    if mirrored:
+        one, many = mirror_scene(one, schema), mirror_scene(many, schema.replace(overlap=True))
+    one, many = turn_scene(one, turns), turn_scene(many, turns)
+    picture = rng.integers(0, 255, (*one.size, 3), dtype=np.uint8)
+    window = (-2, 1, 6, 7)
+    (_, one), (_, many) = (crop(picture, scene, window) for scene in (one, many))
+    (_, one), (_, many) = (resize(np.zeros((*scene.size, 3), np.uint8), scene, (11, 5)) for scene in (one, many))
+    assert torch.equal(many.segmentation, as_planes(one.segmentation).to(torch.uint8))

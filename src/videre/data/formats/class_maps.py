@@ -88,11 +88,11 @@ class Legend:
 
 def recognise(path: Path) -> str:
     """What was found, or "" when this is no such folder."""
-    if not path.is_dir() or not _pairs(path, None):
+    if not path.is_dir() or all(annotation is None for _, _, annotation in _pairs(path, None)):
         return ""
     if _is_voc(path):
         return "" if _has_boxes(path) else "class maps in SegmentationClass"
-    file = _list_of(path)
+    file = find_list(path)
     if file is None or (file.suffix != ".json" and len(read_legend(file).names) < 2):
         return ""
     return f"class maps, named in {file.name}"
@@ -111,7 +111,7 @@ def read(path: Path, split: str | None = None) -> Dataset:
     Raises DataError for a class list that cannot be read, or when there is no picture with a map. A map of another size,
     or with values that are no class, is an error when its truth is asked for.
     """
-    file = _list_of(path)
+    file = find_list(path)
     legend = _voc_legend() if file is None else read_legend(file)
     pairs = _pairs(path, split)
     if _is_voc(path) and split is not None:
@@ -141,6 +141,8 @@ def write(dataset: Dataset, path: Path, split: str = "train", lossy: bool = Fals
     classes = dataset.schema.pixels
     if classes is None or "segmentation" not in dataset.fields:
         raise DataError(f"class maps need a segmentation; {dataset.title} has {sorted(dataset.fields)}")
+    if dataset.schema.overlap:
+        raise DataError(f"class maps hold one class a pixel, those of {dataset.title} overlap; write planes")
     rows = [{"id": k, "name": name, "color": list(classes.colors[k])} for k, name in enumerate(classes)]
     write_atomic(path / "classes.json", (json.dumps({"classes": rows, "void": VOID}, indent=1) + "\n").encode())
     for i, filename in enumerate(file_names(dataset)):
@@ -221,7 +223,8 @@ def _voc_legend() -> Legend:
     return Legend(VOC_PIXELS.source_ids, VOC_PIXELS.names, void=(VOID,))
 
 
-def _list_of(path: Path) -> Path | None:
+def find_list(path: Path) -> Path | None:
+    """The file that names the classes."""
     return next((path / name for name in LISTS if (path / name).is_file()), None)
 
 
@@ -237,22 +240,25 @@ def _has_boxes(path: Path) -> bool:
 def _pairs(path: Path, split: str | None) -> list[tuple[str, Path, Path | None]]:
     """Split, picture and map, None where there is no map; the split is "" where there is none."""
     if _is_voc(path):
-        return _match("", path / "JPEGImages", path / "SegmentationClass", every=False)
+        return match_maps("", path / "JPEGImages", path / "SegmentationClass", every=False)
     parts = [p.name for p in sorted(path.iterdir()) if p.is_dir() and (path / f"{p.name}annot").is_dir()]
     if parts:
         return [
-            pair for part in parts if split in (None, part) for pair in _match(part, path / part, path / f"{part}annot")
+            pair
+            for part in parts
+            if split in (None, part)
+            for pair in match_maps(part, path / part, path / f"{part}annot")
         ]
     maps = next((path / name for name in FOLDERS if (path / name).is_dir()), None)
     if maps is None or not (path / "images").is_dir():
         return []
     parts = [p.name for p in sorted((path / "images").iterdir()) if p.is_dir() and SPLIT_NAME.fullmatch(p.name)]
     if not parts:
-        return _match("", path / "images", maps)
-    return [pair for p in parts if split in (None, p) for pair in _match(p, path / "images" / p, maps / p)]
+        return match_maps("", path / "images", maps)
+    return [pair for p in parts if split in (None, p) for pair in match_maps(p, path / "images" / p, maps / p)]
 
 
-def _match(split: str, pictures: Path, maps: Path, every: bool = True) -> list[tuple[str, Path, Path | None]]:
+def match_maps(split: str, pictures: Path, maps: Path, every: bool = True) -> list[tuple[str, Path, Path | None]]:
     """Pictures and the maps of their names, which may have a suffix ("_L", "_mask"); `every`: those without a map, too."""
     found = {p.stem: p for p in sorted(maps.glob("*.png"))} if maps.is_dir() else {}
     cut = {

@@ -13,7 +13,7 @@ import itertools
 import json
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,22 @@ import torch
 from videre.data.cleaning import OnInvalid, clean_boxes, fill_sizes
 from videre.data.dataset import Dataset, Repair
 from videre.data.flat import FlatMasks, FlatSource, Texts
+from videre.data.formats.coco_rules import (
+    AREA,
+    BOX,
+    ID,
+    NAMES,
+    NUMBER,
+    PAIRS,
+    SIDE,
+    TEXT,
+    WHOLE,
+    are_numbers,
+    demand,
+    integer,
+    load_json,
+    looks_like_coco,
+)
 from videre.data.writing import losses, placed
 from videre.errors import DataError
 from videre.structures import COCO_PERSON, Categories, Instances, Masks, Polygons, Scene, Schema, Skeleton
@@ -34,7 +50,7 @@ _KINDS = re.compile(r"^(instances|person_keypoints|keypoints|captions|_?annotati
 
 def recognise(path: Path) -> str:
     """What was found, or "" when this is no COCO file or folder."""
-    files = [f for f in _files(path) if _looks_like_coco(f)]
+    files = [f for f in _files(path) if looks_like_coco(f)]
     return f"{', '.join(f.name for f in files[:4])}" if files else ""
 
 
@@ -75,7 +91,7 @@ def write(dataset: Dataset, path: Path, split: str = "train", lossy: bool = Fals
     identities: list[int | None] = []  # of the pictures, as far as COCO can hold them
     next_id = 1
     for image_id, (filename, scene) in enumerate(placed(dataset, path / split), start=1):
-        identities.append(_integer(scene.meta.get("id")))
+        identities.append(integer(scene.meta.get("id")))
         images.append({"id": image_id, "width": scene.size[1], "height": scene.size[0], "file_name": filename})
         for text in scene.captions or ():
             captions.append({"id": len(captions) + 1, "image_id": image_id, "caption": text})
@@ -140,11 +156,11 @@ def read_results(path: str | Path, dataset: Dataset) -> list[Scene]:
 
     Raises DataError for image or category ids that the data set does not have.
     """
-    results, things = _load(Path(path)), dataset.schema.things
+    results, things = load_json(Path(path)), dataset.schema.things
     if not isinstance(results, list) or things is None:
         raise DataError(f"{path}: a result file is a JSON list, and the data set needs named things")
-    _demand(path, "result", results, image_id=_ID, category_id=_ID, score=_NUMBER)
-    _demand(path, "result", [r for r in results if "bbox" in r], bbox=_BOX)
+    demand(path, "result", results, image_id=ID, category_id=ID, score=NUMBER)
+    demand(path, "result", [r for r in results if "bbox" in r], bbox=BOX)
     rows: dict[Any, list[dict[str, Any]]] = {}
     for result in results:
         rows.setdefault(result["image_id"], []).append(result)
@@ -184,16 +200,16 @@ def _predictions(found: list[dict[str, Any]], label_of: dict[int, int], size: tu
 
 def _read_files(files: list[Path], title: str, on_invalid: OnInvalid) -> Dataset:
     """The files of one split as one data set."""
-    contents = {file: _load(file) for file in files}
+    contents = {file: load_json(file) for file in files}
     images: dict[int, dict[str, Any]] = {}
     for file, content in contents.items():
         if not isinstance(content, dict) or "images" not in content or "annotations" not in content:
             raise DataError(f"{file}: COCO files are an object with images and annotations")
-        _demand(file, "image", content["images"], id=_ID, file_name=_TEXT, height=_SIDE, width=_SIDE)
-        _demand(file, "annotation", content["annotations"], image_id=_ID)
+        demand(file, "image", content["images"], id=ID, file_name=TEXT, height=SIDE, width=SIDE)
+        demand(file, "annotation", content["annotations"], image_id=ID)
         if _kind(content) == "captions":
-            _demand(file, "annotation", content["annotations"], caption=_TEXT)
-        _demand(file, "annotation", [a for a in content["annotations"] if "id" in a], id=_ID)
+            demand(file, "annotation", content["annotations"], caption=TEXT)
+        demand(file, "annotation", [a for a in content["annotations"] if "id" in a], id=ID)
         for image in content["images"]:
             first = images.setdefault(image["id"], image)
             if first["file_name"] != image["file_name"]:
@@ -233,9 +249,9 @@ def _read_instances(
 ) -> tuple[Schema, list[Repair]]:
     """Fill in the instances of `base`, with keypoints from the file that has them."""
     for file, content in files.items():
-        _demand(file, "category", content["categories"], id=_WHOLE, name=_TEXT)
+        demand(file, "category", content["categories"], id=WHOLE, name=TEXT)
     categories = files[base]["categories"]
-    _demand(base, "annotation", files[base]["annotations"], category_id=_ID, bbox=_BOX, area=_AREA)
+    demand(base, "annotation", files[base]["annotations"], category_id=ID, bbox=BOX, area=AREA)
     try:
         things = Categories(
             tuple(c["name"] for c in categories),
@@ -262,7 +278,7 @@ def _read_instances(
         "boxes": boxes,
         "labels": np.array([label_of[a["category_id"]] for a in rows], np.int64),
         "ignore": ignore,
-        "ids": np.array([n if (number := _integer(i)) is None else number for n, i in enumerate(ids)], np.int64),
+        "ids": np.array([n if (number := integer(i)) is None else number for n, i in enumerate(ids)], np.int64),
     }
     if rows and all(a.get("area") is not None for a in rows):
         columns["areas"] = np.array([a["area"] for a in rows], np.float64)
@@ -312,7 +328,7 @@ def _keypoints(annotations: list[dict[str, Any]], ids: list[Any], count: int, fi
     points = np.zeros((len(ids), count, 3))
     place = {identity: n for n, identity in enumerate(ids)}
     expected = f"{count * 3} finite numbers (x, y and visibility 0, 1 or 2 of {count} keypoints)"
-    _demand(file, "annotation", annotations, keypoints=(expected, lambda v: v is None or _are_keypoints(v, count)))
+    demand(file, "annotation", annotations, keypoints=(expected, lambda v: v is None or _are_keypoints(v, count)))
     for n, a in enumerate(annotations):
         values, row = a.get("keypoints"), place.get(a.get("id", n))
         if values is not None and row is not None:
@@ -325,7 +341,7 @@ def _skeleton(categories: list[dict[str, Any]], file: Path) -> Skeleton | None:
     named = [c for c in categories if c.get("keypoints")]
     if not named:
         return None
-    _demand(file, "category", named, keypoints=_NAMES, skeleton=_PAIRS)
+    demand(file, "category", named, keypoints=NAMES, skeleton=PAIRS)
     if len({tuple(c["keypoints"]) for c in named}) > 1:
         raise DataError(f"{file}: categories {[c['name'] for c in named]} have different keypoints; read one at a time")
     names = tuple(named[0]["keypoints"])
@@ -348,59 +364,15 @@ def mirror_pairs(names: Sequence[str]) -> tuple[tuple[int, int], ...] | None:
     return tuple(sorted(pairs)) or None
 
 
-def _load(file: Path) -> Any:
-    try:
-        return json.loads(file.read_bytes())
-    except ValueError as error:
-        raise DataError(f"{file}: not a JSON file ({error})") from None
-
-
-_Rule = tuple[str, Callable[[Any], bool]]
-"""What a value should be, in words and as a test; a field that is absent is tested as None."""
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float)
-
-
-def _are_numbers(value: Any, count: int) -> bool:
-    return isinstance(value, list) and len(value) == count and all(map(_is_number, value))
+def _kind(content: dict[str, Any]) -> str:
+    return "captions" if any("caption" in a for a in content["annotations"][:1]) else "instances"
 
 
 def _are_keypoints(value: Any, count: int) -> bool:
-    return _are_numbers(value, count * 3) and all(
+    return are_numbers(value, count * 3) and all(
         v == 0 or (v in (1, 2) and math.isfinite(x) and math.isfinite(y))
         for x, y, v in zip(value[::3], value[1::3], value[2::3])
     )
-
-
-_ID: _Rule = ("a number or text", lambda v: isinstance(v, int | float | str))
-_WHOLE: _Rule = ("a whole number", lambda v: _is_number(v) and v % 1 == 0)
-_TEXT: _Rule = ("text", lambda v: isinstance(v, str))
-_NUMBER: _Rule = ("a number", _is_number)
-_SIDE: _Rule = ("a number of pixels", lambda v: v is None or (_is_number(v) and 0 <= v < 2**31))
-_BOX: _Rule = ("[x, y, width, height]", lambda v: _are_numbers(v, 4))
-_NAMES: _Rule = ("a list of names", lambda v: isinstance(v, list) and all(isinstance(name, str) for name in v))
-_PAIRS: _Rule = ("pairs of numbers", lambda v: not v or (isinstance(v, list) and all(_are_numbers(e, 2) for e in v)))
-_AREA: _Rule = ("a finite number", lambda v: v is None or (_is_number(v) and math.isfinite(v)))
-
-
-def _demand(file: str | Path, what: str, rows: Any, **rules: _Rule) -> None:
-    """Raise DataError unless every row keeps the rules, one for each field; names the first row that does not."""
-    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise DataError(f"{file}: {what}s should be a list of objects; is this COCO?")
-    for field, (expected, holds) in rules.items():
-        wrong = [n for n, row in enumerate(rows) if not holds(row.get(field))]
-        if wrong:
-            row = rows[wrong[0]]
-            found = f"found {row[field]!r}" if field in row else "but it is missing"
-            more = f" ({len(wrong)} such)" if len(wrong) > 1 else ""
-            raise DataError(f"{file}: {what} {row.get('id', f'at place {wrong[0]}')}: {field} should be {expected}, "
-                            f"{found}; correct the file{more}")  # fmt: skip
-
-
-def _kind(content: dict[str, Any]) -> str:
-    return "captions" if any("caption" in a for a in content["annotations"][:1]) else "instances"
 
 
 def _has_keypoints(content: dict[str, Any]) -> bool:
@@ -408,26 +380,14 @@ def _has_keypoints(content: dict[str, Any]) -> bool:
 
 
 def _files(path: Path) -> list[Path]:
-    if path.is_file():
-        return [path] if path.suffix == ".json" else []
-    return sorted({*path.glob("*.json"), *(path / "annotations").glob("*.json"), *path.glob("*/*.coco.json")})
-
-
-def _looks_like_coco(file: Path) -> bool:
-    """By the keys in the first and last bytes: the files are large."""
-    with file.open("rb") as stream:
-        head = stream.read(4096)
-        stream.seek(max(0, file.stat().st_size - 4096))
-        ends = head + stream.read()
-    if not head.lstrip().startswith(b"{") or b'"segments_info"' in ends:  # see `panoptic`
-        return False
-    keys = (b'"images"', b'"annotations"', b'"categories"', b'"image_id"', b'"file_name"', b'"supercategory"')
-    return sum(key in ends for key in keys) >= 2
+    patterns = ("*.json", "annotations/*.json", "*/*.coco.json")
+    found = {path} if path.is_file() else {f for pattern in patterns for f in path.glob(pattern)}
+    return sorted(f for f in found if f.suffix == ".json" and not f.name.startswith("stuff_"))  # see `coco_stuff`
 
 
 def _by_split(path: Path) -> dict[str, list[Path]]:
     groups: dict[str, list[Path]] = {}
-    for file in filter(_looks_like_coco, _files(path)):
+    for file in filter(looks_like_coco, _files(path)):
         name = _KINDS.sub("", file.stem) or (
             file.parent.name if file.parent not in (path, path / "annotations") else ""
         )
@@ -496,9 +456,3 @@ def _categories(schema: Schema) -> list[dict[str, Any]]:
             row |= {"keypoints": list(skeleton.names), "skeleton": [[a + 1, b + 1] for a, b in skeleton.edges]}
         rows.append(row)
     return rows
-
-
-def _integer(value: Any) -> int | None:
-    """An id as a whole number of 64 bit, None where it is none."""
-    number = int(value) if isinstance(value, int) or (isinstance(value, str) and value.isdecimal()) else None
-    return number if number is not None and abs(number) < 2**63 else None

@@ -62,6 +62,8 @@ def write(dataset: Dataset, path: Path, split: str = "train", lossy: bool = Fals
     classes, things = dataset.schema.pixels, dataset.schema.things
     if classes is None or "segmentation" not in dataset.fields:
         raise DataError(f"COCO panoptic needs a segmentation; {dataset.title} has {sorted(dataset.fields)}")
+    if dataset.schema.overlap:
+        raise DataError(f"COCO panoptic holds one class a pixel, those of {dataset.title} overlap; write planes")
     folder = path / "annotations" / f"{PREFIX}{split}"
     folder.mkdir(parents=True, exist_ok=True)
     images, annotations = [], []

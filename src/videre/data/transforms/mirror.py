@@ -44,10 +44,12 @@ def mirror_scene(scene: Scene, schema: Schema) -> Scene:
     for name in ("segmentation", "panoptic", "depth"):
         value = getattr(scene, name)
         if value is not None:
-            changes[name] = value.flip(1)
+            changes[name] = value.flip(-1)
     if scene.segmentation is not None and schema.pixels is not None:
         order = _counterparts(schema.pixels)
-        if order != list(range(len(order))):
+        if schema.overlap:
+            changes["segmentation"] = changes["segmentation"][order]
+        elif order != list(range(len(order))):
             table = torch.arange(256, dtype=scene.segmentation.dtype)
             table[: len(order)] = torch.tensor(order, dtype=table.dtype)
             changes["segmentation"] = table[changes["segmentation"].long()]

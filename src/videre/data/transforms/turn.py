@@ -51,7 +51,7 @@ def _quarter(scene: Scene) -> Scene:
     for name in ("segmentation", "panoptic", "depth"):
         value: Tensor | None = getattr(scene, name)
         if value is not None:
-            changes[name] = torch.rot90(value)
+            changes[name] = torch.rot90(value, dims=(-2, -1))
     if scene.proposals is not None:
         changes["proposals"] = boxes(scene.proposals)
     if scene.instances is not None:

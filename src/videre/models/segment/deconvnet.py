@@ -19,7 +19,7 @@ from videre.errors import ConfigError
 from videre.layers.conv import initialise
 from videre.layers.norm import make_norm
 from videre.models.base import Outputs, picture_generators
-from videre.models.segment.segmenter import LOGITS, Segmenter, resize_logits, target_of
+from videre.models.segment.segmenter import LOGITS, Segmenter, resize_logits
 from videre.models.segment.segnet import UNPOOLS, convolutions, make_vgg, unpool_by
 from videre.structures import ImageBatch, Preprocess, Scene, Schema
 from videre.structures.scene import VOID
@@ -68,6 +68,8 @@ class DeconvNet(Segmenter):
         for name, value, known in (("unpool", unpool, UNPOOLS), ("crops", crops, ("objects", "proposals", "none"))):
             if value not in known:
                 raise ConfigError(f"{name} must be one of {', '.join(known)}; found {value!r}")
+        if schema.overlap and crops != "none":
+            raise ConfigError(f"crops={crops} are boxes of classes that exclude each other; set crops=none")
         self.unpool, self.crops = unpool, crops
         self.backbone = make_vgg(backbone, norm, multiplier, len(self.preprocess.mean), type(self).__name__)
         blocks = convolutions(self.backbone)
@@ -116,14 +118,15 @@ class DeconvNet(Segmenter):
 
     def losses(self, batch: ImageBatch, truths: Sequence[Scene]) -> dict[str, Tensor]:
         """As every segmenter's, of one crop a picture."""
-        target = target_of(truths, batch)
+        target = self.target(truths, batch)
         crops, classes = [], []
         for row, generator in enumerate(picture_generators(batch)):
             (x1, y1, x2, y2), seen = self._choose(target[row], batch.sizes[row], generator)
             crops.append(resize_logits(batch.image[row : row + 1, :, y1:y2, x1:x2], (SIDE, SIDE)))
-            cut = seen[None, None, y1:y2, x1:x2].float()
-            classes.append(F.interpolate(cut, (SIDE, SIDE), mode="nearest")[0].long())
-        return self.loss(self.heads(torch.cat(crops))[LOGITS].float(), torch.cat(classes))
+            cut = seen[..., y1:y2, x1:x2].float().reshape(1, -1, y2 - y1, x2 - x1)
+            classes.append(F.interpolate(cut, (SIDE, SIDE), mode="nearest").long())
+        shown = torch.cat(classes) if self.schema.overlap else torch.cat(classes)[:, 0]
+        return self.loss(self.heads(torch.cat(crops))[LOGITS].float(), shown)
 
     def _choose(
         self, target: Tensor, size: tuple[int, int], generator: torch.Generator

@@ -82,11 +82,11 @@ class Multiscale(Segmenter):
         """As every segmenter's, after the vote of the superpixels."""
         if not self.superpixels:
             return super().postprocess(outputs, batch)
-        voted = outputs[LOGITS].float().softmax(1).cpu()
+        voted = self.probabilities(outputs[LOGITS].float()).cpu()
         for row, (height, width) in enumerate(batch.sizes):
             picture = outputs["picture"][row, :, :height, :width].permute(1, 2, 0).float().cpu().numpy()
             voted[row, :, :height, :width] = vote(voted[row, :, :height, :width], picture)
-        return super().postprocess({LOGITS: voted}, batch)
+        return super().postprocess({LOGITS: self.as_logits(voted)}, batch)
 
 
 def pyramid(image: Tensor) -> list[Tensor]:

@@ -64,5 +64,5 @@ class RecurrentCNN(Segmenter):
         for n in range(1, self.instances + 1):
             logits = self.net(framed(torch.cat([image, said], 1), WINDOW))
             found[LOGITS if n == self.instances else f"instance {n}"] = logits
-            said = logits.softmax(1)
+            said = self.probabilities(logits)
         return found if self.training else {LOGITS: found[LOGITS]}

@@ -23,8 +23,12 @@ LOGITS = "logits"
 """The head that predicts; others (deep supervision, an auxiliary head) are trained only."""
 
 
+LEAST = 1e-12
+"""Probabilities below it count as it: their logarithm must be finite."""
+
+
 class Segmenter(Model):
-    """A class for every pixel.
+    """A class for every pixel; any number of them where `schema.overlap`.
 
     Args:
         schema: needs `pixels`, at most 255 classes. preprocess: None: the system's usual one.
@@ -49,10 +53,10 @@ class Segmenter(Model):
             raise ConfigError(
                 f"a {type(self).__name__} gives pixels a class: the schema must name them (schema.pixels)"
             )
-        if len(schema.pixels) < 2:
+        if len(schema.pixels) < 2 and not schema.overlap:
             raise ConfigError(f"the pixels have one class ({', '.join(schema.pixels)}): there is nothing to tell apart")
         self.classes = len(schema.pixels)
-        self.loss = PixelLoss(loss, schema.pixels, class_weights or {})
+        self.loss = PixelLoss(loss, schema.pixels, class_weights or {}, schema.overlap)
 
     def heads(self, image: Tensor) -> dict[str, Tensor]:
         """Pictures [B, C, H, W] to logits [B, K, h, w] by head; while predicting `LOGITS` is enough."""
@@ -64,22 +68,49 @@ class Segmenter(Model):
 
     def losses(self, batch: ImageBatch, truths: Sequence[Scene]) -> dict[str, Tensor]:
         """Each loss of each head, over the pixels of which something is true."""
-        target = target_of(truths, batch)
+        target = self.target(truths, batch)
         found: dict[str, Tensor] = {}
         for head, logits in self.heads(batch.image).items():
-            parts = self.loss(resize_logits(logits, target.shape[1:]).float(), target)
+            logits = logits.float().contiguous()  # class by class, as the losses read it: a third of the time
+            parts = self.loss(resize_logits(logits, target.shape[-2:]), target)
             prefix = "" if head == LOGITS else f"{head} "
             found |= {prefix + name: value * self.head_weights[head] for name, value in parts.items()}
         return found
 
     def postprocess(self, outputs: Outputs, batch: ImageBatch) -> list[Scene]:
-        """The likeliest class of each pixel of the original picture."""
+        """The likeliest class of each pixel of the original picture; each class that is likely where they overlap."""
         scenes = []
         for row, (size, original) in enumerate(zip(batch.sizes, batch.originals)):
             logits = outputs[LOGITS][row : row + 1, :, : size[0], : size[1]].float()
-            classes = resize_logits(logits, original)[0].argmax(0)
+            logits = resize_logits(logits, original)[0]
+            classes = logits > 0 if self.schema.overlap else logits.argmax(0)
             scenes.append(Scene(original, segmentation=classes.to(torch.uint8).cpu()))
         return scenes
+
+    def target(self, truths: Sequence[Scene], batch: ImageBatch) -> Tensor:
+        """The true classes [B, H, W], int64, void where nothing is said and where a picture is padded; [B, K, H, W] of 0,
+        1 and void where they overlap.
+
+        Raises DataError for a picture without a segmentation.
+        """
+        planes = (self.classes,) if self.schema.overlap else ()
+        target = torch.full((len(truths), *planes, *batch.image.shape[2:]), VOID, dtype=torch.int64)
+        for row, truth in enumerate(truths):
+            if truth.segmentation is None:
+                raise DataError(f"{truth.name}: nothing says what classes its pixels have")
+            height, width = truth.size
+            target[row, ..., :height, :width] = truth.segmentation
+        return target.to(batch.image.device)
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """Of each class at each place, [B, K, H, W]."""
+        return logits.sigmoid() if self.schema.overlap else logits.softmax(1)
+
+    def as_logits(self, probabilities: Tensor) -> Tensor:
+        """The other way: logits whose probabilities these are."""
+        if self.schema.overlap:
+            return probabilities.logit(LEAST)
+        return probabilities.clamp(min=LEAST).log()
 
     def named_rows(self) -> dict[str, Rows]:
         """By default every tensor of a layer called "logits" or ending so."""
@@ -92,17 +123,3 @@ def resize_logits(logits: Tensor, size: Sequence[int]) -> Tensor:
     if tuple(logits.shape[2:]) == tuple(size):
         return logits
     return F.interpolate(logits, tuple(size), mode="bilinear", align_corners=False)
-
-
-def target_of(truths: Sequence[Scene], batch: ImageBatch) -> Tensor:
-    """The true classes [B, H, W], int64, void where nothing is said and where a picture is padded.
-
-    Raises DataError for a picture without a segmentation.
-    """
-    target = torch.full((len(truths), *batch.image.shape[2:]), VOID, dtype=torch.int64)
-    for row, truth in enumerate(truths):
-        if truth.segmentation is None:
-            raise DataError(f"{truth.name}: nothing says what classes its pixels have")
-        height, width = truth.segmentation.shape
-        target[row, :height, :width] = truth.segmentation
-    return target.to(batch.image.device)

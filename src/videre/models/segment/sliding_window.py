@@ -21,7 +21,7 @@ from videre.errors import ConfigError
 from videre.layers.conv import initialise
 from videre.layers.losses import mean_count
 from videre.models.base import picture_generators
-from videre.models.segment.segmenter import LOGITS, Segmenter, target_of
+from videre.models.segment.segmenter import LOGITS, Segmenter
 from videre.structures import ImageBatch, Preprocess, Scene, Schema
 from videre.structures.scene import VOID
 
@@ -59,6 +59,10 @@ class SlidingWindow(Segmenter):
         super().__init__(schema, preprocess, config, loss, class_weights)
         if samples and loss != "cross_entropy":
             raise ConfigError(f"loss={loss} looks at whole pictures: set samples=0, which trains the dense form")
+        if samples and schema.overlap:
+            raise ConfigError(
+                "classes that overlap are trained at every pixel: set samples=0, which trains the dense form"
+            )
         self.net = patch_net(len(self.preprocess.mean), width, hidden, self.classes, dropout)
         self.samples = samples
         initialise(self.net, "fan_in")
@@ -83,7 +87,7 @@ class SlidingWindow(Segmenter):
         """ "cross_entropy" of the chosen pixels' patches; without `samples` as every segmenter's."""
         if not self.samples:
             return super().losses(batch, truths)
-        target = target_of(truths, batch)
+        target = self.target(truths, batch)
         image = framed(batch.image, WINDOW)
         patches, labels = [], []
         for row, generator in enumerate(picture_generators(batch)):

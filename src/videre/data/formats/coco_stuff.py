@@ -1,0 +1,420 @@
+"""COCO-Stuff: a class for every pixel, as COCO keeps it; run lengths in a JSON, or PNGs of category ids.
+
+Two layouts, pictures in `<split>/`, `images/<split>/` or `images/` (Caesar et al., COCO-Stuff, 2018):
+
+- `annotations/stuff_<split>.json`: an annotation is a region of one class. Where the folder `stuff_<split>_pixelmaps/`
+  lies beside it, its PNGs (8 bit, category ids, 0 unlabelled) are the truth, and nothing of the regions is kept in
+  memory. "iscrowd" regions are void, as in COCO's own tools.
+- `stuffthingmaps/<split>/<name>.png` with `labels.txt` in that folder or beside it (`id: name` a line, as "1: person"
+  after "0: unlabeled"): the values are category ids less 1, 255 is unlabelled. COCO-Stuff's own list is known, so that
+  with it the folder may be called `annotations`, too.
+
+Where both are there the JSON is read; for the maps, point at the folder `stuffthingmaps`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from videre.data.cleaning import fill_sizes
+from videre.data.dataset import Dataset, FileSource, Repair
+from videre.data.flat import Ragged
+from videre.data.formats.class_maps import UNSAID, match_maps
+from videre.data.formats.coco_rules import (
+    ID,
+    SIDE,
+    TEXT,
+    WHOLE,
+    Rule,
+    are_numbers,
+    demand,
+    integer,
+    load_json,
+    looks_like_coco,
+)
+from videre.data.writing import losses, placed
+from videre.errors import DataError
+from videre.files import write_atomic
+from videre.images.reading import read_ids, write_picture
+from videre.ops.rle import rle_to_string
+from videre.structures import Categories, Masks, Scene, Schema
+from videre.structures.scene import VOID
+
+LOOKS_FOR = "COCO-Stuff: annotations/stuff_<split>.json, or stuffthingmaps/<split>/ with labels.txt"
+HOLDS = {"segmentation"}
+PREFIX = "stuff_"
+MAPS = "stuffthingmaps"
+LABELS = "labels.txt"
+OWN_LABELS = {"0: unlabeled", "1: person", "92: banner"}
+"""Lines by which COCO-Stuff's own list is known: other lists of this form may number their maps otherwise."""
+
+
+def recognise(path: Path) -> str:
+    """What was found, or "" when there is neither such a JSON nor maps with their list."""
+    files, found = _files(path), _maps(path)
+    if files or found is None:
+        return ", ".join(f.name for f in files)
+    _, maps, labels = found
+    return f"maps in {maps.name}, named in {labels.name}"
+
+
+def splits(path: Path) -> list[str]:
+    """Names of the splits: "val2017" of stuff_val2017.json, or the folders of maps that there are pictures for."""
+    if not path.is_dir():
+        return []
+    return [f.stem.removeprefix(PREFIX) for f in _files(path)] or _parts(path)
+
+
+def read(path: Path, split: str | None = None) -> Dataset:
+    """Read a folder or one JSON; pictures without annotations or map are left out and counted, and so are maps alone.
+
+    Raises DataError for a file that is not of this form, for annotations of images or categories that are not listed,
+    and where no picture has a truth. Regions that overlap or do not fill the picture, and maps of another size or with
+    ids that are not listed, are errors when their truth is asked for.
+    """
+    files = [f for f in _files(path) if split is None or f.stem == PREFIX + split]
+    if files:
+        return Dataset.cat([_read(file, f"{path.name} {file.stem.removeprefix(PREFIX)}") for file in files])
+    return Dataset.cat([_read_maps(path, part) for part in (_parts(path) if split is None else [split])])
+
+
+def write(dataset: Dataset, path: Path, split: str = "train", lossy: bool = False) -> list[str]:
+    """Write <split>/ with the pictures, annotations/stuff_<split>.json and its pixelmaps. Returns the losses.
+
+    Category ids are the source ids of the classes; where one is 0, which means unlabelled in the maps, or larger than
+    255, all are numbered 1, 2, … anew. Image ids are kept where they are different whole numbers.
+
+    Raises DataError where the set has no segmentation, or a pixel may have several classes.
+    """
+    lost = losses(dataset, HOLDS, "COCO-Stuff", lossy)
+    classes = dataset.schema.pixels
+    if classes is None or "segmentation" not in dataset.fields:
+        raise DataError(f"COCO-Stuff needs a segmentation; {dataset.title} has {sorted(dataset.fields)}")
+    if dataset.schema.overlap:
+        raise DataError(f"COCO-Stuff holds one class a pixel, those of {dataset.title} overlap; write planes")
+    fit = all(0 < i <= VOID for i in classes.source_ids)
+    categories = list(classes.source_ids) if fit else list(range(1, len(classes) + 1))
+    id_of = np.zeros(VOID + 1, np.uint8)  # void is 0, unlabelled
+    id_of[: len(classes)] = categories
+    file = path / "annotations" / f"{PREFIX}{split}.json"
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    identities: list[int | None] = []  # of the pictures, as far as COCO can hold them
+    for image_id, (filename, scene) in enumerate(placed(dataset, path / split), start=1):
+        assert scene.segmentation is not None
+        labels = scene.segmentation.numpy()
+        write_picture(_pixelmaps(file) / f"{Path(filename).stem}.png", id_of[labels])
+        identities.append(integer(scene.meta.get("id")))
+        images.append({"id": image_id, "width": scene.size[1], "height": scene.size[0], "file_name": filename})
+        present = [k for k in np.flatnonzero(np.bincount(labels.ravel())).tolist() if k != VOID]
+        regions = Masks.from_label_map(labels.astype(np.int64) + 1, [k + 1 for k in present])
+        rows = zip(present, regions.rle(), regions.area().tolist(), regions.boxes().tolist())
+        for k, rle, area, (x1, y1, x2, y2) in rows:
+            annotations.append({
+                "id": len(annotations) + 1, "image_id": image_id, "category_id": categories[k], "segmentation": rle,
+                "area": area, "bbox": [x1, y1, x2 - x1, y2 - y1], "iscrowd": 0,
+            })  # fmt: skip
+    if None not in identities and len(set(identities)) == len(identities):
+        for image in images:
+            image["id"] = identities[image["id"] - 1]
+        for row in annotations:
+            row["image_id"] = identities[row["image_id"] - 1]
+    told = [
+        {"id": identity, "name": name, "supercategory": parent, "color": list(color)}
+        for identity, name, parent, color in zip(categories, classes.names, classes.supercategories, classes.colors)
+    ]
+    content = {"images": images, "annotations": annotations, "categories": told}
+    write_atomic(file, json.dumps(content).encode())
+    return lost
+
+
+# The JSON -------------------------------------------------------------------------------------------------------------
+
+
+def _files(path: Path) -> list[Path]:
+    found = [path] if path.is_file() else [*path.glob("*.json"), *(path / "annotations").glob("*.json")]
+    return sorted(f for f in found if f.name.startswith(PREFIX) and f.suffix == ".json" and looks_like_coco(f))
+
+
+def _pixelmaps(file: Path) -> Path:
+    return file.with_name(f"{file.stem}_pixelmaps")
+
+
+_COLOR: Rule = (
+    "three numbers of 0 to 255",
+    lambda v: v is None or (are_numbers(v, 3) and all(0 <= x <= 255 for x in v)),
+)
+
+
+def _read(file: Path, title: str) -> Dataset:
+    content = load_json(file)
+    parts = ("images", "annotations", "categories")
+    missing = [name for name in parts if not isinstance(content, dict) or name not in content]
+    if missing:
+        raise DataError(
+            f"{file}: an object with images, annotations and categories is expected; it has no {missing[0]}"
+        )
+    demand(file, "category", content["categories"], id=WHOLE, name=TEXT, color=_COLOR)
+    demand(file, "image", content["images"], id=ID, file_name=TEXT, height=SIDE, width=SIDE)
+    demand(file, "annotation", content["annotations"], image_id=ID)
+    images = {m["id"]: m for m in content["images"]}
+    if len(images) < len(content["images"]):
+        raise DataError(f"{file}: {len(content['images'])} images have {len(images)} different ids; give each its own")
+    annotated = {a["image_id"] for a in content["annotations"]}
+    stray = sorted(annotated - set(images), key=str)
+    if stray:
+        raise DataError(f"{file}: annotations of {len(stray)} images that are not listed under images: {stray[:5]}")
+    folder = _pixelmaps(file)
+    maps = {p.stem for p in folder.glob("*.png")}
+    stem = lambda m: Path(m["file_name"]).stem
+    known = [m for i, m in images.items() if i in annotated or stem(m) in maps]
+    if not known:
+        raise DataError(f"{file}: no picture has annotations{' or a map' if folder.is_dir() else ''}")
+    bare = [stem(m) for m in known if stem(m) not in maps] if folder.is_dir() else []
+    if bare:
+        raise DataError(f"{folder}: {len(bare)} pictures with annotations have no map there ({bare[0]}.png, …); "
+                        "complete the folder, or remove it to read the regions of the JSON")  # fmt: skip
+    kept = {m["id"] for m in known}
+    repairs = [
+        Repair("picture without annotations", m["file_name"], "-", "no annotation", "dropped")
+        for i, m in images.items() if i not in kept
+    ]  # fmt: skip
+    names = [m["file_name"] for m in known]
+    paths = _picture_paths(file, names)
+    sizes = np.array([(m.get("height") or 0, m.get("width") or 0) for m in known], np.int64)
+    sizes, readable, unreadable = fill_sizes(sizes, paths, names)
+    known, names, paths = (list(itertools.compress(rows, readable)) for rows in (known, names, paths))
+    sizes, ids = sizes[readable], [m["id"] for m in known]
+    classes = _categories(file, content["categories"])
+    source: FileSource
+    if folder.is_dir():
+        labels = {0: VOID, VOID: VOID} | {category: k for k, category in enumerate(classes.source_ids)}
+        places = [str(folder / f"{stem(m)}.png") for m in known]
+        source = _PixelMaps(paths, names, sizes, maps=places, ids=ids, labels=labels, listed=file)
+    else:
+        rows = [a for a in content["annotations"] if not a.get("iscrowd")]
+        source = _regions(file, rows, classes, paths, names, sizes, ids)
+    return Dataset(source, Schema(pixels=classes), unreadable + repairs, title)
+
+
+def _picture_paths(file: Path, names: list[str]) -> list[str]:
+    """Where the pictures of a JSON lie: the first usual folder that holds one of the first few."""
+    root = file.parent.parent if file.parent.name == "annotations" else file.parent
+    split = file.stem.removeprefix(PREFIX)
+    usual = [root / split, root / "images" / split, root / "images", root]
+    folder = next((f for f in usual if any((f / name).is_file() for name in names[:20])), usual[0])
+    return [str(folder / name) for name in names]
+
+
+def _categories(file: Path, rows: list[dict[str, Any]]) -> Categories:
+    if len(rows) > VOID:
+        raise DataError(f"{file}: {len(rows)} categories; a map holds at most {VOID}")
+    colored = all(c.get("color") is not None for c in rows)
+    try:
+        return Categories(
+            tuple(c["name"] for c in rows), tuple(tuple(c["color"]) for c in rows) if colored else (),
+            tuple(c["id"] for c in rows), tuple(c.get("supercategory") or "" for c in rows),
+        )  # fmt: skip
+    except DataError as error:
+        raise DataError(f"{file}: {error}") from None
+
+
+def _regions(
+    file: Path, rows: list[dict[str, Any]], classes: Categories, paths: list[str], names: list[str], sizes: np.ndarray,
+    ids: list[int | str],
+) -> _Regions:  # fmt: skip
+    """The regions of `rows` in flat arrays; DataError for those that no picture or class fits."""
+    demand(file, "annotation", rows, category_id=ID)
+    place = {identity: n for n, identity in enumerate(ids)}
+    rows = sorted((a for a in rows if a["image_id"] in place), key=lambda a: place[a["image_id"]])
+    owners = np.array([place[a["image_id"]] for a in rows], np.int64)
+    for a, owner in zip(rows, owners.tolist()):
+        where, (height, width) = f"{file}: annotation {a.get('id')}", sizes[owner].tolist()
+        region: Any = a.get("segmentation")
+        if not _are_runs(region):
+            raise DataError(f"{where}: segmentation should be run lengths with size and counts, found {region!r:.60}; "
+                            "correct the file; if it has outlines of instances, call it instances_….json")  # fmt: skip
+        if region["size"] != [height, width]:
+            raise DataError(f"{where}: the region is {region['size'][1]}x{region['size'][0]} (width x height), the "
+                            f"picture {paths[owner]} is {width}x{height}; correct the file")  # fmt: skip
+    label_of = {category: label for label, category in enumerate(classes.source_ids)}
+    pixels: dict[Any, int] = {}
+    for a in rows:
+        if a["category_id"] not in label_of:
+            area = int(_decoded(file, [a["segmentation"]]).area())
+            pixels[a["category_id"]] = pixels.get(a["category_id"], 0) + area
+    if pixels:
+        listed = ", ".join(f"id {i} on {count} pixels" for i, count in list(pixels.items())[:5])
+        raise DataError(f"{file}: {listed}; categories has none of these: add them to it")
+    counts = [a["segmentation"]["counts"] for a in rows]
+    texts = [c.encode() if isinstance(c, str) else rle_to_string(torch.tensor(c, dtype=torch.int64)) for c in counts]
+    return _Regions(
+        paths, names, sizes, file=file, ids=ids, starts=np.cumsum([0, *np.bincount(owners, minlength=len(names))]),
+        labels=np.array([label_of[a["category_id"]] for a in rows], np.uint8),
+        runs=Ragged.of([np.frombuffer(text, np.uint8) for text in texts], np.uint8),
+    )  # fmt: skip
+
+
+def _are_runs(value: Any) -> bool:
+    if not isinstance(value, dict) or not are_numbers(value.get("size"), 2):
+        return False
+    counts = value.get("counts")
+    whole = isinstance(counts, list) and all(isinstance(c, int) and 0 <= c < 2**31 for c in counts)
+    return isinstance(counts, str) or whole
+
+
+def _decoded(where: object, regions: list[dict[str, Any]]) -> Masks:
+    try:
+        return Masks.from_rle(regions, regions[0]["size"])
+    except DataError as error:
+        raise DataError(f"{where}: segmentation: {error}") from None
+
+
+@dataclasses.dataclass
+class _Regions(FileSource):
+    """Scenes painted from run lengths, when asked for.
+
+    Args:
+        file: that said so. ids: of the pictures.
+        starts: int [P + 1]; picture i has regions starts[i]:starts[i + 1]. labels: uint8, their classes. runs: COCO's
+            compressed text of each.
+    """
+
+    file: Path = Path()
+    ids: Sequence[int | str] = ()
+    starts: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(1, np.int64))
+    labels: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0, np.uint8))
+    runs: Ragged = dataclasses.field(default_factory=lambda: Ragged.of([], np.uint8))
+    fields: frozenset[str] = frozenset({"segmentation"})
+
+    def scene(self, i: int) -> Scene:
+        size, numbers = self.size(i), range(int(self.starts[i]), int(self.starts[i + 1]))
+        where = f"{self.file}: image {self.ids[i]} ({self.names[i]})"
+        classes, twice = np.full(size, VOID, np.uint8), np.zeros(size, bool)
+        if numbers:
+            regions = [{"size": size, "counts": self.runs[n].tobytes()} for n in numbers]
+            for n, (crop, (x1, y1, x2, y2)) in zip(numbers, _decoded(where, regions).crops()):
+                window, inside = classes[y1:y2, x1:x2], crop != 0
+                twice[y1:y2, x1:x2] |= inside & (window != VOID)
+                window[inside] = self.labels[n]
+        if twice.any():
+            raise DataError(f"{where}: {int(twice.sum())} pixels lie in more than one region, and a pixel has one "
+                            "class; correct the file; if these are instances, call it instances_….json")  # fmt: skip
+        meta = {"path": self.paths[i], "id": self.ids[i]}
+        return Scene(size, segmentation=torch.from_numpy(classes), meta=meta)
+
+
+# The maps -------------------------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass
+class _PixelMaps(FileSource):
+    """Scenes made from PNGs of category ids, when asked for.
+
+    Args:
+        maps: the PNGs. ids: of the pictures. labels: what the values of the maps mean, by value. less: by how much the
+            values are less than the category ids. listed: the file that names these.
+    """
+
+    maps: list[str] = dataclasses.field(default_factory=list)
+    ids: Sequence[int | str] = ()
+    labels: dict[int, int] = dataclasses.field(default_factory=dict)
+    less: int = 0
+    listed: Path = Path()
+    fields: frozenset[str] = frozenset({"segmentation"})
+
+    def scene(self, i: int) -> Scene:
+        values, size = read_ids(self.maps[i]), self.size(i)
+        if values.shape != size:
+            raise DataError(f"{self.maps[i]}: the map is {values.shape[1]}x{values.shape[0]} (width x height), the "
+                            f"picture {self.paths[i]} is {size[1]}x{size[0]}")  # fmt: skip
+        found = np.flatnonzero(np.bincount(values.ravel())).tolist()
+        strange = [v for v in found if v not in self.labels]
+        if strange:
+            told = ", ".join(f"id {v + self.less} on {int((values == v).sum())} pixels" for v in strange[:5])
+            raise DataError(f"{self.maps[i]}: {told}; {self.listed} has none of these: add them to it")
+        table = np.zeros(found[-1] + 1, np.uint8)
+        table[found] = [self.labels[v] for v in found]
+        meta = {"path": self.paths[i], "id": self.ids[i]}
+        return Scene(size, segmentation=torch.from_numpy(table[values]), meta=meta)
+
+
+def _maps(path: Path) -> tuple[Path, Path, Path] | None:
+    """Root of the pictures, folder of the maps, and their list; None where they are not there."""
+    root, folders = (path.parent, [path]) if path.name == MAPS else (path, [path / MAPS, path / "annotations"])
+    for maps in folders:
+        labels = next((f for f in (maps / LABELS, root / LABELS) if f.is_file()), None)
+        if labels is None or not any(maps.glob("*/*.png")):
+            continue
+        lines = labels.read_text(encoding="utf-8-sig").splitlines()
+        if maps.name == MAPS or set(map(str.strip, lines)) >= OWN_LABELS:
+            return root, maps, labels
+    return None
+
+
+def _parts(path: Path) -> list[str]:
+    """Folders of maps that there are pictures for."""
+    found = _maps(path)
+    if found is None:
+        return []
+    root, maps, _ = found
+    folders = sorted(f for f in maps.iterdir() if any(f.glob("*.png")))
+    return [f.name for f in folders if any((root / where / f.name).is_dir() for where in ("", "images"))]
+
+
+def _read_maps(path: Path, split: str) -> Dataset:
+    found = _maps(path)
+    assert found is not None  # recognised
+    root, maps, labels = found
+    classes, meaning = _read_labels(labels)
+    pictures = next(f for f in (root / split, root / "images" / split) if f.is_dir())
+    pairs = [(picture, png) for _, picture, png in match_maps(split, pictures, maps / split)]
+    known = [(picture, png) for picture, png in pairs if png is not None]
+    if not known:
+        raise DataError(f"{pictures}: no picture has a map in {maps / split}")
+    alone = sorted(set((maps / split).glob("*.png")) - {png for _, png in known})
+    repairs = [
+        *(
+            Repair("picture without map", p.name, "-", "no PNG of its name", "dropped")
+            for p, png in pairs
+            if png is None
+        ),
+        *(Repair("map without picture", p.name, "-", "no picture of its name", "dropped") for p in alone),
+    ]
+    source = _PixelMaps(
+        [str(p) for p, _ in known], [p.name for p, _ in known], maps=[str(png) for _, png in known],
+        ids=[p.stem for p, _ in known], labels=meaning, less=1, listed=labels,
+    )  # fmt: skip
+    return Dataset(source, Schema(pixels=classes), repairs, f"{root.name} {split}")
+
+
+def _read_labels(file: Path) -> tuple[Categories, dict[int, int]]:
+    """The classes, and what the values of the maps, which are their ids less 1, mean."""
+    rows = []
+    for number, line in enumerate(file.read_text(encoding="utf-8-sig").splitlines(), start=1):
+        row = re.fullmatch(r"(\d+):\s*(.+)", line.strip())
+        if row:
+            rows.append((int(row[1]), row[2]))
+        elif line.strip():
+            raise DataError(
+                f"{file}: line {number} should be an id, a colon and a name (1: person), found {line.strip()!r}"
+            )
+    kept = [(i, name) for i, name in rows if not UNSAID.fullmatch(name)]
+    wrong = [i for i, _ in kept if not 0 < i <= VOID]
+    if wrong:
+        raise DataError(f"{file}: ids of classes are 1 to {VOID}, found {wrong[:5]}; correct the list")
+    try:
+        classes = Categories(tuple(name for _, name in kept), source_ids=tuple(i for i, _ in kept))
+    except DataError as error:
+        raise DataError(f"{file}: {error}") from None
+    void = dict.fromkeys([VOID, *(i - 1 for i, name in rows if i > 0 and UNSAID.fullmatch(name))], VOID)
+    return classes, void | {i - 1: k for k, i in enumerate(classes.source_ids)}
