@@ -20,7 +20,7 @@ from pathlib import Path
 COMMON = [
     "short_side=180",
     "long_side=240",
-    "batch=8",
+    "batch=4",
     "scale_min=0.6",
     "scale_max=1.8",
     "brightness=.2",
@@ -30,30 +30,33 @@ ENCODER = ["norm=none", "lr=0.001"]
 MOBILE = ["backbone=mobilenet_v2", *ENCODER]
 DILATED = ["output_stride=16", "head_norm=group"]
 SMALL_VGG = ["backbone=vgg16_bn", "multiplier=0.25"]
-ROWS: dict[str, tuple[str, bool, list[str]]] = {
-    "sliding window, 44x44": ("sliding-window", False, ["samples=256"]),
-    "multi-scale": ("multiscale", False, ["hidden=256"]),
-    "recurrent, 2 instances": ("recurrent", False, ["width=16"]),
-    "flat, 6 layers": ("flat-fcn", False, ["width=24", "depth=6"]),
-    "flat, dilated": ("flat-fcn", False, ["width=24", "depth=6", "dilations=[1,2,4,8,16,1]"]),
-    "FCN-32s": ("fcn", True, [*MOBILE, "finest=32"]),
-    "FCN-16s": ("fcn", True, [*MOBILE, "finest=16"]),
-    "FCN-8s": ("fcn", True, [*MOBILE, "finest=8"]),
-    "SegNet, max-unpooling": ("segnet", False, [*SMALL_VGG, "unpool=places"]),
-    "SegNet, bed of nails": ("segnet", False, [*SMALL_VGG, "unpool=nails"]),
-    "SegNet, nearest": ("segnet", False, [*SMALL_VGG, "unpool=nearest"]),
-    "DeconvNet": ("deconvnet", False, [*SMALL_VGG, "hidden=512", "crops=none"]),
-    "dilated FCN, stride 16": ("dilated-fcn", True, [*MOBILE, *DILATED]),
-    "DeepLabv3, stride 16": ("deeplabv3", True, [*MOBILE, *DILATED, "width=128"]),
-    "U-Net, padded": ("unet", False, ["width=16"]),
-    "U-Net without skips": ("unet", False, ["width=16", "skips=false"]),
-    "residual U-Net": ("residual-unet", True, MOBILE),
-    "residual U-Net without skips": ("residual-unet", True, [*MOBILE, "skips=false"]),
-    "residual U-Net without residuals": ("residual-unet", True, [*MOBILE, "residual=false"]),
-    "residual U-Net, deep supervision": ("residual-unet", True, [*MOBILE, "deep_supervision=true"]),
-    "hourglass": ("hourglass", False, ["width=64", "stacks=1"]),
+IMAGENET = "imagenet"
+ROWS: dict[str, tuple[str, str, list[str]]] = {
+    "sliding window, 44x44": ("sliding-window", "", ["samples=256"]),
+    "multi-scale": ("multiscale", "", ["hidden=256"]),
+    "recurrent, 2 instances": ("recurrent", "", ["width=16"]),
+    "flat, 6 layers": ("flat-fcn", "", ["width=24", "depth=6"]),
+    "flat, dilated": ("flat-fcn", "", ["width=24", "depth=6", "dilations=[1,2,4,8,16,1]"]),
+    "FCN-32s": ("fcn", IMAGENET, [*MOBILE, "finest=32"]),
+    "FCN-16s": ("fcn", IMAGENET, [*MOBILE, "finest=16"]),
+    "FCN-8s": ("fcn", IMAGENET, [*MOBILE, "finest=8"]),
+    "SegNet, max-unpooling": ("segnet", "", [*SMALL_VGG, "unpool=places"]),
+    "SegNet, bed of nails": ("segnet", "", [*SMALL_VGG, "unpool=nails"]),
+    "SegNet, nearest": ("segnet", "", [*SMALL_VGG, "unpool=nearest"]),
+    "DeconvNet, whole pictures": ("deconvnet", "", [*SMALL_VGG, "hidden=512", "crops=none"]),
+    "DeconvNet, objects": ("deconvnet", "", [*SMALL_VGG, "hidden=512", "crops=objects", "pictures=900"]),
+    "DeconvNet, objects, then proposals": ("deconvnet", "DeconvNet, objects", [*SMALL_VGG, "hidden=512", "crops=proposals", "pictures=900"]),
+    "dilated FCN, stride 16": ("dilated-fcn", IMAGENET, [*MOBILE, *DILATED]),
+    "DeepLabv3, stride 16": ("deeplabv3", IMAGENET, [*MOBILE, *DILATED, "width=128"]),
+    "U-Net, padded": ("unet", "", ["width=16"]),
+    "U-Net without skips": ("unet", "", ["width=16", "skips=false"]),
+    "residual U-Net": ("residual-unet", IMAGENET, MOBILE),
+    "residual U-Net without skips": ("residual-unet", IMAGENET, [*MOBILE, "skips=false"]),
+    "residual U-Net without residuals": ("residual-unet", IMAGENET, [*MOBILE, "residual=false"]),
+    "residual U-Net, deep supervision": ("residual-unet", IMAGENET, [*MOBILE, "deep_supervision=true"]),
+    "hourglass": ("hourglass", "", ["width=64", "stacks=1"]),
 }
-"""Name: system, whether it begins from the weights, settings."""
+"""Name: system, what it begins from (ImageNet's weights, another row, nothing), settings."""
 SECONDS = 1.0
 """That each round of a row lasts at least."""
 
@@ -68,12 +71,13 @@ def videre(*words: str) -> None:
 
 def train(data: Path, runs: Path, weights: Path, pictures: int, names: list[str]) -> None:
     for name in names:
-        system, pretrained, settings = ROWS[name]
+        system, start, settings = ROWS[name]
         out = folder(runs, name)
         if (out / "val" / "metrics.json").is_file():
             continue
         given = [word for s in (*COMMON, f"pictures={pictures}", *settings) for word in ("-o", s)]
-        begin = ["--from", str(weights), "--tune", "all"] if pretrained else []
+        source = weights if start == IMAGENET else folder(runs, start) / "last.safetensors"
+        begin = ["--from", str(source), "--tune", "all"] if start else []
         resume = ["--resume"] if (out / "state").exists() else []
         if not (out / "report.html").is_file():
             videre(
@@ -187,7 +191,7 @@ def main() -> None:
     elif args.what == "page":
         page(args.data, args.runs, args.only, args.picture)
     else:
-        if args.weights is None and any(ROWS[name][1] for name in args.only):
+        if args.weights is None and any(ROWS[name][1] == IMAGENET for name in args.only):
             parser.error("--weights is needed")
         train(args.data, args.runs, args.weights, args.pictures, args.only)
 

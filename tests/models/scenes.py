@@ -31,6 +31,7 @@ CONFIGS = {
     "residual-unet": {"backbone": "resnet18", "norm": "group", "multiplier": 0.25, "deep_supervision": True},
     "hourglass": {"width": 32, "norm": "group"},
     "hourglass-pose": {"width": 32, "norm": "group"},
+    "movenet": {"norm": "group", "fpn_norm": "group"},
     "classifier": {"backbone": "mobilenet_v2", "norm": "group"},
     "faster-rcnn": TINY,
     "faster-rcnn-c4": {

@@ -23,6 +23,7 @@ MODELS = {
     "residual-unet": "videre.models.segment.residual_unet:ResidualUNet",
     "hourglass": "videre.models.segment.hourglass:HourglassSegmenter",
     "hourglass-pose": "videre.models.segment.hourglass_pose:HourglassPose",
+    "movenet": "videre.models.segment.movenet:MoveNet",
     "faster-rcnn": "videre.models.detect.faster_rcnn:FasterRCNN",
     "faster-rcnn-c4": "videre.models.detect.faster_rcnn_c4:FasterRCNNC4",
     "mask-rcnn": "videre.models.detect.mask_rcnn:MaskRCNN",
