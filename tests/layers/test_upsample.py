@@ -11,7 +11,7 @@ from videre.layers.convolution_matrix import convolution_matrix
 from videre.layers.upsample import (
     bed_of_nails,
     bilinear,
-    bilinear_deconv,
+    BilinearDeconv,
     max_pool_with_places,
     max_unpool,
     nearest,
@@ -97,10 +97,25 @@ def test_gradients_go_where_values_came_from() -> None:
 @pytest.mark.parametrize("factor", [2, 8, 16, 32])
 def test_a_transposed_convolution_begins_as_interpolation(factor: int) -> None:
     x = torch.randn(1, 3, 5, 6)
-    layer = bilinear_deconv(3, factor, factor // 2)
+    layer = BilinearDeconv(3, factor, factor // 2)
     made, wanted = layer(x), F.interpolate(x, scale_factor=factor, mode="bilinear", align_corners=False)
     assert made.shape == wanted.shape
     edge = factor // 2  # beyond it the interpolation repeats the border, the convolution sees zeros
     torch.testing.assert_close(made[:, :, edge:-edge, edge:-edge], wanted[:, :, edge:-edge, edge:-edge])
-    assert bilinear_deconv(3, factor)(x).shape[2:] == ((5 + 1) * factor, (6 + 1) * factor)
-    assert not bilinear_deconv(2, 2, learned=False).weight.requires_grad
+    assert BilinearDeconv(3, factor)(x).shape[2:] == ((5 + 1) * factor, (6 + 1) * factor)
+    assert not BilinearDeconv(2, 2, learned=False).weight.requires_grad
+
+
+@settings(max_examples=30, deadline=None)
+@given(SIDES, SIDES, st.sampled_from([2, 3, 4, 8]), st.integers(0, 3), st.integers(0, 2**31))
+def test_a_learned_one_is_torchs_transposed_convolution(h: int, w: int, factor: int, padding: int, seed: int) -> None:
+    """Whatever its weights have become, across channels, too; with both gradients."""
+    torch.manual_seed(seed)
+    layer = BilinearDeconv(2, factor, min(padding, factor // 2)).double()
+    torch.nn.init.normal_(layer.weight)
+    x = torch.randn(1, 2, h, w, dtype=torch.float64, requires_grad=True)
+    made, wanted = layer(x), F.conv_transpose2d(x, layer.weight, None, layer.stride, layer.padding)
+    torch.testing.assert_close(made, wanted)
+    weights = torch.randn_like(wanted)
+    for a, b in zip(*(torch.autograd.grad((y * weights).sum(), (x, layer.weight)) for y in (made, wanted))):
+        torch.testing.assert_close(a, b)

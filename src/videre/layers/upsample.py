@@ -21,18 +21,33 @@ def bilinear_kernel(size: int) -> Tensor:
     return line[:, None] * line[None, :]
 
 
-def bilinear_deconv(channels: int, factor: int, padding: int = 0, learned: bool = True) -> nn.ConvTranspose2d:
+class BilinearDeconv(nn.ConvTranspose2d):
     """A transposed convolution that begins as bilinear interpolation by `factor`, each channel for itself.
 
     Kernel 2 * factor. Without padding n cells become (n + 1) * factor pixels; with `factor // 2` they become n * factor.
-    learned: False keeps it as it is.
+
+    Args:
+        learned: False keeps it as it is.
     """
-    layer = nn.ConvTranspose2d(channels, channels, 2 * factor, factor, padding, bias=False)
-    with torch.no_grad():
-        layer.weight.zero_()
-        layer.weight[range(channels), range(channels)] = bilinear_kernel(2 * factor)
-    layer.weight.requires_grad_(learned)
-    return layer
+
+    def __init__(self, channels: int, factor: int, padding: int = 0, learned: bool = True) -> None:
+        super().__init__(channels, channels, 2 * factor, factor, padding, bias=False)
+        self.factor, self.border = factor, padding
+        with torch.no_grad():
+            self.weight.zero_()
+            self.weight[range(channels), range(channels)] = bilinear_kernel(2 * factor)
+        self.weight.requires_grad_(learned)
+
+    def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
+        """Each pixel reads 2x2 cells, so that all pixels of a cell are channels of one small convolution.
+
+        oneDNN's own way takes fifty times as long with AMX for a kernel of 64 in bfloat16.
+        """
+        ins, outs, s = self.in_channels, self.out_channels, self.factor
+        kernel = self.weight.view(ins, outs, 2, s, 2, s).permute(1, 3, 5, 0, 2, 4).flip(4, 5)
+        y = F.pixel_shuffle(F.conv2d(x, kernel.reshape(outs * s * s, ins, 2, 2), padding=1), s)
+        height, width = ((n + 1) * s - 2 * self.border for n in x.shape[2:])
+        return y[:, :, self.border : self.border + height, self.border : self.border + width]
 
 
 def max_pool_with_places(x: Tensor) -> tuple[Tensor, Tensor]:

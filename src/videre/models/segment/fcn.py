@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from videre.backbones import make_backbone
 from videre.backbones.vgg import VGG
 from videre.errors import ConfigError
-from videre.layers.upsample import bilinear_deconv, crop_like
+from videre.layers.upsample import BilinearDeconv, crop_like
 from videre.models.segment.segmenter import LOGITS, Segmenter
 from videre.structures import Preprocess, Schema
 
@@ -95,9 +95,9 @@ class FCN(Segmenter):
         )
         padded = border == "half"
         self.doubled = nn.ModuleDict(
-            {str(stride): bilinear_deconv(self.classes, 2, 1 if padded else 0, learned) for stride in finer}
+            {str(stride): BilinearDeconv(self.classes, 2, 1 if padded else 0, learned) for stride in finer}
         )
-        self.upscore = bilinear_deconv(self.classes, finest, finest // 2 if padded else 0, learned)
+        self.upscore = BilinearDeconv(self.classes, finest, finest // 2 if padded else 0, learned)
         for layer in self.scores.values():
             nn.init.zeros_(layer.weight)  # type: ignore[arg-type]
             nn.init.zeros_(layer.bias)  # type: ignore[arg-type]

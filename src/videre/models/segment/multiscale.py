@@ -101,7 +101,8 @@ def pyramid(image: Tensor) -> list[Tensor]:
 
 def normalised(band: Tensor) -> Tensor:
     """Mean 0 and spread 1 in the neighbourhood of every pixel; spreads below the picture's mean spread are left small."""
-    mean_of = lambda x: F.avg_pool2d(x, NEIGHBOURS, 1, NEIGHBOURS // 2, count_include_pad=False)
+    along = lambda x, kernel: F.avg_pool2d(x, kernel, 1, [k // 2 for k in kernel], count_include_pad=False)
+    mean_of = lambda x: along(along(x, [NEIGHBOURS, 1]), [1, NEIGHBOURS])
     centred = band - mean_of(band)
     spread = mean_of(centred.square()).clamp(min=1e-8).sqrt()
     return centred / torch.maximum(spread, spread.mean((2, 3), keepdim=True).clamp(min=1e-4))
