@@ -18,6 +18,7 @@ from videre.errors import ConfigError
 from videre.layers.hourglass import StackedHourglass
 from videre.layers.losses import mean_count
 from videre.models.base import Model, Outputs, Rows
+from videre.models.segment.pose import as_scene
 from videre.structures import ImageBatch, Instances, Preprocess, Scene, Schema
 
 STRIDE = 4
@@ -121,18 +122,10 @@ class HourglassPose(Model):
     def postprocess(self, outputs: Outputs, batch: ImageBatch) -> list[Scene]:
         """One person a picture: joints in the pixels of the original, scored by the height of their peaks."""
         scenes = []
-        for row, (size, original) in enumerate(zip(batch.sizes, batch.originals)):
+        for row, size in enumerate(batch.sizes):
             cells = [-(-side // STRIDE) for side in size]
             points, scores = read_peaks(outputs["maps"][row, :, : cells[0], : cells[1]].float().cpu())
-            matrix = torch.as_tensor(batch.inverse(row), dtype=torch.float32)
-            points = points * STRIDE * matrix.diagonal() + matrix[:, 2]
-            points = torch.minimum(points.clamp(min=0), torch.tensor(original[::-1], dtype=torch.float32))
-            scores = scores.clamp(0, 1)
-            people = Instances(
-                keypoints=points[None], keypoint_scores=scores[None], scores=scores.mean()[None],
-                labels=torch.zeros(1, dtype=torch.int64), boxes=torch.cat([points.amin(0), points.amax(0)])[None],
-            )  # fmt: skip
-            scenes.append(Scene(original, people))
+            scenes.append(as_scene(points * STRIDE, scores.clamp(0, 1), batch, row))
         return scenes
 
     def named_rows(self) -> dict[str, Rows]:

@@ -25,6 +25,7 @@ from videre.layers.conv import conv_block, initialise, make_conv
 from videre.layers.losses import mean_count
 from videre.layers.upsample import bilinear
 from videre.models.base import Model, Outputs, Rows
+from videre.models.segment.pose import as_scene
 from videre.structures import ImageBatch, Instances, Preprocess, Scene, Schema
 
 STRIDE = 4
@@ -168,18 +169,11 @@ class MoveNet(Model):
     def postprocess(self, outputs: Outputs, batch: ImageBatch) -> list[Scene]:
         """One person a picture: joints in the pixels of the original, scored by the height of their peaks."""
         scenes = []
-        for row, (size, original) in enumerate(zip(batch.sizes, batch.originals)):
+        for row, size in enumerate(batch.sizes):
             h, w = (-(-side // STRIDE) for side in size)  # where it is not padded
             maps = {name: outputs[name][row, :, :h, :w].float().cpu() for name in outputs}
             points, scores = read_pose(**maps)
-            matrix = torch.as_tensor(batch.inverse(row), dtype=torch.float32)
-            points = points * STRIDE * matrix.diagonal() + matrix[:, 2]
-            points = torch.minimum(points.clamp(min=0), torch.tensor(original[::-1], dtype=torch.float32))
-            people = Instances(
-                keypoints=points[None], keypoint_scores=scores[None], scores=scores.mean()[None],
-                labels=torch.zeros(1, dtype=torch.int64), boxes=torch.cat([points.amin(0), points.amax(0)])[None],
-            )  # fmt: skip
-            scenes.append(Scene(original, people))
+            scenes.append(as_scene(points * STRIDE, scores, batch, row))
         return scenes
 
     def named_rows(self) -> dict[str, Rows]:
@@ -310,9 +304,7 @@ def read_pose(center: Tensor, heatmap: Tensor, offset: Tensor, regress: Tensor) 
     joints, h, w = heatmap.shape
     grid = torch.stack(torch.meshgrid(torch.arange(h), torch.arange(w), indexing="ij")).float()  # (2, h, w)
     closeness = lambda place: 1 / (torch.linalg.vector_norm(grid - place[..., None, None], dim=-3) + NEAR)
-    middle = torch.tensor(
-        [h / 2, w / 2]
-    )  # of 48 cells the one with index 24: rounded to eight bits these are the release's
+    middle = torch.tensor([h / 2, w / 2])  # of 48 cells index 24: in eight bits these are the release's weights
     best = int((center[0] * closeness(middle)).argmax())
     start = torch.tensor([best // w, best % w])
     guess = start + regress.view(joints, 2, h, w)[:, :, best // w, best % w]  # (J, 2)
