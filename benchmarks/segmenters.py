@@ -3,7 +3,7 @@ RUNS` and `page camvid RUNS`.
 
 `train` trains each row on the same number of pictures at 240x180 and evaluates it on the validation part; what is done
 is not done again, what was stopped goes on. `table` measures milliseconds and memory of each on one picture, a process a row,
-the rows in turn and over again, and prints the table; run it while nothing else runs. `page` draws what each says of one
+the rows in turn and over again, prints the table and draws it into RUNS/table.png; run it while nothing else runs. `page` draws what each says of one
 picture of the validation part, beside the truth and its errors, into RUNS/page.
 """
 
@@ -16,7 +16,11 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
+from videre.engine.device import describe_processor
+
+METRICS = ("mIoU", "boundary F")
 COMMON = [
     "short_side=180",
     "long_side=240",
@@ -45,7 +49,11 @@ ROWS: dict[str, tuple[str, str, list[str]]] = {
     "SegNet, nearest": ("segnet", "", [*SMALL_VGG, "unpool=nearest"]),
     "DeconvNet, whole pictures": ("deconvnet", "", [*SMALL_VGG, "hidden=512", "crops=none"]),
     "DeconvNet, objects": ("deconvnet", "", [*SMALL_VGG, "hidden=512", "crops=objects", "pictures=900"]),
-    "DeconvNet, objects, then proposals": ("deconvnet", "DeconvNet, objects", [*SMALL_VGG, "hidden=512", "crops=proposals", "pictures=900"]),
+    "DeconvNet, objects, then proposals": (
+        "deconvnet",
+        "DeconvNet, objects",
+        [*SMALL_VGG, "hidden=512", "crops=proposals", "pictures=900"],
+    ),
     "dilated FCN, stride 16": ("dilated-fcn", IMAGENET, [*MOBILE, *DILATED]),
     "DeepLabv3, stride 16": ("deeplabv3", IMAGENET, [*MOBILE, *DILATED, "width=128"]),
     "U-Net, padded": ("unet", "", ["width=16"]),
@@ -80,20 +88,8 @@ def train(data: Path, runs: Path, weights: Path, pictures: int, names: list[str]
         begin = ["--from", str(source), "--tune", "all"] if start else []
         resume = ["--resume"] if (out / "state").exists() else []
         if not (out / "report.html").is_file():
-            videre(
-                "train",
-                system,
-                str(data),
-                "--split",
-                "train",
-                "--val",
-                "none",
-                *begin,
-                *given,
-                "--out",
-                str(out),
-                *resume,
-            )
+            parts = ["--split", "train", "--val", "none"]
+            videre("train", system, str(data), *parts, *begin, *given, "--out", str(out), *resume)
         videre("evaluate", str(out / "last.safetensors"), str(data), "--split", "val", "--out", str(out / "val"))
 
 
@@ -124,24 +120,56 @@ def table(data: Path, runs: Path, names: list[str], rounds: int) -> None:
             words = ["measure", str(data), str(folder(runs, name) / "last.safetensors")]
             done = subprocess.run([sys.executable, __file__, *words], check=True, capture_output=True, text=True)
             found[name].append(json.loads(done.stdout.splitlines()[-1]))
-    print(f"{os.cpu_count()} cores; median of {rounds} rounds\n")
+    print(f"{describe_processor()}, {os.cpu_count()} cores; median of {rounds} rounds\n")
     print("| system | mIoU [95%] | boundary F [95%] | minutes | ms | MiB | M parameters |")
     print("| --- | --- | --- | --- | --- | --- | --- |")
+    rows: dict[str, dict[str, Any]] = {}
     for name in there:
         out = folder(runs, name)
         said = json.loads((out / "val" / "metrics.json").read_text())
-        cells = [
-            f"{said['metrics'][m]:.3f} [{said['intervals'][m][0]:.3f}, {said['intervals'][m][1]:.3f}]".replace(
-                "0.", "."
-            )
-            for m in ("mIoU", "boundary F")
-        ]
-        seconds = [
-            json.loads(line)["seconds"] for line in (out / "log.jsonl").read_text().splitlines() if '"seconds"' in line
-        ]
+        spans = {m: (said["metrics"][m], *said["intervals"][m]) for m in METRICS}
+        log = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines() if '"seconds"' in line]
         ms, mib = (statistics.median(row[key] for row in found[name]) for key in ("ms", "mib"))
+        rows[name] = {**spans, "ms": ms}
+        cells = [f"{value:.3f} [{low:.3f}, {high:.3f}]".replace("0.", ".") for value, low, high in spans.values()]
         size = count(out / "last.safetensors") / 1e6
-        print(f"| {name} | {cells[0]} | {cells[1]} | {max(seconds) / 60:.1f} | {ms:.0f} | {mib:.0f} | {size:.2f} |")
+        minutes = max(row["seconds"] for row in log) / 60
+        print(f"| {name} | {' | '.join(cells)} | {minutes:.1f} | {ms:.0f} | {mib:.0f} | {size:.2f} |")
+    (runs / "table.png").write_bytes(chart(rows))
+    print(f"\n{runs / 'table.png'}")
+
+
+def chart(rows: dict[str, dict[str, Any]]) -> bytes:
+    """Both metrics with their intervals, and the time of a picture, a line a system, the best first."""
+    from matplotlib.figure import Figure
+
+    from videre.draw.curves import INK, SERIES, to_png
+
+    names = sorted(rows, key=lambda name: -rows[name]["mIoU"][0])
+    figure = Figure(figsize=(9, 0.6 + 0.3 * len(names)), layout="constrained")
+    left, right = figure.subplots(1, 2, sharey=True, width_ratios=(2, 1))
+    for n, (metric, color) in enumerate(zip(METRICS, SERIES)):
+        values, lows, highs = zip(*(rows[name][metric] for name in names))
+        places = [place + 0.16 * (2 * n - 1) for place in range(len(names))]
+        errors = ([v - low for v, low in zip(values, lows)], [high - v for v, high in zip(values, highs)])
+        left.errorbar(values, places, xerr=errors, fmt="o", color=color, markersize=5, capsize=2, label=metric)
+    right.barh(range(len(names)), [rows[name]["ms"] for name in names], height=0.55, color=SERIES[2], alpha=0.85)
+    for place, name in enumerate(names):
+        right.text(rows[name]["ms"] * 1.06, place, f"{rows[name]['ms']:.0f}", va="center", color=INK, fontsize=8)
+    left.set_yticks(range(len(names)), names)
+    left.invert_yaxis()
+    left.set_xlabel("on the validation pictures, 95% intervals", color=INK)
+    right.set(xscale="log", xlim=(8, 2000))
+    right.set_xlabel("milliseconds a picture", color=INK)
+    for axes in (left, right):
+        axes.tick_params(colors=INK, labelsize=9)
+        axes.grid(alpha=0.25, axis="x")
+        axes.set_axisbelow(True)
+        for spine in axes.spines.values():
+            spine.set_visible(False)
+    for text in left.legend(frameon=False, loc="lower right").get_texts():
+        text.set_color(INK)
+    return to_png(figure)
 
 
 def page(data: Path, runs: Path, names: list[str], chosen: int) -> None:
