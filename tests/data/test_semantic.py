@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from videre import data
-from videre.data.semantic import as_pixels, paint
+from videre.data.semantic import as_pixels, paint, paint_planes
 from videre.errors import DataError
 from videre.structures import VOID, Categories, Instances, Masks, Scene, Schema
 
@@ -33,6 +33,21 @@ def test_the_smaller_lies_in_front_and_crowds_are_void() -> None:
     for order in ((cup, table, crowd), (crowd, table, cup)):
         assert np.array_equal(paint(scene_of(*order)), wanted)
     assert (paint(Scene((4, 5))) == 0).all() and (paint(Scene((4, 5)), first=0) == VOID).all()
+
+
+def test_where_classes_overlap_all_of_them_are_seen() -> None:
+    """A cup on a table, and a crowd of cups: of cups nothing is known there, of tables it is."""
+    cup, table, crowd = (
+        (1, slice(1, 3), slice(1, 3), False),
+        (0, slice(0, 4), slice(0, 6), False),
+        (1, slice(2, 6), slice(2, 8), True),
+    )
+    wanted = np.zeros((2, 6, 8), np.uint8)
+    wanted[1, 2:6, 2:8] = VOID
+    wanted[1, 1:3, 1:3] = 1
+    wanted[0, 0:4, 0:6] = 1
+    for order in ((cup, table, crowd), (crowd, table, cup)):
+        assert np.array_equal(paint_planes(scene_of(*order), 2), wanted)
 
 
 def test_real_instances_become_maps_that_are_read_back(tmp_path) -> None:

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from videre.errors import ConfigError
 from videre.layers.convolution_matrix import convolution_matrix
 from videre.layers.upsample import (
+    BilinearDeconv,
     bed_of_nails,
     bilinear,
-    BilinearDeconv,
     max_pool_with_places,
     max_unpool,
     nearest,

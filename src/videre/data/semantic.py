@@ -76,24 +76,21 @@ class _PixelsOfThings:
 def paint(scene: Scene, first: int = 1) -> np.ndarray:
     """The classes uint8 [H, W] of a scene's masks: label + `first`, 0 where there is none (void if `first` is 0)."""
     classes = np.full(scene.size, 0 if first else VOID, np.uint8)
-    for label, inside, window in _in_painting_order(scene):
-        classes[window][inside] = VOID if label is None else label + first
+    for label, ignored, inside, window in _in_painting_order(scene):
+        classes[window][inside] = VOID if ignored else label + first
     return classes
 
 
 def paint_planes(scene: Scene, classes: int) -> np.ndarray:
-    """For each class uint8 [K, H, W] where any of a scene's masks of it is; void under ignored ones that nothing covers."""
+    """For each class uint8 [K, H, W] where any of a scene's masks of it is; void where an ignored one is alone."""
     planes = np.zeros((classes, *scene.size), np.uint8)
-    for label, inside, window in _in_painting_order(scene):
-        if label is None:
-            planes[:, *window][:, inside] = VOID
-        else:
-            planes[label][window][inside] = 1
+    for label, ignored, inside, window in _in_painting_order(scene):
+        planes[label][window][inside] = VOID if ignored else 1
     return planes
 
 
-def _in_painting_order(scene: Scene) -> Iterator[tuple[int | None, np.ndarray, tuple[slice, slice]]]:
-    """Label (None: ignored), mask and window of each thing in the order of painting: ignored ones, then large to small."""
+def _in_painting_order(scene: Scene) -> Iterator[tuple[int, bool, np.ndarray, tuple[slice, slice]]]:
+    """Label, whether it is ignored, mask and window of each thing: ignored ones, then large to small."""
     things = scene.instances
     if things is None or not len(things):
         return
@@ -104,4 +101,4 @@ def _in_painting_order(scene: Scene) -> Iterator[tuple[int | None, np.ndarray, t
     crops = list(things.masks.crops())
     for n in sorted(range(len(things)), key=lambda n: (not ignored[n], -int(areas[n]))):
         crop, (x1, y1, x2, y2) = crops[n]
-        yield None if ignored[n] else int(things.labels[n]), crop != 0, (slice(y1, y2), slice(x1, x2))
+        yield int(things.labels[n]), bool(ignored[n]), crop != 0, (slice(y1, y2), slice(x1, x2))

@@ -61,7 +61,9 @@ def test_without_splits_with_a_list_and_void(organs: Path, tmp_path: Path) -> No
 
 
 def test_there_and_back(organs: Path, tmp_path: Path) -> None:
+    put(organs / "masks" / "train" / "tumour" / "b.png", np.array([[0, 128, 0], [0, 0, 255]], np.uint8))
     found = data.read(organs, "train")
+    assert found.scene(1).segmentation.tolist() == [[[1, 1, 0], [1, 0, 0]], [[0, VOID, 0], [0, 0, 1]]]
     data.write(found, tmp_path / "again", "planes", split="train")
     again = data.read(tmp_path / "again", "train")
     assert again.schema == found.schema
@@ -73,9 +75,7 @@ def test_there_and_back(organs: Path, tmp_path: Path) -> None:
 
 def test_bad_masks_are_told(organs: Path) -> None:
     put(organs / "masks" / "train" / "tumour" / "a.png", np.array([[0, 37, 37], [255, 0, 0]], np.uint8))
-    with pytest.raises(
-        DataError, match=r"tumour/a.png: a mask of one class has 0 and 255 \(or 0 and 1\); found 37 on 2 pixels"
-    ):
+    with pytest.raises(DataError, match=r"tumour/a.png: a mask of one class has 0 and 255 .*; found 37 on 2 pixels"):
         data.read(organs, "train").scene(0)
     put(organs / "masks" / "train" / "tumour" / "a.png", np.zeros((5, 3), np.uint8))
     with pytest.raises(DataError, match=r"tumour/a.png: the mask is 3x5 \(width x height\), the picture .* is 3x2"):

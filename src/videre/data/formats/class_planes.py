@@ -1,8 +1,8 @@
 """A folder of masks for each class, where a pixel may have several: organs and lesions, defects, what is visible and what lies behind.
 
 `images/[<split>/]<name>.*` with `masks/[<split>/]<class>/<name>.png` (or labels, annotations): 0 where the class is not, 255
-(or 1) where it is. A class that has no mask of a picture is not in it; a picture without any mask is left out. A folder
-called void marks pixels of which nothing is said. `classes.json`, `classes.txt` or `label_colors.txt` (see
+(or 1) where it is, 128 where nothing is said of it; a folder called void marks pixels where nothing is said of any. A class
+that has no mask of a picture is not in it; a picture without any mask is left out. `classes.json`, `classes.txt` or `label_colors.txt` (see
 `class_maps`) may give the order and the colours of the classes; else they are sorted by name.
 """
 
@@ -28,7 +28,8 @@ from videre.structures.scene import VOID
 
 LOOKS_FOR = "class planes: images/<name>.* with masks/<class>/<name>.png of 0 and 255, a folder for every class"
 HOLDS = {"segmentation"}
-VOID_FOLDER = "void"
+UNKNOWN = 128
+"""In a mask: nothing is said."""
 
 
 def recognise(path: Path) -> str:
@@ -79,7 +80,7 @@ def read(path: Path, split: str | None = None) -> Dataset:
 def write(dataset: Dataset, path: Path, split: str = "train", lossy: bool = False) -> list[str]:
     """Write images/<split>/, masks/<split>/<class>/ and classes.json. Returns the losses.
 
-    Raises DataError where the set has no segmentation, or some classes of a pixel are void and others are not.
+    Raises DataError where the set has no segmentation, or a class has a name that no folder can have.
     """
     lost = losses(dataset, HOLDS, "a mask for every class", lossy)
     classes = dataset.schema.pixels
@@ -87,36 +88,22 @@ def write(dataset: Dataset, path: Path, split: str = "train", lossy: bool = Fals
         raise DataError(f"masks of classes need a segmentation; {dataset.title} has {sorted(dataset.fields)}")
     rows = [{"id": k, "name": name, "color": list(classes.colors[k])} for k, name in enumerate(classes)]
     write_atomic(path / "classes.json", (json.dumps({"classes": rows}, indent=1) + "\n").encode())
-    half_void = 0
     for i, filename in enumerate(file_names(dataset)):
         scene = dataset.scene(i)
         assert scene.segmentation is not None
-        void = scene.segmentation == VOID
-        if void.dim() == 3:
-            half_void += int((void.any(0) & ~void.all(0)).sum())
-        if half_void and not lossy:
-            raise DataError(f"{scene.name}: of a pixel some classes are void and others are not, and one void folder cannot say "
-                            "so; allow the loss (lossy)")  # fmt: skip
         place_picture(dataset, i, path / "images" / split / filename)
         write_planes(scene.segmentation, classes, path / "masks" / split, f"{Path(filename).stem}.png")
-    return lost + ([f"{half_void} pixels void in some classes"] if half_void else [])
+    return lost
 
 
 def write_planes(segmentation: Tensor, classes: Categories, folder: Path, filename: str) -> None:
-    """<class>/<filename> of 0 and 255 for each class, and void/ where nothing is said of any."""
-    void = segmentation == VOID
-    planes = Scene((segmentation.shape[-2], segmentation.shape[-1]), segmentation=segmentation).class_planes(
-        len(classes)
-    )
-    masks = dict(zip(classes, planes))
-    void = void.all(0) if void.dim() == 3 else void
-    if void.any():
-        masks[VOID_FOLDER] = void
-    for name, plane in masks.items():
-        if Path(name).name != name or name in (".", "..") or (UNSAID.fullmatch(name) and plane is not void):
+    """<class>/<filename> of 0, 255 and 128 for each class."""
+    scene = Scene((segmentation.shape[-2], segmentation.shape[-1]), segmentation=segmentation)
+    masks = torch.where(segmentation == VOID, UNKNOWN, scene.class_planes(len(classes)).to(torch.uint8) * 255)
+    for name, mask in zip(classes, masks):
+        if Path(name).name != name or name in (".", "..") or UNSAID.fullmatch(name):
             raise DataError(f"the class {name!r} cannot be the name of a folder of masks; rename it")
-        (folder / name).mkdir(parents=True, exist_ok=True)
-        write_picture(folder / name / filename, plane.numpy().astype(np.uint8)[:, :, None] * 255)
+        write_picture(folder / name / filename, mask.numpy().astype(np.uint8)[:, :, None])
 
 
 @dataclasses.dataclass
@@ -137,7 +124,7 @@ class _Planes(FileSource):
                 raise DataError(f"{file}: the mask is {mask.shape[1]}x{mask.shape[0]} (width x height), the picture "
                                 f"{self.paths[i]} is {size[1]}x{size[0]}")  # fmt: skip
             if UNSAID.fullmatch(name):
-                void |= mask
+                void |= mask == 1
             else:
                 planes[self.classes.names.index(name)] = mask
         planes[:, void] = VOID
@@ -146,15 +133,16 @@ class _Planes(FileSource):
 
 
 def _read_mask(file: str) -> np.ndarray:
-    """bool [H, W]; DataError for values between no and yes."""
+    """uint8 [H, W] of 0, 1 and void; DataError for other values."""
     values = read_ids(file)
     counts = np.bincount(values.ravel(), minlength=256)
-    there = np.flatnonzero(counts)
-    if not (set(there.tolist()) <= {0, 255} or set(there.tolist()) <= {0, 1}):
-        odd = [v for v in there.tolist() if v not in (0, 255)]
-        shown = ", ".join(f"{v} on {counts[v]} pixels" for v in odd[:5])
-        raise DataError(f"{file}: a mask of one class has 0 and 255 (or 0 and 1); found {shown}")
-    return values > 0
+    there = np.flatnonzero(counts).tolist()
+    if not (set(there) <= {0, UNKNOWN, 255} or set(there) <= {0, 1}):
+        shown = ", ".join(f"{v} on {counts[v]} pixels" for v in there if v not in (0, UNKNOWN, 255))
+        raise DataError(
+            f"{file}: a mask of one class has 0 and 255 (or 0 and 1), 128 where nothing is said; found {shown:.80}"
+        )
+    return np.where(values == UNKNOWN, VOID, values > 0).astype(np.uint8)
 
 
 def _named(listed: Path, found: list[str]) -> Categories:
