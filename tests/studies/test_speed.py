@@ -15,7 +15,8 @@ from videre.models import Model, find_model
 from videre.models.official import from_torchvision, to_torchvision
 from videre.structures import COCO_PERSON, Categories, Schema
 from videre.studies.speed.bench import agreement, find_peer
-from videre.studies.speed.jobs import JOBS, Stages, ours
+from videre.studies.speed.job import Stages
+from videre.studies.speed.jobs import JOBS, ours
 from videre.studies.speed.sides import Side
 
 GOLDEN = Path(__file__).parents[1] / "golden"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,10 +10,8 @@ from torch import Tensor
 from videre.images.prepare import prepare
 from videre.models.classify.classifier import Classifier
 from videre.structures import Categories, ImageBatch, Preprocess, Schema
+from videre.studies.speed.job import Answer, Job, Run, Stages
 from videre.studies.speed.rule import draw_weights, picture
-
-if TYPE_CHECKING:
-    from videre.studies.speed.jobs import Answer, Job, Run, Stages
 
 CLASSES = 1000
 OPTIONS: dict[str, dict[str, Any]] = {

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -16,39 +14,12 @@ from videre.models.base import Model
 from videre.models.official import to_torchvision
 from videre.structures import COCO_PERSON, Categories, ImageBatch, Preprocess, Scene, Schema
 from videre.studies.speed.classify import our_classes, their_classes
+from videre.studies.speed.job import Answer, Job, Run, Stages
 from videre.studies.speed.rule import BACKGROUND, draw_weights, picture, truth
 from videre.studies.speed.segment import our_classes_of_pixels, our_step, their_classes_of_pixels, their_step
 
-CLASSES = 90
 CLASSIFIERS = ("alexnet", "vgg16", "resnet50", "resnet101", "inception_v3", "mobilenet_v2")
 """Backbones that torchvision has too; each with one and with sixteen pictures at once."""
-Answer = dict[str, list[Any]]
-"""Boxes and scores of a prediction, the loss of a step: what both sides must agree on."""
-Run = Callable[[], Answer]
-
-
-@dataclasses.dataclass(frozen=True)
-class Job:
-    """One row of the table.
-
-    Args:
-        system: its name. training: steps, not predictions. backbone: with a feature pyramid of 256 channels.
-        size: (height, width) of the pictures. short_side, long_side: what they are brought to. batch: pictures at once.
-    """
-
-    system: str
-    training: bool = False
-    backbone: str = "resnet50"
-    size: tuple[int, int] = (480, 640)
-    short_side: int = 800
-    long_side: int = 1333
-    batch: int = 1
-
-    @property
-    def classes(self) -> int:
-        return 1 if self.system == "keypoint-rcnn" else CLASSES
-
-
 JOBS = {
     "faster-rcnn": Job("faster-rcnn"),
     "mask-rcnn": Job("mask-rcnn"),
@@ -59,36 +30,6 @@ JOBS = {
     "fcn-training": Job("dilated-fcn", training=True, batch=2),
     **{f"{name}-b{n}": Job("classifier", False, name, (224, 224), batch=n) for name in CLASSIFIERS for n in (1, 16)},
 }
-
-
-class Stages:
-    """Seconds spent in parts of a run, by name; a part inside another one counts for the inner one alone."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-        self._open: list[list[float]] = []  # a part's children's seconds
-
-    def watch(self, owner: Any, method: str, name: str) -> None:
-        """Time a method of an object from now on."""
-        inner = getattr(owner, method)
-
-        def timed(*args: Any, **kwargs: Any) -> Any:
-            with self.part(name):
-                return inner(*args, **kwargs)
-
-        object.__setattr__(owner, method, timed)
-
-    @contextlib.contextmanager
-    def part(self, name: str) -> Iterator[None]:
-        began = time.perf_counter()
-        self._open.append([])
-        try:
-            yield
-        finally:
-            taken, inside = time.perf_counter() - began, sum(self._open.pop())
-            if self._open:
-                self._open[-1].append(taken)
-            self.seconds[name] = self.seconds.get(name, 0.0) + taken - inside
 
 
 # this library ---------------------------------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -10,10 +10,8 @@ import torch.nn.functional as F
 from videre.images.prepare import prepare
 from videre.models.segment.dilated import AUXILIARY_WEIGHT, DilatedFCN
 from videre.structures import VOC_PIXELS, ImageBatch, Preprocess, Scene, Schema
+from videre.studies.speed.job import Answer, Job, Run, Stages
 from videre.studies.speed.rule import draw_weights, picture
-
-if TYPE_CHECKING:
-    from videre.studies.speed.jobs import Answer, Job, Run, Stages
 
 SAMPLED = 8
 """Every so many-th pixel, along each side, is compared."""

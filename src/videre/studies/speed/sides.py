@@ -65,7 +65,8 @@ class Side:
 def main(side: str, job: str) -> None:
     if side == "torchvision":  # counted among the imports
         import torchvision.models.detection  # noqa: F401
-    from videre.studies.speed.jobs import JOBS, Stages, ours, predictions, torchvisions
+    from videre.studies.speed.job import Stages
+    from videre.studies.speed.jobs import JOBS, ours, predictions, torchvisions
 
     imported, stages = memory("VmRSS"), Stages()
     if side == "torchvision":
