@@ -15,6 +15,7 @@ from videre.data.formats import (
     folders,
     instance_png,
     joints,
+    labelme,
     labels_csv,
     panoptic,
     voc,
@@ -23,7 +24,8 @@ from videre.data.splits import by_list
 from videre.errors import ConfigError, DataError
 
 FORMATS: dict[str, ModuleType] = {
-    "voc": voc, "coco": coco, "panoptic": panoptic, "instances": instance_png, "coco-stuff": coco_stuff, "maps": class_maps, "planes": class_planes, "joints": joints, "csv": labels_csv, "folders": folders,
+    "voc": voc, "coco": coco, "panoptic": panoptic, "instances": instance_png, "coco-stuff": coco_stuff, "maps": class_maps,
+    "planes": class_planes, "labelme": labelme, "joints": joints, "csv": labels_csv, "folders": folders,
 }  # fmt: skip
 """Every format by its name; folders, which fit almost anything, come last."""
 

@@ -1,0 +1,136 @@
+"""labelme's JSONs: shapes to instances, worked by hand; what is left out, refused, written."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from videre import data
+from videre.data.semantic import as_pixels
+from videre.errors import DataError
+from videre.images.reading import write_picture
+from videre.structures import Categories, Instances, Masks, Schema
+
+
+def shape(label: str, points: list[list[float]], kind: str = "polygon", group: int | None = None) -> dict[str, Any]:
+    return {"label": label, "points": points, "shape_type": kind, "group_id": group, "flags": {}}
+
+
+CUP = shape("cup", [[1, 1], [4, 1], [4, 3], [1, 3]])
+SHAPES = [
+    CUP,
+    shape("table", [[9, 7], [0, 4]], "rectangle"),
+    shape("cup", [[6, 0], [8, 0], [8, 2], [6, 2]], group=3),
+    shape("cup", [[6, 3], [7, 3], [7, 4], [6, 4]], group=3),
+    shape("__ignore__", [[0, 0], [1, 0], [1, 1], [0, 1]]),
+    shape("rim", [[0, 0], [5, 5]], "line"),
+    shape("_background_", [[0, 0], [5, 0], [5, 5]]),
+]
+
+
+def put(folder: Path, name: str, shapes: list[dict[str, Any]], size: tuple[int, int] = (8, 10), **fields: Any) -> Path:
+    write_picture(folder / f"{name}.png", np.zeros((*size, 3), np.uint8))
+    content = {"version": "5.4.1", "flags": {}, "shapes": shapes, "imagePath": f"{name}.png", "imageData": None,
+               "imageHeight": size[0], "imageWidth": size[1], **fields}  # fmt: skip
+    (folder / f"{name}.json").write_text(json.dumps(content))
+    return folder
+
+
+def test_shapes_become_instances(tmp_path: Path) -> None:
+    found = data.read(put(tmp_path, "a", SHAPES))
+    assert data.find_format(tmp_path) == "labelme" and list(found.schema.things) == ["cup", "table"]
+    things = found.scene(0).instances
+    assert things.labels.tolist() == [0, 1, 0, 0] and things.ignore.tolist() == [False, False, False, True]
+    assert things.boxes.tolist() == [[1, 1, 4, 3], [0, 4, 9, 7], [6, 0, 8, 4], [0, 0, 1, 1]]
+    assert things.masks.area().tolist() == [6, 27, 5, 1]
+    assert things.masks.bitmaps()[2].nonzero().tolist() == [[0, 6], [0, 7], [1, 6], [1, 7], [3, 6]]
+    assert [(r.kind, r.found) for r in found.repairs] == [
+        ("line of labelme", "rim"), ("polygon of labelme", "_background_")
+    ]  # fmt: skip
+
+
+def test_a_circle_is_as_large_as_it_should(tmp_path: Path) -> None:
+    put(tmp_path, "a", [shape("coin", [[50, 40], [50, 70]], "circle")], (90, 100))
+    things = data.read(tmp_path).scene(0).instances
+    assert things.boxes.tolist() == [[20, 10, 80, 70]]
+    assert things.masks.area().item() == pytest.approx(math.pi * 30**2, rel=0.01)
+
+
+def test_splits_lists_and_what_lacks_its_half(tmp_path: Path) -> None:
+    for split in ("train", "val"):
+        put(tmp_path / split, "a", [CUP])
+    write_picture(tmp_path / "val" / "bare.png", np.zeros((4, 4, 3), np.uint8))
+    (tmp_path / "val" / "lost.json").write_text((tmp_path / "val" / "a.json").read_text().replace("a.png", "lost.png"))
+    (tmp_path / "labels.txt").write_text("__ignore__\n_background_\nplate\ncup\n")
+    assert data.splits(tmp_path) == ["train", "val"]
+    found = data.read(tmp_path, "val")
+    assert list(found.schema.things) == ["plate", "cup"] and found.scene(0).instances.labels.tolist() == [1]
+    assert {(r.kind, r.picture) for r in found.repairs} == {
+        ("shapes without picture", "val/lost.json"), ("picture without shapes", "val/bare.png")
+    }  # fmt: skip
+    (tmp_path / "labels.txt").write_text("plate\n")
+    with pytest.raises(DataError, match=r"labels.txt: shapes are labelled cup, which it does not name; it has plate"):
+        data.read(tmp_path, "val")
+
+
+def test_there_and_back_and_on_to_pixels(tmp_path: Path) -> None:
+    before = data.read(put(tmp_path / "in", "a", SHAPES))
+    assert data.write(before, tmp_path / "out", "labelme") == []
+    after = data.read(tmp_path / "out", "train")
+    one, two = before.scene(0).instances, after.scene(0).instances
+    assert after.schema == before.schema and torch.equal(one.boxes, two.boxes) and torch.equal(one.labels, two.labels)
+    assert torch.equal(one.ignore, two.ignore) and torch.equal(one.masks.bitmaps(), two.masks.bitmaps())
+    classes = as_pixels(before).scene(0).segmentation
+    assert classes.flatten().bincount(minlength=256)[[0, 1, 2, 255]].tolist() == [80 - 27 - 11 - 1, 11, 27, 1]
+
+
+def test_masks_of_pixels_are_outlined_and_holes_refused(tmp_path: Path) -> None:
+    source = put(tmp_path / "in", "a", [CUP])
+    bitmap = np.zeros((1, 8, 10), bool)
+    bitmap[0, 2:6, 3:8] = True
+    bitmap[0, 5, 3] = False
+    before = data.read(source)
+
+    class Source(type(before.source)):  # the same picture with another mask
+        def scene(self, i: int) -> Any:
+            masks = Masks.from_bitmaps(bitmap)
+            return (
+                super()
+                .scene(i)
+                .replace(instances=Instances(masks.boxes(), torch.zeros(1, dtype=torch.int64), masks=masks))
+            )
+
+    before.source.__class__ = Source
+    data.write(before, tmp_path / "out", "labelme")
+    assert np.array_equal(data.read(tmp_path / "out", "train").scene(0).instances.masks.bitmaps().numpy() > 0, bitmap)
+    bitmap[0, 3, 5] = False
+    with pytest.raises(DataError, match="has a hole, which a shape of labelme cannot have"):
+        data.write(before, tmp_path / "holes", "labelme")
+
+
+@pytest.mark.parametrize(
+    ("shapes", "fields", "message"),
+    [
+        ([shape("cup", [[1, 1], [2, 2]])], {}, r"a.json: shape 0 \(cup\): a polygon has at least 3 points, found 2"),
+        ([{**CUP, "points": [[1, 1], [2, "x"], [3, 3]]}], {}, "points should be pairs of finite numbers"),
+        ([{**CUP, "label": 7}], {}, "label should be text, found 7"),
+        ([CUP], {"imageHeight": 9}, r"the shapes are of a picture of 10x9 \(width x height\), .*a.png is 10x8"),
+        ([shape("rim", [[0, 0], [5, 5]], "line")], {}, "no shape encloses anything"),
+    ],
+)
+def test_bad_files_are_told(tmp_path: Path, shapes: Any, fields: Any, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        data.read(put(tmp_path, "a", shapes, **fields))
+
+
+def test_without_masks_nothing_is_written(tmp_path: Path) -> None:
+    bare = data.read(put(tmp_path / "in", "a", [CUP]))
+    bare.schema = Schema(pictures=Categories.of(["x"]))
+    with pytest.raises(DataError, match="labelme holds outlines of things"):
+        data.write(bare, tmp_path / "out", "labelme", lossy=True)
