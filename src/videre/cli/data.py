@@ -46,7 +46,8 @@ def check(
 def convert(
     data: Data,
     to: Annotated[
-        str, typer.Argument(help="Format: coco, panoptic, coco-stuff, voc, labelme, instances, maps, planes, csv, folders.")
+        str,
+        typer.Argument(help="Format: coco, panoptic, coco-stuff, voc, labelme, instances, maps, planes, csv, folders."),
     ],
     out: Annotated[Path, typer.Argument(help="Folder to write.")],
     split: Split = None,

@@ -8,6 +8,7 @@ from typing import Any
 
 from videre.data.dataset import Dataset, Repair, Source
 from videre.data.formats import (
+    cityscapes,
     class_maps,
     class_planes,
     coco,
@@ -25,7 +26,8 @@ from videre.errors import ConfigError, DataError
 
 FORMATS: dict[str, ModuleType] = {
     "voc": voc, "coco": coco, "panoptic": panoptic, "instances": instance_png, "coco-stuff": coco_stuff, "maps": class_maps,
-    "planes": class_planes, "labelme": labelme, "joints": joints, "csv": labels_csv, "folders": folders,
+    "planes": class_planes, "labelme": labelme, "cityscapes": cityscapes, "joints": joints, "csv": labels_csv,
+    "folders": folders,
 }  # fmt: skip
 """Every format by its name; folders, which fit almost anything, come last."""
 

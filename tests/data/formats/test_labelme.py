@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import math
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -75,8 +77,45 @@ def test_splits_lists_and_what_lacks_its_half(tmp_path: Path) -> None:
         ("shapes without picture", "val/lost.json"), ("picture without shapes", "val/bare.png")
     }  # fmt: skip
     (tmp_path / "labels.txt").write_text("plate\n")
-    with pytest.raises(DataError, match=r"labels.txt: shapes are labelled cup, which it does not name; it has plate"):
+    with pytest.raises(
+        DataError, match=r"labels.txt: shapes are labelled cup \(1 times\), which it does not name; it has plate"
+    ):
         data.read(tmp_path, "val")
+
+
+@pytest.mark.parametrize("folder", ["annotations", "labels"])
+@pytest.mark.parametrize("split", ["", "train"])
+def test_jsons_may_lie_apart(tmp_path: Path, folder: str, split: str) -> None:
+    put(tmp_path / "images" / split, "a", [CUP])
+    (tmp_path / folder / split).mkdir(parents=True)
+    (tmp_path / "images" / split / "a.json").rename(tmp_path / folder / split / "a.json")
+    assert data.find_format(tmp_path) == "labelme" and data.splits(tmp_path) == [split][: len(split)]
+    found = data.read(tmp_path)
+    assert found.scene(0).instances.masks.area().tolist() == [6] and found.path(0).is_file() and not found.repairs
+
+
+def test_classes_are_the_same_in_every_split(tmp_path: Path) -> None:
+    put(tmp_path / "train", "a", [CUP])
+    put(tmp_path / "val", "a", [shape("plate", CUP["points"]), shape("rim", [[0, 0], [5, 5]], "line")])
+    parts = [data.read(tmp_path, split) for split in ("train", "val")]
+    assert [list(part.schema.things) for part in parts] == [["cup", "plate"]] * 2
+    assert parts[1].scene(0).instances.labels.tolist() == [1]
+
+
+def test_many_shapes_before_an_embedded_picture(tmp_path: Path) -> None:
+    put(tmp_path, "a", [CUP] * 100, imageData="A" * 10_000)
+    assert data.find_format(tmp_path) == "labelme" and len(data.read(tmp_path).scene(0).instances) == 100
+
+
+def test_bitmaps_are_instances_with_their_holes(tmp_path: Path) -> None:
+    bitmap = np.array([[1, 1, 1], [1, 0, 1], [1, 1, 1]], np.uint8) * 255
+    png = base64.b64encode(cv2.imencode(".png", bitmap)[1].tobytes()).decode()
+    put(tmp_path, "a", [{**shape("ring", [[2, 3], [4, 5]], "mask"), "mask": png}])
+    things = data.read(tmp_path).scene(0).instances
+    assert things.boxes.tolist() == [[2, 3, 5, 6]]
+    assert np.array_equal(
+        things.masks.bitmaps()[0, 3:6, 2:5].numpy() * 255, bitmap
+    ) and things.masks.area().tolist() == [8]
 
 
 def test_there_and_back_and_on_to_pixels(tmp_path: Path) -> None:
@@ -118,7 +157,14 @@ def test_masks_of_pixels_are_outlined_and_holes_refused(tmp_path: Path) -> None:
     ("shapes", "fields", "message"),
     [
         ([shape("cup", [[1, 1], [2, 2]])], {}, r"a.json: shape 0 \(cup\): a polygon has at least 3 points, found 2"),
-        ([{**CUP, "points": [[1, 1], [2, "x"], [3, 3]]}], {}, "points should be pairs of finite numbers"),
+        (
+            [{**CUP, "points": [[1, 1], [2, "x"], [3, 3]]}],
+            {},
+            r"shape 0 \(cup\): point 1 should be \[x, y\], finite numbers, found \[2, 'x'\]",
+        ),
+        ([{**CUP, "points": [[1, 1], [2, 10**400], [3, 3]]}], {}, "point 1 should be .* finite numbers"),
+        ([{**CUP, "group_id": [1]}], {}, r"group_id should be a number, or null, found \[1\]"),
+        ([{**CUP, "shape_type": "mask", "mask": "?"}], {}, "mask should be a grey PNG as base64"),
         ([{**CUP, "label": 7}], {}, "label should be text, found 7"),
         ([CUP], {"imageHeight": 9}, r"the shapes are of a picture of 10x9 \(width x height\), .*a.png is 10x8"),
         ([shape("rim", [[0, 0], [5, 5]], "line")], {}, "no shape encloses anything"),
