@@ -17,6 +17,8 @@ SYSTEMS = {
     "U-Net": ("unet", {"width": 64}),
 }
 SIZES = ((180, 240), (360, 480), (720, 960))
+TICKS = (250, 500, 1000, 2000, 4000, 8000)
+"""MiB, on the chart."""
 
 
 def point(name: str, height: int, width: int) -> dict[str, float]:
@@ -71,6 +73,8 @@ def chart(found: dict[str, dict[tuple[int, int], dict[str, float]]]) -> bytes:
         axes.set(xscale="log", yscale="log", title="one prediction" if what == "predict" else "one training step")
         axes.set_xticks([h * w for h, w in SIZES], [f"{w}x{h}" for h, w in SIZES])
         axes.set_xticks([], minor=True)
+        axes.set_yticks(TICKS, map(str, TICKS))
+        axes.set_yticks([], minor=True)
         axes.margins(x=0.25)
         axes.tick_params(colors=INK)
         axes.title.set_color(INK)
