@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from itertools import chain
 
 import pytest
@@ -127,3 +130,20 @@ def test_only_what_is_unsound_is_kept_out_of_bfloat16() -> None:
         assert of(1, 2) == of(32, 1) == of(1, 1) == torch.bfloat16
         weights[32].requires_grad_(False)
         assert of(32, 2) == torch.bfloat16  # a frozen layer has no gradient to be wrong
+
+
+def test_scores_of_many_channels_do_not_end_the_process() -> None:
+    """4,096 channels to 11 on a small map: in bfloat16 oneDNN's weight gradient writes beyond its memory."""
+    code = (
+        "import torch\n"
+        "from videre.engine.training import planned\n"
+        "torch.set_num_threads(2)\n"
+        "layer = torch.nn.Conv2d(4096, 11, 1).to(memory_format=torch.channels_last)\n"
+        "for _ in range(4):\n"
+        "    x = torch.randn(4, 4096, 6, 8).to(memory_format=torch.channels_last).requires_grad_()\n"
+        "    with torch.autocast('cpu', torch.bfloat16), planned(None):\n"
+        "        y = layer(x)\n"
+        "    y.float().square().mean().backward()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], env={**os.environ, "MALLOC_CHECK_": "3"}, capture_output=True)
+    assert done.returncode == 0, done.stderr[-500:]

@@ -28,6 +28,8 @@ from videre.ops.winograd import winograd_conv2d_train
 
 BLOCK = 16
 """Channels that oneDNN's kernels take at once."""
+WIDE = 1024
+"""Channels from which a layer that gives an odd number of them is kept out of bfloat16."""
 LEAST_CHANNELS = 64
 """Below that the direct way was faster on every machine seen; it need not be tried."""
 FULL = 64
@@ -119,10 +121,14 @@ def is_unsound(x: Tensor, weight: Tensor, groups: int, dilation: Any) -> bool:
     """Whether the gradient of the weights would be wrong in bfloat16.
 
     torch 2.13's oneDNN reads memory that nobody wrote for dilated convolutions in channels-last order that are depthwise,
-    or whose channels do not fill its blocks: the gradient is NaN, or any number. `benchmarks/dilated_bf16.py` shows it.
+    or whose channels do not fill its blocks: the gradient is NaN, or any number. `benchmarks/dilated_bf16.py` shows it. And it
+    writes beyond its memory where many channels become a few that do not fill a block (4,096 to 11 on a map of 6x8), which
+    ends the process: seen by MALLOC_CHECK_=3.
     """
     is_odd = groups > 1 or any(channels % BLOCK for channels in weight.shape[:2])
-    return x.device.type == "cpu" and weight.requires_grad and _pair(dilation) != (1, 1) and is_odd
+    is_narrowing = groups == 1 and weight.shape[1] >= WIDE and weight.shape[0] % BLOCK != 0
+    is_touched = (_pair(dilation) != (1, 1) and is_odd) or is_narrowing
+    return x.device.type == "cpu" and weight.requires_grad and is_touched
 
 
 def _both_ways(way: Convolve, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
