@@ -41,7 +41,7 @@ class BilinearDeconv(nn.ConvTranspose2d):
     def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
         """Each pixel reads 2x2 cells, so that all pixels of a cell are channels of one small convolution.
 
-        oneDNN's own way takes fifty times as long with AMX for a kernel of 64 in bfloat16.
+        oneDNN's own way takes forty times as long with AMX for a kernel of 64 in bfloat16.
         """
         ins, outs, s = self.in_channels, self.out_channels, self.factor
         kernel = self.weight.view(ins, outs, 2, s, 2, s).permute(1, 3, 5, 0, 2, 4).flip(4, 5)
