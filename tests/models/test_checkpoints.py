@@ -12,11 +12,12 @@ from scenes import TINY
 
 from videre.errors import ConfigError, WeightsError
 from videre.models.base import Model, Rows
-from videre.models.checkpoint import KEY, read_checkpoint, read_tensors, save_checkpoint, transfer
+from videre.models.checkpoint import KEY, read_checkpoint, save_checkpoint, transfer
 from videre.models.detect.faster_rcnn import FasterRCNN
 from videre.models.detect.keypoint_rcnn import KeypointRCNN
 from videre.models.detect.mask_rcnn import MaskRCNN
 from videre.structures import Categories, Schema, Skeleton
+from videre.tensors import read_tensors
 
 
 def schema(*names: str, joints: tuple[str, ...] = ("a", "b")) -> Schema:

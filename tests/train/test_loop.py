@@ -16,7 +16,8 @@ from videre import data
 from videre.engine import Predictor
 from videre.errors import ConfigError, DataError
 from videre.images.reading import write_picture
-from videre.models.checkpoint import read_checkpoint, read_tensors
+from videre.models.checkpoint import read_checkpoint
+from videre.tensors import read_tensors
 from videre.train import Recipe, train
 from videre.train.samples import TrainingSamples
 

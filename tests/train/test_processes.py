@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from videre.models.checkpoint import read_tensors
+from videre.tensors import read_tensors
 from videre.train import train
 
 from .several import THREE_STEPS, unsampled

@@ -17,7 +17,8 @@ import torch
 
 from videre.engine.plan import Plan
 from videre.errors import ConfigError
-from videre.models.checkpoint import read_checkpoint, read_tensors
+from videre.models.checkpoint import read_checkpoint
+from videre.tensors import read_tensors
 from videre.train import Run, folder, train
 
 from .tiny import CASES, detector, log_of, measure, tiny_data, tiny_recipe, toy

@@ -12,13 +12,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from videre.backbones.download import cache_folder, download, unpickle
 from videre.errors import ConfigError, WeightsError
-from videre.files import write_atomic
 from videre.structures.preprocess import IMAGENET_MEAN, IMAGENET_STD
+from videre.tensors import read_tensors, write_tensors
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,9 +113,9 @@ def fetch_backbone(card: BackboneWeights, cache: Path | None = None) -> dict[str
     """The tensors of published weights, downloaded once and kept as safetensors."""
     copy = (cache or cache_folder()) / f"{card.name.replace('/', '-')}-{card.sha256[:8]}.safetensors"
     if copy.exists():
-        return load_file(copy)
+        return read_tensors(copy)[0]
     tensors = unpickle(download(card.url), card.sha256, card.url)
-    write_atomic(copy, save({name: value.contiguous() for name, value in tensors.items()}))
+    write_tensors(copy, tensors)
     return tensors
 
 

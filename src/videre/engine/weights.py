@@ -10,8 +10,9 @@ from videre.backbones import LIBRARIES, find_backbone
 from videre.backbones.download import unpickle
 from videre.backbones.weights import BACKBONE_WEIGHTS, PublishedWeights, fetch_backbone, recognise_weights
 from videre.errors import WeightsError
-from videre.models.checkpoint import KEY, PICKLES, Checkpoint, read_checkpoint, read_tensors
+from videre.models.checkpoint import KEY, Checkpoint, read_checkpoint
 from videre.models.official import OFFICIAL, convert_official, fetch_official
+from videre.tensors import PICKLES, read_tensors
 from videre.zoo import zoo_cards, zoo_path
 
 

@@ -13,21 +13,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 
 from videre import __version__
 from videre.errors import WeightsError
-from videre.files import write_atomic
 from videre.models import find_model, model_name
 from videre.models.base import Model
 from videre.structures import Preprocess, Schema
+from videre.tensors import read_tensors, write_tensors
 
 KEY = "videre"
 """The header entry that marks a checkpoint of ours."""
-PICKLES = (".pth", ".pt", ".pkl", ".bin")
-"""Suffixes of files that can run code when they are read."""
 HOUSE = "detector."
 """Where systems that build on a detector keep it: Mask and Keypoint R-CNN are a Faster R-CNN and a head."""
 
@@ -81,10 +77,10 @@ def save_checkpoint(
         "thresholds": model.thresholds,
         "provenance": dict(provenance or {}),
     }
-    tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    tensors = model.state_dict()
     if half:
         tensors = {name: t.half() if t.dtype == torch.float32 else t for name, t in tensors.items()}
-    write_atomic(path, save(tensors, {KEY: json.dumps(header)}))
+    write_tensors(path, tensors, {KEY: json.dumps(header)})
 
 
 def read_checkpoint(path: str | Path) -> Checkpoint:
@@ -111,25 +107,7 @@ def amend(path: str | Path, thresholds: Mapping[str, float], changed: Mapping[st
     """Store other thresholds, and other values of some tensors, in a file written by `save_checkpoint`; all else stays."""
     tensors, metadata = read_tensors(path)
     header = json.loads(metadata[KEY]) | {"thresholds": dict(thresholds)}
-    write_atomic(path, save({**tensors, **(changed or {})}, {KEY: json.dumps(header)}))
-
-
-def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """All tensors and the header of a safetensors file; pickles are refused."""
-    path = Path(path)
-    if not path.is_file():
-        raise WeightsError(f"{path}: there is no such file")
-    if path.suffix in PICKLES:
-        raise WeightsError(
-            f"{path}: pickles can run code when they are read, so only safetensors files are; official checkpoints "
-            "load by their name (see `videre models`)"
-        )
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            return {name: file.get_tensor(name) for name in file.keys()}, metadata  # noqa: SIM118 - not a dict
-    except (SafetensorError, OSError) as error:
-        raise WeightsError(f"{path}: damaged or no safetensors file ({error})") from error
+    write_tensors(path, {**tensors, **(changed or {})}, {KEY: json.dumps(header)})
 
 
 @dataclasses.dataclass(frozen=True)

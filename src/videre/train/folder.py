@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save
 from torch import Tensor
 
 from videre.engine.plan import Plan, this_machine
@@ -24,6 +23,7 @@ from videre.files import write_atomic
 from videre.models.base import Model
 from videre.models.checkpoint import save_checkpoint
 from videre.structures import ImageBatch
+from videre.tensors import write_tensors
 from videre.train.optimizer import Average
 from videre.train.recipe import Recipe
 from videre.train.state import restore_state, save_state
@@ -149,7 +149,7 @@ class RunFolder:
             "sizes": json.dumps(batch.sizes),
             "losses": json.dumps({name: value.item() for name, value in parts.items()}),
         }
-        write_atomic(path, save({"image": batch.image.detach().cpu().contiguous()}, header))
+        write_tensors(path, {"image": batch.image}, header)
         return path
 
     @contextlib.contextmanager

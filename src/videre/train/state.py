@@ -10,13 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save
 from torch import Tensor
 
 from videre.errors import WeightsError
-from videre.files import write_atomic
 from videre.models.base import Model
-from videre.models.checkpoint import read_tensors
+from videre.tensors import read_tensors, write_tensors
 from videre.train.optimizer import Average
 
 
@@ -34,9 +32,7 @@ def save_state(
     tensors["random"] = torch.get_rng_state()
     if torch.cuda.is_available():
         tensors["random/cuda"] = torch.cuda.get_rng_state()
-    # shared memory is refused by safetensors, and a saved view must not follow later changes
-    copies = {name: value.detach().cpu().clone().contiguous() for name, value in tensors.items()}
-    write_atomic(path, save(copies, {"state": json.dumps(numbers)}))
+    write_tensors(path, tensors, {"state": json.dumps(numbers)})
 
 
 def restore_state(
