@@ -105,7 +105,7 @@ def test_a_trial_under_bfloat16_leaves_no_trace() -> None:
 
 @pytest.mark.parametrize(("channels", "groups"), [(24, 1), (32, 32), (20, 20)])
 def test_dilated_gradients_are_sound_in_bfloat16(channels: int, groups: int) -> None:
-    """Left to torch, these are NaN or any number where memory held something before (see benchmarks/dilated_bf16.py)."""
+    """Left to torch, these are NaN or any number where memory held something before (see benchmarks/unsound_bf16.py)."""
     torch.manual_seed(0)
     x = torch.randn(2, channels, 20, 40).to(memory_format=torch.channels_last)
     layer = nn.Conv2d(channels, channels, 3, padding=2, dilation=2, groups=groups)
@@ -128,6 +128,11 @@ def test_only_what_is_unsound_is_kept_out_of_bfloat16() -> None:
         )
         assert of(32, 2) == torch.float32
         assert of(1, 2) == of(32, 1) == of(1, 1) == torch.bfloat16
+        wide = torch.zeros(1, 2048, 2, 2)
+        to = lambda channels: (
+            F.conv2d(wide, torch.zeros(channels, 2048, 1, 1, requires_grad=True), torch.zeros(channels)).dtype
+        )
+        assert [to(channels) for channels in (11, 16, 21)] == [torch.float32, torch.bfloat16, torch.bfloat16]
         weights[32].requires_grad_(False)
         assert of(32, 2) == torch.bfloat16  # a frozen layer has no gradient to be wrong
 
@@ -145,5 +150,6 @@ def test_scores_of_many_channels_do_not_end_the_process() -> None:
         "        y = layer(x)\n"
         "    y.float().square().mean().backward()\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], env={**os.environ, "MALLOC_CHECK_": "3"}, capture_output=True)
+    checked = {"LD_PRELOAD": "libc_malloc_debug.so.0", "MALLOC_CHECK_": "3"}  # glibc's, where it is installed
+    done = subprocess.run([sys.executable, "-c", code], env={**os.environ, **checked}, capture_output=True)
     assert done.returncode == 0, done.stderr[-500:]

@@ -29,7 +29,7 @@ from videre.ops.winograd import winograd_conv2d_train
 BLOCK = 16
 """Channels that oneDNN's kernels take at once."""
 WIDE = 1024
-"""Channels from which a layer that gives an odd number of them is kept out of bfloat16."""
+"""Channels from which a layer that gives fewer than `BLOCK` is kept out of bfloat16: half of those where the fault was seen."""
 LEAST_CHANNELS = 64
 """Below that the direct way was faster on every machine seen; it need not be tried."""
 FULL = 64
@@ -68,7 +68,7 @@ class _Planned(TorchFunctionMode):
         settings: dict[str, Any] = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
         direct: Convolve = partial(F.conv2d, **settings)
         under_bf16 = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
-        if under_bf16 and is_unsound(x, weight, groups, dilation):
+        if under_bf16 and is_unsound(x, weight, bias, groups, dilation):
             return _in_fp32(x, weight, bias, **settings)
         if self.plan is None or x.ndim != 4 or x.device.type != "cpu" or not x.numel() or isinstance(padding, str):
             return direct(x, weight, bias)
@@ -117,16 +117,16 @@ def _filled(x: Tensor, weight: Tensor, bias: Tensor | None, **settings: Any) -> 
     return F.conv2d(F.pad(x, missing), F.pad(weight, missing), bias, **settings)
 
 
-def is_unsound(x: Tensor, weight: Tensor, groups: int, dilation: Any) -> bool:
-    """Whether the gradient of the weights would be wrong in bfloat16.
+def is_unsound(x: Tensor, weight: Tensor, bias: Tensor | None, groups: int, dilation: Any) -> bool:
+    """Whether the gradient of the weights or the bias would be wrong in bfloat16.
 
     torch 2.13's oneDNN reads memory that nobody wrote for dilated convolutions in channels-last order that are depthwise,
-    or whose channels do not fill its blocks: the gradient is NaN, or any number. `benchmarks/dilated_bf16.py` shows it. And it
-    writes beyond its memory where many channels become a few that do not fill a block (4,096 to 11 on a map of 6x8), which
-    ends the process: seen by MALLOC_CHECK_=3.
+    or whose channels do not fill its blocks: the gradient is NaN, or any number; and it writes beyond the
+    gradient of the bias, which ends the process, where more than 2,048 channels become fewer than a block, on two threads
+    (not on one, three, four or eight). `benchmarks/unsound_bf16.py` shows both.
     """
     is_odd = groups > 1 or any(channels % BLOCK for channels in weight.shape[:2])
-    is_narrowing = groups == 1 and weight.shape[1] >= WIDE and weight.shape[0] % BLOCK != 0
+    is_narrowing = bias is not None and groups == 1 and weight.shape[1] >= WIDE and weight.shape[0] < BLOCK
     is_touched = (_pair(dilation) != (1, 1) and is_odd) or is_narrowing
     return x.device.type == "cpu" and weight.requires_grad and is_touched
 
