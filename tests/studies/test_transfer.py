@@ -19,7 +19,8 @@ from videre.models.classify.classifier import Classifier
 from videre.structures import Categories, Preprocess, Schema
 from videre.studies.features import TOP, FeatureNet, extract
 from videre.studies.transfer.probes import fit_linear, nearest, nearest_labels
-from videre.studies.transfer.study import LINEAR, NEAREST, Row, Study, enough, subset, transfer
+from videre.studies.transfer.row import Row
+from videre.studies.transfer.study import LINEAR, NEAREST, Study, enough, subset, transfer
 from videre.studies.transfer.words import behind
 
 SMALL = Preprocess(short_side=32, long_side=None, centre_crop=(32, 32), divisor=1)

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
-if TYPE_CHECKING:
-    from videre.studies.transfer.study import Row, Study
+from videre.studies.transfer.row import Row, at
 
 ON_TOP = "linear, top layer"
 AMOUNTS = ((50, "very few"), (500, "few"), (5000, "a fair number of"), (math.inf, "many"))
 """Pictures a class, below which they are called so. Borders used in practice, see docs/transfer.md."""
 
 
-def recommendation(study: Study) -> tuple[str, list[str]]:
-    """The cheapest method that is within one standard error of the best on all the pictures, and why."""
-    rows = study.at(max(row.share for row in study.rows))
-    best = max(rows.values(), key=lambda row: row.accuracy)
-    chosen = next(row for row in sorted(rows.values(), key=lambda row: row.cost) if not behind(row, best))
-    return chosen.method, _why(study, rows, chosen)
+def recommendation(rows: Sequence[Row], classes: int) -> tuple[str, list[str]]:
+    """The cheapest method that is within one standard error of the best on all the pictures, and why, in sentences."""
+    shares = [at(rows, share) for share in sorted({row.share for row in rows})]
+    last = shares[-1]
+    best = max(last.values(), key=lambda row: row.accuracy)
+    chosen = next(row for row in sorted(last.values(), key=lambda row: row.cost) if not behind(row, best))
+    return chosen.method, _why(shares, chosen, classes)
 
 
 def behind(row: Row, best: Row) -> bool:
@@ -33,8 +33,8 @@ def difference_error(a: Row, b: Row) -> float:
     return math.sqrt(float(each.var()) / len(each) + seeds)
 
 
-def _why(study: Study, rows: dict[str, Row], chosen: Row) -> list[str]:
-    each = chosen.pictures / max(len(study.classes), 1)
+def _why(shares: Sequence[dict[str, Row]], chosen: Row, classes: int) -> list[str]:
+    rows, each = shares[-1], chosen.pictures / max(classes, 1)
     amount = next(word for most, word in AMOUNTS if each < most)
     told = [
         f"{amount.capitalize()} pictures ({each:.0f} a class); {chosen.method}: {chosen.accuracy:.3f} ± "
@@ -66,9 +66,8 @@ def _why(study: Study, rows: dict[str, Row], chosen: Row) -> list[str]:
     scratch = next((row for name, row in rows.items() if name.startswith("from scratch")), None)
     if scratch is not None and scratch is not chosen:
         told.append(f"From scratch it is {_gain(chosen, scratch)}.")
-    shares = sorted({row.share for row in study.rows})
     if len(shares) > 1:
-        before = study.at(shares[-2]).get(chosen.method)
+        before = shares[-2].get(chosen.method)
         if before is not None:
             rise = chosen.accuracy - before.accuracy
             sure = 1.96 * math.hypot(before.error, chosen.error)
