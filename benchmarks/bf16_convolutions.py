@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from videre.engine.training import FULL
+from videre.engine.training import FULL, as_product
 from videre.layers.upsample import BilinearDeconv
 
 
@@ -38,6 +38,11 @@ def main() -> None:
     weights = [weight(256, n, 3, 3) for n in (odd, odd + -odd % FULL)]
     slow, fast = (both_ways(lambda x, w=w: F.conv2d(x, w, padding=1), (4, w.shape[1], 24, 30)) for w in weights)
     print(f"3x3 to 256 channels: of {odd} {slow:.0f}, of {odd + -odd % FULL} {fast:.0f}")
+    for ins, outs in ((2048, 512), (512, 2048), (1024, 256)):
+        kernel = weight(outs, ins, 1, 1)
+        slow = both_ways(lambda x, w=kernel: F.conv2d(x, w), (2, ins, 60, 80))
+        fast = both_ways(lambda x, w=kernel: as_product(x, w, None), (2, ins, 60, 80))
+        print(f"1x1 from {ins} to {outs} channels: {slow:.0f}, as a product of matrices {fast:.0f}")
     layer = BilinearDeconv(11, 32, 16).to(torch.bfloat16)
     slow = both_ways(lambda x: F.conv_transpose2d(x, layer.weight, stride=32, padding=16), (4, 11, 6, 8))
     print(

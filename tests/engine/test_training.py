@@ -89,10 +89,31 @@ def test_other_ways_of_bfloat16_give_its_numbers(channels: int, groups: int, way
         with planned(plan):
             found = step(layer, x)
     assert list(plan.asked.values()) == [way] and " bf16 " in next(iter(plan.asked))
+    check(exact, plain, found)
+
+
+def check(exact: tuple[Tensor, ...], plain: tuple[Tensor, ...], found: tuple[Tensor, ...]) -> None:
+    """Of the same types as torch's own, and hardly further from what float32 says."""
     assert [t.dtype for t in found] == [t.dtype for t in plain]
     for a, b, c in zip(exact, plain, found, strict=True):
         error = lambda other, a=a: float((other - a).abs().max() / a.abs().max())
         assert error(c) <= max(0.01, 1.5 * error(b))
+
+
+@pytest.mark.parametrize("biased", [True, False])
+@pytest.mark.parametrize("order", [torch.channels_last, torch.contiguous_format])
+def test_a_pointwise_convolution_as_a_product(biased: bool, order: torch.memory_format) -> None:
+    torch.manual_seed(0)
+    layer = nn.Conv2d(128, 64, 1, bias=biased)
+    x = torch.randn(2, 128, 9, 13).to(memory_format=order).requires_grad_()
+    exact, plan = step(layer, x), Always()
+    with torch.autocast("cpu", torch.bfloat16):
+        plain = step(layer, x)
+        with planned(plan):
+            found, strided, padded = step(layer, x), layer(x[:, :, ::2]), F.conv2d(x, layer.weight, padding=1)
+    assert list(plan.asked.values()) == ["product"]  # the same key twice, and nothing for the padded one
+    assert strided.shape == (2, 64, 5, 13) and padded.shape == (2, 64, 11, 15)
+    check(exact, plain, found)
 
 
 def test_a_trial_under_bfloat16_leaves_no_trace() -> None:
