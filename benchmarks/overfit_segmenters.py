@@ -1,18 +1,25 @@
 """Whether the segmenters of VGG16's full size can learn at all: `python benchmarks/overfit_segmenters.py DATA RUNS`.
 
 Each learns the first eight pictures of the training part by heart, at 240x180, from nothing, and is then asked about the
-same eight. That says nothing of how good it is, only that forward, loss and gradients belong together at the published
-size. What is done is not done again, what was stopped goes on.
+same eight, whole as it saw them (DeconvNet, too, which else looks at windows). That says nothing of how good it is, only
+that forward, loss and gradients belong together at the published size. What is done is not done again, what was stopped
+goes on.
 """
 
 import argparse
 import json
 from pathlib import Path
 
+import numpy as np
+import torch
+
 from videre.data import Dataset, read
 from videre.engine import load
 from videre.engine.allocator import keep_memory
-from videre.evaluate import evaluate_model
+from videre.evaluate.pixels import evaluate_pixels
+from videre.images.prepare import prepare
+from videre.models.base import Model
+from videre.structures import Scene
 from videre.train import train
 from videre.train.build import prepare_training
 
@@ -37,7 +44,9 @@ def learn(name: str, data: Dataset, runs: Path) -> str:
         if not run.finished:
             raise SystemExit(130)
         (out / "done").touch()
-    report, _, _ = evaluate_model(load(out / "last.safetensors", engine="plain"), data, bootstrap=0)
+    model = load(out / "last.safetensors", engine="plain").model
+    pairs = [data[i] for i in range(len(data))]
+    report = evaluate_pixels([answer(model, p) for p, _ in pairs], [t for _, t in pairs], data.schema, bootstrap=0)
     log = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines() if '"seconds"' in line]
     size = sum(p.numel() for p in start.model.parameters()) / 1e6
     numbers = [report.metrics[metric] for metric in ("pixel accuracy", "mIoU")]
@@ -45,6 +54,14 @@ def learn(name: str, data: Dataset, runs: Path) -> str:
         f"| {name} | {size:.1f} | {log[-1]['step']} | {log[0]['loss']:.2f} | {log[-1]['loss']:.3f} | "
         + " | ".join(f"{value:.3f}" for value in numbers) + f" | {log[-1]['seconds'] / 60:.1f} |"
     )  # fmt: skip
+
+
+@torch.inference_mode()
+def answer(model: Model, picture: np.ndarray) -> Scene:
+    """What a model says of a whole picture."""
+    batch = prepare(picture, model.preprocess)
+    whole = [Scene(size, proposals=torch.tensor([[0.0, 0.0, size[1], size[0]]])) for size in batch.sizes]
+    return model.postprocess(model(batch, whole), batch)[0]
 
 
 def main() -> None:
