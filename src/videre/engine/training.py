@@ -2,7 +2,8 @@
 
 A model in training stays as it is: inside `planned(plan)` each call of `conv2d` that could go another way goes the one
 that was faster in a trial of both directions. In float32 that is Winograd's, with fewer products forward and for the gradient
-of the input; under bfloat16 there are layers that oneDNN does slowly, and faster in float32, with channels of zeros, or as a product of matrices.
+of the input; under bfloat16 there are layers that oneDNN does slowly, and faster in float32, with channels of zeros, or as
+a product of matrices.
 
     with planned(plan):
         loss = sum(model.losses(batch, truths).values())
@@ -99,14 +100,15 @@ def _bf16_ways(x: Tensor, weight: Tensor, settings: dict[str, Any]) -> dict[str,
     """Beside the direct one."""
     if settings["groups"] == x.shape[1] > 1:  # depthwise: memory is what it waits for, not products
         return {"fp32": partial(_in_fp32, **settings)}
-    is_pointwise = (
-        weight.shape[2:] == (1, 1) and _pair(settings["stride"]) == (1, 1) and _pair(settings["padding"]) == (0, 0)
-    )
-    if settings["groups"] == 1 and is_pointwise and min(weight.shape[:2]) >= LEAST_CHANNELS:
-        return {"product": as_product}
-    if settings["groups"] == 1 and x.shape[1] >= LEAST_FILLED and x.shape[1] % FULL:
-        return {"filled": partial(_filled, **settings)}
-    return {}
+    ways: dict[str, Convolve] = {}
+    if settings["groups"] != 1:
+        return ways
+    if x.shape[1] >= LEAST_FILLED and x.shape[1] % FULL:
+        ways["filled"] = partial(_filled, **settings)
+    is_plain = _pair(settings["stride"]) == (1, 1) and _pair(settings["padding"]) == (0, 0)
+    if weight.shape[2:] == (1, 1) and is_plain and min(weight.shape[:2]) >= LEAST_CHANNELS:
+        ways["product"] = as_product
+    return ways
 
 
 def _in_fp32(x: Tensor, weight: Tensor, bias: Tensor | None, **settings: Any) -> Tensor:
