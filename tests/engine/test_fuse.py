@@ -284,3 +284,53 @@ def test_nothing_to_compile_with_is_said(monkeypatch) -> None:
     monkeypatch.setattr("shutil.which", lambda name: None)
     with pytest.raises(ConfigError, match="needs a C\\+\\+ compiler"):
         make_fast(Wrapped(Decides()), "compile", Plan(), torch.device("cpu"))
+
+
+class Between(nn.Module):
+    """A block of torch's between layers that are fused, called as its kind is called."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.kind, self.before, self.after = kind, nn.Linear(24, 32), nn.Linear(32, 8)
+        make = {
+            "attention": lambda: nn.MultiheadAttention(32, 4, batch_first=True),
+            "own attention": lambda: OwnAttention(32, 4, batch_first=True),
+            "encoder": lambda: nn.TransformerEncoder(nn.TransformerEncoderLayer(32, 4, 64, batch_first=True), 2),
+            "decoder": lambda: nn.TransformerDecoder(nn.TransformerDecoderLayer(32, 4, 64, batch_first=True), 2),
+            "lstm": lambda: nn.LSTM(32, 32, batch_first=True),
+            "cell": lambda: nn.GRUCell(32, 32),
+            "in a sequence": lambda: nn.Sequential(nn.Linear(32, 32), nn.TransformerEncoderLayer(32, 4, 64)),
+        }
+        self.block = make[kind]()
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.before(x)
+        if "attention" in self.kind:
+            x = self.block(x, x, x, need_weights=False)[0]
+        elif self.kind == "decoder":
+            x = self.block(x, memory=x)
+        elif self.kind == "lstm":
+            x = self.block(x)[0]
+        elif self.kind == "cell":
+            x = torch.stack([self.block(row) for row in x])
+        else:
+            x = self.block(x)
+        return self.after(x)
+
+
+class OwnAttention(nn.MultiheadAttention):
+    """As users derive it."""
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("kind", ["attention", "own attention", "encoder", "decoder", "lstm", "cell", "in a sequence"])
+def test_blocks_of_torch_read_their_own_weights(kind: str, dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    model = Wrapped(Between(kind)).eval()
+    x = torch.randn(3, 7, 24)
+    fast = fuse(model, Plan(), dtype)
+    with torch.inference_mode():
+        expected, found = model(x), fast(x).float()
+    tolerance = 1e-5 if dtype == torch.float32 else 0.05
+    torch.testing.assert_close(found, expected, atol=tolerance * float(expected.abs().max()), rtol=0)
+    assert sum(isinstance(m, Dense) for m in fast.modules()) >= 2, "what stands beside is fused"

@@ -12,10 +12,12 @@ import operator
 import os
 import shutil
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
+from torch.utils._pytree import tree_map
 
 from videre.backbones import Backbone
 from videre.engine.convolution import Cast, Convolution
@@ -28,6 +30,7 @@ from videre.models.base import Model
 
 LAYERS = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear, nn.BatchNorm2d, nn.SyncBatchNorm, FrozenBatchNorm2d, nn.GroupNorm)
 CONVOLUTIONS = (nn.Conv2d, SameConv2d, ConvReLU)
+CONTAINERS = (nn.Module, nn.Sequential, nn.ModuleList, nn.ModuleDict, nn.ParameterList, nn.ParameterDict)
 NORMS = (nn.BatchNorm2d, nn.SyncBatchNorm, FrozenBatchNorm2d)
 SUMS = (operator.add, operator.iadd, torch.add)
 RELU, RELU6 = (F.relu, torch.relu, nn.ReLU), (F.relu6, nn.ReLU6)
@@ -104,13 +107,36 @@ def _fuse_children(parent: nn.Module, plan: Plan, dtype: torch.dtype) -> None:
         layer = _layer(child, plan, dtype)
         if layer is not None:
             setattr(parent, name, layer)
+        elif is_torch_block(child):
+            _keep_format(child)
         elif not has_products(child):
-            continue
+            _fuse_children(child, plan, dtype)
         elif (graph := _trace(child)) is not None:
             _fuse_graph(graph, plan, torch.float32 if _is_foreign(child) else dtype)
             setattr(parent, name, graph)
         elif not _is_foreign(child):
             _fuse_children(child, plan, dtype)
+
+
+def is_torch_block(module: nn.Module) -> bool:
+    """Whether torch defines it and reads its weights itself: attention, a transformer's layers, recurrent nets.
+
+    Not those that are fused (ask `_layer` first), not norms, which take any format, and not containers."""
+    if isinstance(module, (*NORMS, nn.GroupNorm, nn.LayerNorm)) or not any(True for _ in module.parameters()):
+        return False
+    homes = [kind.__module__ for kind in type(module).__mro__ if kind not in CONTAINERS]
+    return any(home.startswith("torch.nn.modules.") for home in homes) and not isinstance(module, CONTAINERS[1:])
+
+
+def _keep_format(module: nn.Module) -> None:
+    """Run a block of torch's in the format of its weights, whatever the layers before it give."""
+    dtype = next(p.dtype for p in module.parameters() if p.is_floating_point())
+
+    def cast(_: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        as_weights = lambda x: x.to(dtype) if isinstance(x, Tensor) and x.is_floating_point() else x
+        return tree_map(as_weights, (inputs, named))
+
+    module.register_forward_pre_hook(cast, with_kwargs=True)
 
 
 def _is_foreign(module: nn.Module) -> bool:
@@ -186,6 +212,9 @@ def _fuse_graph(part: fx.GraphModule, plan: Plan, dtype: torch.dtype) -> None:
                 arguments = (*arguments, other, dead)  # type: ignore[assignment]
         elif isinstance(layer, nn.ConvTranspose2d):
             fresh, arguments, last = Cast(layer, dtype), (node.args[0],), node  # type: ignore[assignment]
+        elif layer is not None and is_torch_block(layer):
+            _keep_format(layer)
+            continue
         else:
             continue
         name = f"fused{number}"
