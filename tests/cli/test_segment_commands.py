@@ -125,7 +125,9 @@ def test_classes_that_overlap_from_masks_to_masks(tmp_path: Path) -> None:
     done = videre(
         "predict", "planes/images/val", "-m", "run/best.safetensors", "--format", "json", "--out", "lines", "--flip"
     )
-    assert done.code == 0 and "pixels" in json.loads((tmp_path / "lines/predictions.jsonl").read_text().splitlines()[0])
+    assert done.code == 0 and "segmentation" in json.loads(
+        (tmp_path / "lines/predictions.jsonl").read_text().splitlines()[0]
+    )
     assert videre("data", "convert", "blocks", "maps", "maps", "--to-pixels").code == 0
     done = videre("evaluate", "run/best.safetensors", "maps", "--split", "val")
     assert done.code == 2 and "exclude each other, those of the model overlap" in done.err

@@ -101,4 +101,4 @@ def test_clip_scene_refers_to_its_solids():
         tracks = frame.instances.ids
         assert torch.equal(whole.instances.labels[tracks], frame.instances.labels)
     for event in whole.events:
-        assert blocks_schema().verbs[event.label] and 0 <= event.start < event.end <= 3
+        assert blocks_schema().events[event.label] and 0 <= event.start < event.end <= 3

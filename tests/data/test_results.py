@@ -40,7 +40,7 @@ def test_what_was_finished_survives_an_interruption(tmp_path: Path, error: type[
         "predictions.unfinished.jsonl",
     ]  # fmt: skip
     lines = [json.loads(line) for line in (tmp_path / "predictions.unfinished.jsonl").read_text().splitlines()]
-    assert [line["picture"] for line in lines] == ["a.png", "b.png"] and lines[1]["instances"][0]["score"] == 0.25
+    assert [line["picture"] for line in lines] == ["a.png", "b.png"] and lines[1]["instances"]["scores"] == [0.25]
     rows = list(csv.DictReader((tmp_path / "predictions.unfinished.csv").open()))
     assert [(row["picture"], row["class"], float(row["x2"])) for row in rows] == [
         ("a.png", "dog", 6),

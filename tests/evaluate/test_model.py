@@ -45,7 +45,7 @@ class Listed:
 
     truths: list[Scene]
     broken: tuple[int, ...] = ()
-    fields = frozenset({"instances", "boxes"})
+    fields = frozenset({"instances.labels", "boxes"})
 
     def __len__(self) -> int:
         return len(self.truths)

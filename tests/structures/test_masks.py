@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from pycocotools import mask as coco
 
 from videre.errors import DataError, ShapeError
-from videre.structures import Masks, Polygons
+from videre.structures import Affine, Masks, Polygons
 
 
 @st.composite
@@ -111,7 +111,7 @@ def test_affine_takes_the_pixel_under_each_centre(bitmaps, kind, sx, sy, dx, dy)
     sure = margin > 0.005  # nearer to an edge either pixel is right: the warp counts in 1024ths of a pixel
     masks = Masks.from_bitmaps(bitmaps)
     for form in (masks, masks.as_rle()):
-        moved = form.affine(matrix, size)
+        moved = form.moved(Affine(matrix, form.size, size))
         assert moved.size == size
         assert np.array_equal(moved.bitmaps().numpy()[:, sure], expected[:, sure])
         assert np.array_equal(moved.boxes().numpy(), moved.as_rle().boxes().numpy())
@@ -127,13 +127,13 @@ def test_affine_is_exact_on_whole_pixels(kind):
         "double": ([[2, 0, 0], [0, 2, 0]], (16, 20), bitmaps.repeat(2, 1).repeat(2, 2)),
         "shift": ([[1, 0, -3], [0, 1, -2]], (6, 7), bitmaps[:, 2:, 3:]),
     }[kind]
-    masks = Masks.from_bitmaps(bitmaps).affine(np.array(matrix, float), size)
+    masks = Masks.from_bitmaps(bitmaps).moved(Affine(np.array(matrix, float), bitmaps.shape[1:], size))
     assert np.array_equal(masks.bitmaps().numpy(), expected)
 
 
 def test_affine_of_polygons_moves_their_points():
     square = np.array([[1.0, 1], [4, 1], [4, 5], [1, 5]])
-    moved = Masks.from_polygons([[square]], (8, 8)).affine(np.array([[2.0, 0, 1], [0, 3, -1]]), (20, 20))
+    moved = Masks.from_polygons([[square]], (8, 8)).moved(Affine(np.array([[2.0, 0, 1], [0, 3, -1]]), (8, 8), (20, 20)))
     assert moved.form == "polygons" and np.array_equal(moved.polygons()[0].parts[0], square * [2, 3] + [1, -1])
     assert moved.boxes().tolist() == [[3, 2, 9, 14]]
 
@@ -155,10 +155,10 @@ def test_a_hole_is_cut_out_and_parts_are_united():
 def test_no_masks_and_empty_masks():
     for masks in forms(np.zeros((0, 4, 5), np.uint8)).values():
         assert (len(masks), masks.bitmaps().shape, masks.boxes().shape, masks.rle()) == (0, (0, 4, 5), (0, 4), [])
-        assert len(Masks.cat([masks, masks])) == 0 and len(masks.affine(np.eye(3)[:2], (7, 7))) == 0
+        assert len(Masks.cat([masks, masks])) == 0 and len(masks.moved(Affine(np.eye(3)[:2], masks.size, (7, 7)))) == 0
     for masks in forms(np.zeros((2, 4, 5), np.uint8)).values():
         assert masks.area().tolist() == [0, 0] and not masks.boxes().any()
-        assert masks.affine(np.eye(3)[:2] * 2, (8, 10)).area().tolist() == [0, 0]
+        assert masks.moved(Affine(np.eye(3)[:2] * 2, masks.size, (8, 10))).area().tolist() == [0, 0]
 
 
 @settings(max_examples=60)

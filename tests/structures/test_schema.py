@@ -33,8 +33,8 @@ def test_categories_survive_json(value):
 
 
 @given(categories(), categories(), st.booleans())
-def test_a_schema_survives_json(things, words, with_skeleton):
-    schema = Schema(things=things, words=words, skeleton=COCO_PERSON if with_skeleton else None, tokenizer="spaces")
+def test_a_schema_survives_json(things, nouns, with_skeleton):
+    schema = Schema(things=things, nouns=nouns, skeleton=COCO_PERSON if with_skeleton else None, tokenizer="spaces")
     assert through_json(schema) == schema
     assert through_json(Schema()) == Schema()
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from videre.errors import DataError, ShapeError
-from videre.structures import Box3D, Camera, Mesh
+from videre.structures import Affine, Box3D, Camera, Mesh
 
 ANGLE = st.floats(-3.2, 3.2)
 
@@ -64,7 +64,7 @@ def test_mirrored_points_fall_on_mirrored_pixels(camera):
 
 @given(cameras(), st.floats(0.2, 3), st.floats(0.2, 3), st.floats(-9, 9))
 def test_the_camera_of_a_warped_picture(camera, sx, sy, shift):
-    warped = camera.affine(torch.tensor([[sx, 0, shift], [0, sy, -shift]]))
+    warped = camera.moved(Affine(np.array([[sx, 0, shift], [0, sy, -shift]]), (10, 10), (10, 10)))
     expected = camera.project(POINTS) * torch.tensor([sx, sy]) + torch.tensor([shift, -shift])
     torch.testing.assert_close(warped.project(POINTS), expected, atol=1e-2, rtol=1e-4)
 

@@ -26,7 +26,7 @@ SIZES = ((64, 80), (50, 64), (64, 64), (80, 60), (48, 90), (64, 70))
 class TinySource:
     """Pictures of `picture_and_truth`; number 2 is empty, or all are."""
 
-    fields = frozenset({"instances", "boxes", "labels", "masks", "keypoints"})
+    fields = frozenset({"instances.labels", "boxes", "labels", "masks", "keypoints"})
 
     def __init__(self, count: int = 6, empty: bool = False) -> None:
         self.count, self.empty = count, empty

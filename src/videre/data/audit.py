@@ -354,7 +354,7 @@ def _classes(sets: Mapping[str, Dataset], looks: Sequence[_Look]) -> list[Findin
         if twins:
             say("warning", "class names alike", _listed(twins), "one class was probably spelled in two ways: join them")
         empty = [k for k in looks if k.split == split and not len(k.labels)]
-        if empty and "instances" in dataset.fields:
+        if empty and dataset.fields & {"boxes", "masks"}:
             say("note", "pictures without instances", f"{len(empty)} of {len(dataset)}",
                 "good to have where true; look whether somebody forgot to label them")  # fmt: skip
     return found

@@ -101,7 +101,7 @@ class Dataset(Sequence[tuple[np.ndarray, Scene]]):
 
     @property
     def fields(self) -> frozenset[str]:
-        """Fields that the scenes carry, in the sense of `Scene.has`."""
+        """Fields that the scenes carry, by their qualified names, as in `Scene.has`."""
         return self.source.fields
 
     def scene(self, i: int) -> Scene:

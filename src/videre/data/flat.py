@@ -11,6 +11,7 @@ import torch
 
 from videre.data.dataset import FileSource
 from videre.structures import Instances, Masks, Polygons, Scene
+from videre.structures.scene import qualified
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,9 +95,9 @@ class FlatSource(FileSource):
     captions: Texts | None = None
 
     def __post_init__(self) -> None:
-        fields = {"instances", *self.columns} - {"labels"} if self.starts is not None else set()
-        fields |= {name for name in ("masks", "labels", "captions") if getattr(self, name) is not None}
-        self.fields = frozenset(fields)  # "labels" and "captions" are the picture's, as in Scene.has
+        things = {*self.columns, *(["masks"] if self.masks is not None else [])} if self.starts is not None else set()
+        own = {name for name in ("labels", "captions") if getattr(self, name) is not None}
+        self.fields = frozenset({qualified(name) for name in things} | own)
 
     def scene(self, i: int) -> Scene:
         size = self.size(i)

@@ -20,15 +20,16 @@ import numpy as np
 
 from videre.data.formats.class_maps import as_palette
 from videre.data.formats.class_planes import write_planes
-from videre.errors import ConfigError, DataError
+from videre.errors import ConfigError, DataError, ShapeError
 from videre.images.reading import SUFFIXES
-from videre.structures import Masks, Scene, Schema
+from videre.structures import Scene, Schema
+from videre.structures.scene import all_fields
 
 HOLDS = {
-    "json": {"boxes", "scores", "masks", "keypoints", "labels", "label_scores", "segmentation"},
-    "csv": {"boxes", "scores", "labels", "label_scores"},
-    "coco": {"boxes", "scores", "masks", "keypoints"},
-    "voc": {"boxes", "scores"},
+    "json": {*all_fields()},
+    "csv": {"boxes", "scores", "instances.labels", "labels", "label_scores"},
+    "coco": {"boxes", "scores", "instances.labels", "masks", "keypoints", "keypoint_scores"},
+    "voc": {"boxes", "scores", "instances.labels"},
     "png": {"masks", "segmentation"},
 }
 """What each format keeps of a prediction, in the words of `Model.gives`."""
@@ -44,8 +45,8 @@ class Writer(Protocol):
 def open_results(format: str, folder: Path, schema: Schema) -> Iterator[Writer]:
     """A writer of predictions into `folder`.
 
-    json: predictions.jsonl, a line a picture with everything (boxes xyxy, masks as COCO run lengths, keypoints, classes
-    of the picture). csv: predictions.csv, a row an instance, or a class of the picture. coco: predictions.json (COCO's result list) and pictures.json, which says
+    json: predictions.jsonl, a line a picture: its name and the whole scene, as `Scene.to_json` and `read_scenes` have it.
+    csv: predictions.csv, a row an instance, or a class of the picture. coco: predictions.json (COCO's result list) and pictures.json, which says
     which image_id is which picture. voc: an XML a picture. png: a 16-bit map of instance ids a picture, the best on top; of
     pixels with classes a palette PNG, ids to programs and colours to the eye; where classes overlap a folder for each, with
     a PNG of 0 and 255 a picture.
@@ -102,17 +103,35 @@ def describe_labels(scene: Scene, schema: Schema) -> list[dict[str, Any]]:
     ]
 
 
-def describe_pixels(scene: Scene, schema: Schema) -> list[dict[str, Any]]:
-    """The classes of a picture's pixels, the largest first: share of the picture, and where, as COCO run lengths."""
-    if scene.segmentation is None or schema.pixels is None:
-        return []
-    planes = scene.class_planes(len(schema.pixels)).numpy()
-    shares = planes.mean((1, 2))
-    there = [k for k in np.argsort(-shares, kind="stable").tolist() if shares[k]]
-    masks = Masks.from_bitmaps(planes[there]).rle() if there else []
-    return [
-        {"class": schema.pixels[k], "share": round(float(shares[k]), 4), "mask": mask} for k, mask in zip(there, masks)
-    ]
+def read_scenes(path: str | Path, schema: Schema | None = None) -> Iterator[tuple[str, Scene]]:
+    """The scenes of a JSON lines file, one after the other, each with its picture's name.
+
+    What predict and evaluate write as json; or anybody: {"picture": "a.png", "size": [480, 640], "proposals": [[…], …]}.
+
+    Args:
+        schema: whose classes the names in the file are; None: labels are numbers.
+
+    Raises DataError naming the line and the field that cannot be read.
+    """
+    names = schema.names if schema is not None else {}
+    try:
+        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        where = f"{path}, line {number}"
+        try:
+            data = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise DataError(f"{where}: not JSON ({error})") from error
+        if not isinstance(data, dict) or not isinstance(data.get("picture"), str):
+            raise DataError(f'{where}: a scene is {{"picture": NAME, "size": [HEIGHT, WIDTH], …}}, found {line[:60]}')
+        try:
+            yield data["picture"], Scene.from_json({k: v for k, v in data.items() if k != "picture"}, names)
+        except (DataError, ShapeError) as error:
+            raise DataError(f"{where} ({data['picture']}): {error}") from error
 
 
 @contextmanager
@@ -145,14 +164,8 @@ def _json_lines(folder: Path, schema: Schema) -> Iterator[Writer]:
     with _growing(folder / "predictions.jsonl") as file:
 
         def write(name: str, scene: Scene) -> None:
-            line: dict[str, Any] = {"picture": name, "height": scene.size[0], "width": scene.size[1]}
-            if scene.labels is not None:
-                line["labels"] = describe_labels(scene, schema)
-            if scene.segmentation is not None:
-                line["pixels"] = describe_pixels(scene, schema)
-            if scene.instances is not None or (scene.labels is None and scene.segmentation is None):
-                line["instances"] = describe(scene, schema)
-            file.write(json.dumps(line) + "\n")
+            whole = scene.replace_unchecked(meta={})
+            file.write(json.dumps({"picture": name, **whole.to_json(schema.names)}) + "\n")
 
         yield write
 

@@ -16,7 +16,7 @@ WORKERS = 2
 """Threads that copy, or render and encode."""
 
 # bookkeeping, not truth: a format that renumbers loses nothing that a model could learn
-_BOOKKEEPING = {"instances", "ids", "areas"}
+_BOOKKEEPING = {"ids", "areas"}
 
 
 def losses(dataset: Dataset, holds: Collection[str], name: str, lossy: bool) -> list[str]:

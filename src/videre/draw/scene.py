@@ -359,5 +359,6 @@ def _picture_labels(scene: Scene, schema: Schema, there: frozenset[str], most: i
 def _sentences(scene: Scene, there: frozenset[str]) -> list[str]:
     lines = list(scene.captions[:3]) if "captions" in there and scene.captions else []
     if "answers" in there and scene.questions and scene.answers and not lines:
-        lines = [f"{q}  {a}" for q, a in list(zip(scene.questions, scene.answers))[:3]]
+        best = [max(weights, key=weights.__getitem__, default="") for weights in scene.answers]
+        lines = [f"{q}  {a}" for q, a in list(zip(scene.questions, best, strict=True))[:3]]
     return lines

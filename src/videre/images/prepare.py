@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from videre.errors import DataError
-from videre.structures import ImageBatch, Preprocess, Scene, warp_scene
+from videre.structures import ImageBatch, Preprocess, Scene
 
 _RANGE = {np.dtype(np.uint8): 255.0, np.dtype(np.uint16): 65535.0, np.dtype(np.float32): 1.0}
 CHANNELS = 4
@@ -62,7 +62,7 @@ def resample(picture: np.ndarray, size: tuple[int, int], antialias: bool = True)
 
 def prepare_truth(scene: Scene, batch: ImageBatch) -> Scene:
     """A true scene in the frame of its picture's batch of one."""
-    return warp_scene(scene, batch.matrices[0], batch.sizes[0])
+    return scene.moved(batch.motion(0))
 
 
 def _channels(picture: np.ndarray, preprocess: Preprocess) -> np.ndarray:

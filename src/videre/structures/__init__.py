@@ -1,19 +1,23 @@
 """The nouns: what goes in and what comes out, for every task."""
 
+from videre.structures.affine import Affine, invert
 from videre.structures.box3d import Box3D
 from videre.structures.camera import Camera
 from videre.structures.categories import VOC_PIXELS, Categories, palette
-from videre.structures.image_batch import ImageBatch, invert, warp_scene
+from videre.structures.fields import Kind, Renaming, entry
+from videre.structures.image_batch import ImageBatch
 from videre.structures.instances import Instances
 from videre.structures.masks import Masks, Polygons
 from videre.structures.mesh import Mesh
 from videre.structures.preprocess import Preprocess
-from videre.structures.scene import VOID, Event, Relations, Scene, Situation
+from videre.structures.relations import Event, Relations, Situation
+from videre.structures.scene import VOID, Scene
 from videre.structures.schema import Schema
 from videre.structures.skeleton import COCO_PERSON, Skeleton
 from videre.structures.tiling import Tiling
 
 __all__ = [
-    "COCO_PERSON", "VOC_PIXELS", "VOID", "Box3D", "Camera", "Categories", "Event", "ImageBatch", "Instances", "Masks", "Mesh",
-    "Polygons", "Preprocess", "Relations", "Scene", "Schema", "Situation", "Skeleton", "Tiling", "invert", "palette", "warp_scene",
+    "COCO_PERSON", "VOC_PIXELS", "VOID", "Affine", "Box3D", "Camera", "Categories", "Event", "ImageBatch", "Instances",
+    "Kind", "Masks", "Mesh", "Polygons", "Preprocess", "Relations", "Renaming", "Scene", "Schema", "Situation", "Skeleton",
+    "Tiling", "entry", "invert", "palette",
 ]  # fmt: skip

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from videre.errors import ShapeError
+from videre.structures.affine import Affine
+from videre.structures.fields import numbers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,11 +66,26 @@ class Box3D:
     def cat(items: Sequence[Box3D]) -> Box3D:
         return Box3D(*(torch.cat([getattr(b, f.name) for b in items]) for f in dataclasses.fields(Box3D)))
 
+    def moved(self, motion: Affine) -> Box3D:
+        """The boxes of the moved picture, which only a mirror changes. DataError for a turn."""
+        motion.refuse_turn("3D boxes")
+        return self.mirror() if motion.determinant < 0 else self
+
     def mirror(self) -> Box3D:
         """Camera x negated: yaw becomes pi - yaw, pitch its negative (a box equals itself after half a turn)."""
         assert self.pitch is not None and self.roll is not None
         centers = self.centers * torch.tensor([-1.0, 1.0, 1.0])
         return Box3D(centers, self.sizes, math.pi - self.yaw, -self.pitch, self.roll)
+
+    def to_json(self, names: object = None) -> dict[str, Any]:
+        """Plain JSON."""
+        return {f.name: numbers(getattr(self, f.name)) for f in dataclasses.fields(self)}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any], names: object = None) -> Box3D:
+        """What `to_json` wrote, checked."""
+        rows = lambda value: torch.zeros(*value["shape"]) if isinstance(value, dict) else torch.as_tensor(value)
+        return cls(**{name: rows(value) for name, value in data.items()})
 
 
 def _turn(angle: Tensor, axis: int) -> Tensor:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from videre.errors import ShapeError
+from videre.structures.affine import Affine
+from videre.structures.fields import numbers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,10 +60,13 @@ class Camera:
         rays = self.ray(corners)
         return torch.cat([rays * near, rays * far])
 
-    def affine(self, matrix: Tensor) -> Camera:
-        """The camera of the picture warped by a 2x3 matrix without mirroring."""
+    def moved(self, motion: Affine) -> Camera:
+        """The camera of the moved picture. DataError for a turn, which would need another world."""
+        motion.refuse_turn("cameras")
+        mirrored = self.mirror(motion.source[1]) if motion.determinant < 0 else self
+        matrix = motion.matrix @ Affine.mirror(motion.source).square if motion.determinant < 0 else motion.matrix
         warp = torch.cat([torch.as_tensor(matrix, dtype=torch.float32), torch.tensor([[0.0, 0.0, 1.0]])])
-        return dataclasses.replace(self, intrinsics=warp @ self.intrinsics)
+        return dataclasses.replace(mirrored, intrinsics=warp @ mirrored.intrinsics)
 
     def mirror(self, width: float) -> Camera:
         """The camera of the mirrored picture, whose world has camera x negated: cx becomes width - cx."""
@@ -68,3 +75,12 @@ class Camera:
         intrinsics[0, 1] = -intrinsics[0, 1]
         negate = torch.tensor([-1.0, 1.0, 1.0])
         return Camera(intrinsics, negate[:, None] * self.rotation * negate, negate * self.translation)
+
+    def to_json(self, names: object = None) -> dict[str, Any]:
+        """Plain JSON."""
+        return {f.name: numbers(getattr(self, f.name)) for f in dataclasses.fields(self)}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any], names: object = None) -> Camera:
+        """What `to_json` wrote, checked."""
+        return cls(**{name: torch.as_tensor(value) for name, value in data.items()})

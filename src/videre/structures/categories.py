@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import colorsys
 import dataclasses
+import functools
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -36,9 +38,7 @@ class Categories:
     def __post_init__(self) -> None:
         put = lambda name, value: object.__setattr__(self, name, value)
         put("names", tuple(str(n) for n in self.names))
-        repeated = (
-            sorted({n for n in self.names if self.names.count(n) > 1}) if len(set(self.names)) < len(self) else []
-        )
+        repeated = sorted(name for name, count in Counter(self.names).items() if count > 1)
         if repeated or "" in self.names:
             raise DataError(f"category names must be unique and not empty, found repeated or empty: {repeated or ['']}")
         put("colors", tuple((int(r), int(g), int(b)) for r, g, b in self.colors) or palette(len(self)))
@@ -62,14 +62,17 @@ class Categories:
 
     def index(self, name: str) -> int:
         """Label of a class name; ConfigError with the known names when there is none."""
-        if name not in self.names:
+        if name not in self._places:
             raise ConfigError(f"no class named {name!r}; there are: {', '.join(self.names)}")
-        return self.names.index(name)
+        return self._places[name]
+
+    @functools.cached_property
+    def _places(self) -> dict[str, int]:
+        return {name: i for i, name in enumerate(self.names)}
 
     def remap(self, other: Categories) -> tuple[int | None, ...]:
         """For each of our labels the label of the same name in `other`, or None."""
-        place = {name: i for i, name in enumerate(other.names)}
-        return tuple(place.get(name) for name in self.names)
+        return tuple(other._places.get(name) for name in self.names)
 
     def to_json(self) -> dict[str, Any]:
         return dataclasses.asdict(self)

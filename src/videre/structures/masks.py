@@ -7,7 +7,7 @@ continuous pixels), cropped bitmaps are what training samples from. Dense [N, H,
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from videre.errors import DataError, ShapeError
+from videre.structures.affine import Affine
 
 Size = tuple[int, int]
 
@@ -296,32 +297,58 @@ class Masks:
             )
         return Masks(size, "rle", _join([m.runs() for m in items]))
 
-    def affine(self, matrix: np.ndarray, size: Size) -> Masks:
-        """The masks of the picture warped by a 2x3 matrix (continuous pixels) into a picture of `size`.
+    def moved(self, motion: Affine) -> Masks:
+        """The masks of the moved picture.
 
         Polygons stay polygons (exact); the others are resampled, nearest pixel, inside their moved windows.
         """
         import cv2
 
         if self.form == "polygons":
-            return Masks(size, "polygons", [p.map(matrix) for p in self._data])
+            return Masks(motion.target, "polygons", [p.map(motion.matrix) for p in self._data])
         crops: list[np.ndarray] = []
         windows: list[tuple[int, ...]] = []
+        limits = np.array(motion.target[::-1])
         for crop, (x1, y1, x2, y2) in self.crops():
-            corners = np.array([(x1, y1), (x2, y1), (x1, y2), (x2, y2)], float) @ matrix[:, :2].T + matrix[:, 2]
-            low = np.clip(np.floor(corners.min(0)), 0, size[::-1]).astype(int)
-            high = np.clip(np.ceil(corners.max(0)), 0, size[::-1]).astype(int)
+            corners = np.array([(x1, y1), (x2, y1), (x1, y2), (x2, y2)], float) @ motion.linear.T + motion.matrix[:, 2]
+            whole = np.floor(corners.min(0)).astype(int)
+            low, high = np.clip(whole, 0, limits), np.clip(np.ceil(corners.max(0)).astype(int), 0, limits)
             if crop.size == 0 or (high <= low).any():
                 crops.append(np.zeros((0, 0), np.uint8))
                 windows.append((0, 0, 0, 0))
                 continue
-            # index coordinates of warpAffine: pixel i is centred at i + 0.5 of the continuous frame
-            inner = np.asarray(matrix, float).copy()
-            inner[:, 2] += inner[:, :2] @ (np.array([x1, y1]) + 0.5) - low - 0.5
-            shape = (int(high[0] - low[0]), int(high[1] - low[1]))
-            crops.append(cv2.warpAffine(crop, inner, shape, flags=cv2.INTER_NEAREST))
+            if motion.is_grid:
+                (left, top), (right, bottom) = low - whole, high - whole
+                moved = motion.turned(crop)[top:bottom, left:right]
+            else:
+                # index coordinates of warpAffine: pixel i is centred at i + 0.5 of the continuous frame
+                inner = motion.matrix.copy()
+                inner[:, 2] += inner[:, :2] @ (np.array([x1, y1]) + 0.5) - low - 0.5
+                shape = (int(high[0] - low[0]), int(high[1] - low[1]))
+                moved = cv2.warpAffine(crop, inner, shape, flags=cv2.INTER_NEAREST)
+            crops.append(moved)
             windows.append((*low, *high))
-        return Masks.from_windows(crops, windows, size)
+        return Masks.from_windows(crops, windows, motion.target)
+
+    # writing ----------------------------------------------------------------------------------------------------------
+
+    def to_json(self, names: object = None) -> dict[str, Any]:
+        """Plain JSON: polygons as they are, all else as COCO's run lengths."""
+        if self.form == "polygons":
+            rings = lambda some: [ring.tolist() for ring in some]
+            outlines = [{"parts": rings(p.parts), "holes": rings(p.holes)} for p in self._data]
+            return {"size": list(self.size), "polygons": outlines}
+        return {"size": list(self.size), "counts": [item["counts"] for item in self.rle()]}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any], names: object = None) -> Masks:
+        """What `to_json` wrote, checked."""
+        size = (int(data["size"][0]), int(data["size"][1]))
+        if "polygons" in data:
+            return cls.from_polygons(
+                [Polygons(tuple(p["parts"]), tuple(p.get("holes", ()))) for p in data["polygons"]], size
+            )
+        return cls.from_rle([{"size": size, "counts": counts} for counts in data["counts"]], size)
 
 
 def positions(index: Tensor | Sequence[int], count: int) -> Tensor:

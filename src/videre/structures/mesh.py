@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ import torch
 from torch import Tensor
 
 from videre.errors import DataError, ShapeError
+from videre.structures.affine import Affine
+from videre.structures.fields import numbers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +41,11 @@ class Mesh:
         object.__setattr__(self, "vertices", vertices)
         object.__setattr__(self, "faces", faces)
 
+    def moved(self, motion: Affine) -> Mesh:
+        """The mesh of the moved picture, which only a mirror changes. DataError for a turn."""
+        motion.refuse_turn("meshes")
+        return self.mirror() if motion.determinant < 0 else self
+
     def mirror(self) -> Mesh:
         """Camera x negated; faces turned round so that they still look outwards."""
         return Mesh(self.vertices * torch.tensor([-1.0, 1.0, 1.0]), self.faces.flip(1))
@@ -58,3 +66,15 @@ class Mesh:
         import trimesh
 
         trimesh.Trimesh(self.vertices.numpy(), self.faces.numpy(), process=False).export(str(path))
+
+    def to_json(self, names: object = None) -> dict[str, Any]:
+        """Plain JSON."""
+        return {"vertices": numbers(self.vertices), "faces": numbers(self.faces)}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any], names: object = None) -> Mesh:
+        """What `to_json` wrote, or {"file": PATH} of a mesh file; checked."""
+        if "file" in data:
+            return cls.load(data["file"])
+        rows = lambda value: torch.zeros(*value["shape"]) if isinstance(value, dict) else torch.as_tensor(value)
+        return cls(rows(data["vertices"]), rows(data["faces"]))

@@ -3,83 +3,68 @@
 from __future__ import annotations
 
 import dataclasses
-import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+import difflib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Self
 
 import torch
 from torch import Tensor
 
-from videre.errors import DataError, ShapeError
+from videre.errors import ConfigError, DataError, ShapeError
+from videre.structures.affine import Affine
 from videre.structures.camera import Camera
-from videre.structures.instances import Instances, as_rows, as_tensor
+from videre.structures.fields import (
+    Answers,
+    Boxes,
+    Fielded,
+    Kind,
+    Labels,
+    Map,
+    Names,
+    Number,
+    Renaming,
+    Rows,
+    Scores,
+    Sentences,
+    Size,
+    Value,
+    entries,
+    entry,
+    values_of,
+)
+from videre.structures.instances import Instances, as_index
 from videre.structures.masks import positions
+from videre.structures.relations import Event, Relations, Situation
 
 VOID = 255
 """The value of `Scene.segmentation` where nothing is said about the pixel."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Relations:
-    """R triplets subject - predicate - object between instances.
+class _Things(Value):
+    """Instances inside a scene: their masks are of the scene's picture."""
 
-    Args:
-        subjects, objects: int64 [R], indices of instances. predicates: int64 [R] of `Schema.predicates`.
-        scores: float32 [R] in [0, 1], for predictions.
-    """
-
-    subjects: Tensor
-    predicates: Tensor
-    objects: Tensor
-    scores: Tensor | None = None
-
-    def __post_init__(self) -> None:
-        for name in ("subjects", "predicates", "objects"):
-            object.__setattr__(self, name, torch.as_tensor(getattr(self, name), dtype=torch.int64))
-        if self.scores is not None:
-            object.__setattr__(self, "scores", torch.as_tensor(self.scores, dtype=torch.float32))
-        lengths = {len(v) for v in (self.subjects, self.predicates, self.objects, self.scores) if v is not None}
-        if len(lengths) > 1:
-            raise ShapeError(f"relations: fields of different lengths {sorted(lengths)}")
-
-    def __len__(self) -> int:
-        return len(self.subjects)
+    def check(self, value: Any, where: str, size: Size | None) -> Any:
+        masks = super().check(value, where, None).masks
+        if masks is not None and masks.size != size:
+            raise ShapeError(f"{where.rpartition(':')[0]}: masks are for a picture of {masks.size}, this one is {size}")
+        return value
 
 
 @dataclasses.dataclass(frozen=True)
-class Situation:
-    """What happens: a verb of `Schema.verbs`, and for each role name the noun and, where grounded, the instance."""
-
-    verb: int
-    roles: Mapping[str, tuple[str, int | None]]
-    score: float | None = None
-
-
-@dataclasses.dataclass(frozen=True)
-class Event:
-    """Something that happens in a clip from `start` to `end` (seconds), to the `instances` named."""
-
-    start: float
-    end: float
-    caption: str = ""
-    label: int | None = None
-    instances: tuple[int, ...] = ()
-    score: float | None = None
-
-
-@dataclasses.dataclass(frozen=True)
-class Scene:
+class Scene(Fielded):
     """All that is known about one picture (or clip) of `size` (height, width).
 
-    Only `select` and `cat` drop or reorder instances: they remap everything that refers to them.
+    Only `select` and `cat` drop or reorder instances: they remap everything that refers to them. `scene[2]`, `scene[0:3]`
+    and `scene[flags]` are the scene with fewer things; iterating gives a scene for each thing.
 
     Args:
         size: height, width in pixels.
         instances: the things. labels: int64 [L], the picture's classes, with label_scores float32 [L] in [0, 1].
         segmentation: uint8 or int64 [H, W], classes of `Schema.pixels`, 255 void; where they overlap (`Schema.overlap`)
             [K, H, W], for each class 1 where it is, 0 where it is not, 255 void. panoptic: int64 [H, W] segment ids.
-        captions, questions, answers: sentences about the whole picture; as many answers as questions.
-        relations, situation, events: refer to instances by index. duration: seconds of a clip.
+        captions: sentences about the whole picture, with caption_scores in [0, 1].
+        questions: about the picture. answers: to each of them a text, or several with weights.
+        relations, situations, events: refer to instances by index. duration: seconds of a clip.
         proposals: float32 [P, 4] xyxy candidate boxes, with proposal_scores [P].
         camera: the pinhole camera. depth: float32 [H, W], metres along z; 0 where unknown.
         meta: path, id, source and whatever a reader wants to keep.
@@ -89,22 +74,23 @@ class Scene:
     """
 
     size: tuple[int, int]
-    instances: Instances | None = None
-    labels: Tensor | None = None
-    label_scores: Tensor | None = None
-    segmentation: Tensor | None = None
-    panoptic: Tensor | None = None
-    captions: tuple[str, ...] | None = None
-    questions: tuple[str, ...] | None = None
-    answers: tuple[str, ...] | None = None
-    relations: Relations | None = None
-    situation: Situation | None = None
-    proposals: Tensor | None = None
-    proposal_scores: Tensor | None = None
-    camera: Camera | None = None
-    depth: Tensor | None = None
-    events: tuple[Event, ...] | None = None
-    duration: float | None = None
+    instances: Instances | None = entry(_Things(Instances))
+    labels: Tensor | None = entry(Labels("pictures"), "labels")
+    label_scores: Tensor | None = entry(Scores(), "labels")
+    segmentation: Tensor | None = entry(Map(VOID, VOID, names="pixels", planes=True))
+    panoptic: Tensor | None = entry(Map())
+    captions: tuple[str, ...] | None = entry(Sentences(), "captions")
+    caption_scores: Tensor | None = entry(Scores(), "captions")
+    questions: tuple[str, ...] | None = entry(Sentences(), "questions")
+    answers: tuple[dict[str, float], ...] | None = entry(Answers(), "questions")
+    relations: Relations | None = entry(Value(Relations))
+    situations: tuple[Situation, ...] | None = entry(Value(Situation, several=True))
+    proposals: Tensor | None = entry(Boxes(), "proposals")
+    proposal_scores: Tensor | None = entry(Rows(torch.float32), "proposals")
+    camera: Camera | None = entry(Value(Camera))
+    depth: Tensor | None = entry(Map(dtype=torch.float32))
+    events: tuple[Event, ...] | None = entry(Value(Event, several=True))
+    duration: float | None = entry(Number("seconds"))
     meta: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -112,22 +98,12 @@ class Scene:
         object.__setattr__(self, "size", (height, width))
         if height < 1 or width < 1:
             raise ShapeError(f"{self.name}: a picture of size {self.size} has no pixels")
-        for field in ("captions", "questions", "answers", "events"):
-            value = getattr(self, field)
-            if isinstance(value, str):
-                raise ShapeError(f"{self.name}: {field} must be a list of sentences, found the text {value!r}")
-            if value is not None:
-                object.__setattr__(self, field, tuple(value))
-        if self.questions is not None and self.answers is not None and len(self.questions) != len(self.answers):
-            raise ShapeError(f"{self.name}: {len(self.answers)} answers to {len(self.questions)} questions")
-        if self.duration is not None and not 0 <= self.duration < math.inf:
-            raise DataError(f"{self.name}: duration must be seconds from 0 on, found {self.duration}")
-        self._check_rows()
-        self._check_maps()
-        masks = self.instances.masks if self.instances is not None else None
-        if masks is not None and masks.size != self.size:
-            raise ShapeError(f"{self.name}: masks are for a picture of {masks.size}, this one is {self.size}")
-        self._check_references()
+        self._check(self.name, self.size)
+        known, count = entries(type(self)), len(self)
+        referred = (i for name in self.fields() for i in known[name].kind.referred(getattr(self, name)))
+        wrong = [i for i in referred if not 0 <= i < count]
+        if wrong:
+            raise DataError(f"{self.name}: relations, roles or events name instance {wrong[0]}, there are {count}")
 
     @property
     def name(self) -> str:
@@ -137,17 +113,44 @@ class Scene:
     def __len__(self) -> int:
         return 0 if self.instances is None else len(self.instances)
 
+    def __bool__(self) -> bool:
+        return True
+
+    def __getitem__(self, index: int | slice | Tensor | Sequence[int]) -> Self:
+        return self.select(as_index(index, len(self)))
+
+    def __iter__(self) -> Iterator[Self]:
+        return (self[i] for i in range(len(self)))
+
+    # fields by name -----------------------------------------------------------------------------------------------------
+
+    def get(self, field: str) -> Any:
+        """A field by its qualified name, of the scene ("segmentation", "labels") or of its things ("boxes",
+        "instances.labels"); None where it is absent. ConfigError for a name that nobody has."""
+        level, name = locate(field, type(self), type(self.instances or Instances()))
+        owner = self.instances if level else self
+        return None if owner is None else getattr(owner, name)
+
     def has(self, field: str) -> bool:
-        """Whether a field is there: of the scene ("segmentation") or of its instances ("boxes", "masks").
+        """Whether a field is there, see `get`."""
+        return self.get(field) is not None
 
-        "labels" asks for the classes of the whole picture; the labels of instances always come with their boxes.
-        """
-        if field in _SCENE_FIELDS:
-            return getattr(self, field) is not None
-        return self.instances is not None and getattr(self.instances, field) is not None
+    def present(self) -> frozenset[str]:
+        """The qualified names of all fields that are there."""
+        own = {*self.fields()} - {"instances"}
+        things = () if self.instances is None else self.instances.fields()
+        return frozenset(own | {qualified(name) for name in things})
 
-    def replace(self, **changes: Any) -> Scene:
-        return dataclasses.replace(self, **changes)
+    def only(self, fields: Iterable[str]) -> Self:
+        """With no other fields than these (qualified names), and meta."""
+        kinds = type(self), type(self.instances or Instances())
+        places = [locate(field, *kinds) for field in fields]
+        own, things = ({name for level, name in places if level == inside} for inside in (False, True))
+        drop = {name: None for name in self.fields() if name not in own and name != "instances"}
+        if self.instances is None:
+            return self.replace_unchecked(**drop)
+        kept = {name: None for name in self.instances.fields() if name not in things}
+        return self.replace_unchecked(**drop, instances=self.instances.replace_unchecked(**kept) if things else None)
 
     def class_planes(self, classes: int) -> Tensor:
         """Where each class of pixels is, bool [K, H, W], whether they overlap or not."""
@@ -156,132 +159,110 @@ class Scene:
             return self.segmentation == 1
         return self.segmentation == torch.arange(classes)[:, None, None]
 
-    def select(self, index: Tensor | Sequence[int]) -> Scene:
+    # changing -----------------------------------------------------------------------------------------------------------
+
+    def select(self, index: Tensor | Sequence[int]) -> Self:
         """The same picture with only the instances at `index` (indices, each at most once, or bool [N]), in that order.
 
         Relations that lose an end are dropped; roles lose their grounding; events keep the instances that stay.
         """
         index = positions(index, len(self))
-        new = {old: place for place, old in enumerate(index.tolist())}
-        changes: dict[str, Any] = {}
-        if self.instances is not None:
-            changes["instances"] = self.instances.select(index)
-        if self.relations is not None:
-            r = self.relations
-            pairs = list(zip(r.subjects.tolist(), r.objects.tolist()))
-            kept = torch.tensor([i for i, (s, o) in enumerate(pairs) if s in new and o in new], dtype=torch.int64)
-            remap = lambda side: torch.tensor([new[i] for i in side[kept].tolist()], dtype=torch.int64)
-            scores = None if r.scores is None else r.scores[kept]
-            changes["relations"] = Relations(remap(r.subjects), r.predicates[kept], remap(r.objects), scores)
-        if self.situation is not None:
-            roles = {k: (noun, None if i is None else new.get(i)) for k, (noun, i) in self.situation.roles.items()}
-            changes["situation"] = dataclasses.replace(self.situation, roles=roles)
-        if self.events is not None:
-            changes["events"] = tuple(
-                dataclasses.replace(e, instances=tuple(new[i] for i in e.instances if i in new)) for e in self.events
-            )
-        return self.replace(**changes)
+        places = {old: place for place, old in enumerate(index.tolist())}
+        things = None if self.instances is None else self.instances.select(index)
+        return self.map(lambda kind, value: kind.refer(value, places), instances=things)
 
     @staticmethod
     def cat(scenes: Sequence[Scene]) -> Scene:
         """Several accounts of one picture as one: instances, relations and events joined, references moved along.
 
-        Everything at picture level is the first scene's. Raises ShapeError when the sizes differ.
+        Everything else at picture level is the first scene's. Raises ShapeError when the sizes differ.
         """
         first = scenes[0]
         if len({s.size for s in scenes}) > 1:
             raise ShapeError(
                 f"{first.name}: scenes of different sizes cannot be joined: {sorted({s.size for s in scenes})}"
             )
-        offsets = [sum(len(s) for s in scenes[:i]) for i in range(len(scenes))]
-        changes: dict[str, Any] = {}
-        parts = [s.instances for s in scenes if s.instances is not None]
-        if parts:
-            changes["instances"] = Instances.cat(parts)
-        related = [(s.relations, o) for s, o in zip(scenes, offsets) if s.relations is not None]
-        if related:
-            scores = [r.scores for r, _ in related]
-            changes["relations"] = Relations(
-                torch.cat([r.subjects + o for r, o in related]),
-                torch.cat([r.predicates for r, _ in related]),
-                torch.cat([r.objects + o for r, o in related]),
-                torch.cat([s for s in scores if s is not None]) if all(s is not None for s in scores) else None,
-            )
-        happened = [(s.events, o) for s, o in zip(scenes, offsets) if s.events is not None]
-        if happened:
-            changes["events"] = tuple(
-                dataclasses.replace(e, instances=tuple(i + o for i in e.instances))
-                for events, o in happened
-                for e in events
-            )
-        return first.replace(**changes)
+        moved, start = [], 0
+        for scene in scenes:
+            places = {i: i + start for i in range(len(scene))}
+            moved.append(scene.map(lambda kind, value, places=places: kind.refer(value, places)))  # type: ignore[misc]
+            start += len(scene)
+        known = entries(type(first))
+        joined = {}
+        for name in ("instances", "relations", "events"):
+            parts = [value for scene in moved if (value := getattr(scene, name)) is not None]
+            if parts:
+                joined[name] = known[name].kind.join(parts)
+        return first.replace_unchecked(**joined)
 
-    def _check_rows(self) -> None:
-        """Lists of numbers become tensors; their shapes and values are checked."""
-        for field, (dtype, tail) in _ROWS.items():
-            if getattr(self, field) is None:
-                continue
-            value = as_rows(f"{self.name}: {field}", getattr(self, field), dtype)
-            object.__setattr__(self, field, value)
-            if tuple(value.shape[1:]) != tail:
-                shape = ", ".join(["N", *map(str, tail)])
-                raise ShapeError(f"{self.name}: {field} must be [{shape}], found shape {tuple(value.shape)}")
-            if dtype.is_floating_point and not bool(value.isfinite().all()):
-                row = int((~value.isfinite()).nonzero()[0, 0])
-                raise DataError(f"{self.name}: {field} must be finite, found {value[row].tolist()} at {row}")
-        for of, scores in (("labels", "label_scores"), ("proposals", "proposal_scores")):
-            rows, value = getattr(self, of), getattr(self, scores)
-            if value is not None and (rows is None or len(rows) != len(value)):
-                raise ShapeError(f"{self.name}: {len(value)} {scores} for {0 if rows is None else len(rows)} {of}")
-        if self.labels is not None and bool((self.labels < 0).any()):
-            raise DataError(f"{self.name}: labels start at 0, found {int(self.labels.min())}")
-        if self.label_scores is not None and bool(((self.label_scores < 0) | (self.label_scores > 1)).any()):
-            low, high = self.label_scores.aminmax()
-            raise DataError(f"{self.name}: label_scores must lie in [0, 1], found {low:.4g}..{high:.4g}")
-        if self.proposals is not None:
-            turned = (self.proposals[:, 2:] < self.proposals[:, :2]).any(1)
-            if bool(turned.any()):
-                row = int(turned.nonzero()[0])
-                raise DataError(f"{self.name}: proposal {row} {self.proposals[row].tolist()} is turned over; boxes need "
-                                "x1 <= x2, y1 <= y2")  # fmt: skip
+    def moved(self, motion: Affine) -> Self:
+        """What is true of the moved picture; nothing is cut or dropped, and maps are resampled nearest pixel.
 
-    def _check_maps(self) -> None:
-        """One value per pixel; a single pass over each map, since this is done for every picture of a training."""
-        for field, highest in (("segmentation", VOID), ("panoptic", math.inf), ("depth", math.inf)):
-            if getattr(self, field) is None:
-                continue
-            value = as_tensor(f"{self.name}: {field}", getattr(self, field))
-            if tuple(value.shape[-2:]) != self.size or value.dim() > (3 if field == "segmentation" else 2):
-                raise ShapeError(f"{self.name}: {field} is {tuple(value.shape)}, the picture is {self.size}")
-            if field == "depth":
-                value = value.to(torch.float32)
-            elif value.dtype not in (torch.uint8, torch.int16, torch.int32, torch.int64):
-                raise ShapeError(f"{self.name}: {field} must be whole numbers (uint8 or int64), found {str(value.dtype)[6:]}")  # fmt: skip
-            object.__setattr__(self, field, value)
-            if value.dtype == torch.uint8:
-                continue  # cannot be out of range
-            low, high = (extreme.item() for extreme in value.aminmax())  # NaN where any is
-            if not (low >= 0 and high <= highest and math.isfinite(high)):
-                limit = "finite" if highest == math.inf else f"at most {highest}"
-                raise DataError(f"{self.name}: {field} must be at least 0 and {limit}, found {low}..{high}")
+        Raises DataError naming what cannot be moved so: cameras, 3D boxes and meshes do not turn.
+        """
+        return self._named(lambda kind, value: kind.move(value, motion), size=motion.target)
 
-    def _check_references(self) -> None:
-        count = len(self)
-        referred: list[int] = []
-        if self.relations is not None:
-            referred += self.relations.subjects.tolist() + self.relations.objects.tolist()
-        if self.situation is not None:
-            referred += [i for _, i in self.situation.roles.values() if i is not None]
-        referred += [i for e in self.events or () for i in e.instances]
-        wrong = [i for i in referred if not 0 <= i < count]
-        if wrong:
-            raise DataError(f"{self.name}: relations, roles or events name instance {wrong[0]}, there are {count}")
+    def renamed(self, renaming: Renaming) -> Self:
+        """The same under other labels, or in other words."""
+        return self._named(lambda kind, value: kind.rename(value, renaming))
+
+    def _named(self, change: Any, **more: Any) -> Self:
+        try:
+            return self.map(change, **more)
+        except DataError as error:
+            if self.name in str(error):
+                raise
+            raise DataError(f"{self.name}: {error}") from None
+
+    # writing ------------------------------------------------------------------------------------------------------------
+
+    def to_json(self, names: Names | None = None) -> dict[str, Any]:
+        """Plain JSON, whole: what `from_json` makes of it is equal. Labels by their names where `names` has them, as
+        `Schema.names` gives it; maps as run lengths, masks as COCO's, or polygons."""
+        plain = {key: value for key, value in self.meta.items() if isinstance(value, str | int | float | bool)}
+        return {"size": list(self.size), **super().to_json(names), **({"meta": plain} if plain else {})}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any], names: Names | None = None) -> Scene:
+        """What `to_json` wrote, checked. DataError naming the field that is unknown or does not fit."""
+        meta = data.get("meta", {})
+        kinds: list[type[Scene]] = [cls, *cls.__subclasses__()]
+        fields = {name: value for name, value in data.items() if name not in ("size", "meta")}
+        kind = next((kind for kind in kinds if set(fields) <= set(entries(kind))), cls)
+        try:
+            return kind(tuple(data["size"]), meta=meta, **values_of(kind, fields, names or {}))  # type: ignore[arg-type]
+        except (DataError, ShapeError, KeyError) as error:
+            name = str(meta.get("path") or meta.get("id") or "scene")
+            said = f"no {error}" if isinstance(error, KeyError) else str(error)
+            raise DataError(said if name in said else f"{name}: {said}") from error
 
 
-_ROWS: dict[str, tuple[torch.dtype, tuple[int, ...]]] = {
-    "labels": (torch.int64, ()),
-    "label_scores": (torch.float32, ()),
-    "proposals": (torch.float32, (4,)),
-    "proposal_scores": (torch.float32, ()),
-}
-_SCENE_FIELDS = {f.name for f in dataclasses.fields(Scene)}
+def locate(field: str, scene: type = Scene, things: type = Instances) -> tuple[bool, str]:
+    """Where the field of a qualified name is: whether among the things, and its own name.
+
+    A plain name is the scene's where it has one ("labels"), else the things' ("boxes"); "instances.labels" is theirs.
+
+    Raises ConfigError, with the nearest name, for one that neither has.
+    """
+    level, _, name = field.rpartition(".")
+    if level in ("", "instances"):
+        if not level and name in entries(scene):
+            return False, name
+        if name in entries(things):
+            return True, name
+    known = all_fields(scene, things)
+    near = difflib.get_close_matches(field, known, 1)
+    raise ConfigError(f"no scene has a field {field!r}" + (f"; did you mean {near[0]}?" if near else ""))
+
+
+def qualified(name: str, scene: type = Scene) -> str:
+    """How a field of the things is called among those of the scene: "boxes", but "instances.labels"."""
+    return f"instances.{name}" if name in entries(scene) else name
+
+
+def all_fields(scene: type = Scene, things: type = Instances) -> list[str]:
+    """The qualified names of all fields."""
+    return [*(n for n in entries(scene) if n != "instances"), *(qualified(n, scene) for n in entries(things))]
+
+
+__all__ = ["VOID", "Event", "Kind", "Relations", "Scene", "Situation", "all_fields", "locate", "qualified"]

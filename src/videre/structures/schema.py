@@ -8,7 +8,7 @@ from typing import Any
 from videre.structures.categories import Categories
 from videre.structures.skeleton import Skeleton
 
-CATEGORY_FIELDS = ("things", "pixels", "pictures", "predicates", "attributes", "verbs", "roles", "words")
+CATEGORY_FIELDS = ("things", "pixels", "pictures", "predicates", "attributes", "verbs", "roles", "nouns", "events")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Schema:
         pixels: classes of `Scene.segmentation`. overlap: whether a pixel may have any number of them; else it has one.
         pictures: classes of `Scene.labels`.
         predicates: classes of relations. attributes: columns of `Instances.attributes`.
-        verbs, roles: of situations. words: vocabulary of captions.
+        verbs, roles, nouns: of situations. events: classes of events.
         skeleton: the keypoints of `Instances.keypoints`.
         tokenizer: name or description of how sentences become words.
     """
@@ -32,10 +32,17 @@ class Schema:
     attributes: Categories | None = None
     verbs: Categories | None = None
     roles: Categories | None = None
-    words: Categories | None = None
+    nouns: Categories | None = None
+    events: Categories | None = None
     skeleton: Skeleton | None = None
     tokenizer: str | None = None
     overlap: bool = False
+
+    @property
+    def names(self) -> dict[str, tuple[str, ...]]:
+        """The names of each part that there is: {"things": ("cat", "dog"), "skeleton": ("nose", …)}."""
+        parts = {name: getattr(self, name) for name in (*CATEGORY_FIELDS, "skeleton")}
+        return {name: part.names for name, part in parts.items() if part is not None}
 
     def replace(self, **changes: Any) -> Schema:
         return dataclasses.replace(self, **changes)

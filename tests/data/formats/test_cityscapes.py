@@ -70,7 +70,7 @@ def test_later_objects_lie_over_earlier_ones(tmp_path):
     assert np.array_equal(bitmaps[0], np.array(PAINTED) == CAR) and np.array_equal(
         bitmaps[1], np.array(PAINTED) == PERSON
     )
-    assert dataset.fields == {"segmentation", "instances", "boxes", "masks", "ignore"} and not dataset.repairs
+    assert dataset.fields == {"segmentation", "instances.labels", "boxes", "masks", "ignore"} and not dataset.repairs
     assert scene.meta["id"] == NAME and dataset.name(0) == f"train/aachen/{NAME}_leftImg8bit.png"
     assert dataset.picture(0).shape == (6, 8, 3)
 

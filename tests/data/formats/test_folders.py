@@ -57,7 +57,9 @@ def test_written_sets_come_back(tmp_path):
     assert after.schema == before.schema
     assert [after.scene(i).labels.tolist() for i in range(2)] == [[0], [1]]
     boxes = data.read(real("bccd"), "val")
-    with pytest.raises(DataError, match="a tree of class folders cannot hold boxes, ignore of bccd val"):
+    with pytest.raises(
+        DataError, match=r"a tree of class folders cannot hold boxes, ignore, instances\.labels of bccd val"
+    ):
         data.write(boxes, tmp_path / "no", "folders")
     assert not (tmp_path / "no").exists()
 

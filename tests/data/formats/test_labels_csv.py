@@ -193,7 +193,7 @@ def test_what_a_table_cannot_hold_is_refused(tmp_path):
     (tmp_path / "in" / "labels.csv").unlink()
     with pytest.raises(DataError, match=r"class 'a;b' cannot be written into a table, where ; and \| separate"):
         data.write(data.read(tmp_path / "in"), tmp_path / "no", "csv")
-    with pytest.raises(DataError, match="a table of labels cannot hold boxes, ignore of bccd val"):
+    with pytest.raises(DataError, match=r"a table of labels cannot hold boxes, ignore, instances\.labels of bccd val"):
         data.write(data.read(real("bccd"), "val"), tmp_path / "no", "csv")
     assert not (tmp_path / "no").exists()
     make(tmp_path / "out", ["path,label,photographer", "x.png,cat,Ann"])

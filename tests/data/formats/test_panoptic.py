@@ -87,7 +87,7 @@ def test_what_is_written_is_read_back(tmp_path):
     rows = {row["category_id"]: row for row in content["annotations"][0]["segments_info"] if not row["iscrowd"]}
     assert rows[92]["area"] == 40 and rows[92]["bbox"] == [0, 0, 10, 4] and rows[3]["bbox"] == [8, 6, 2, 2]
     maps = data.write(before, tmp_path / "maps", "maps", lossy=True)
-    assert set(maps) == {"boxes", "ignore", "masks", "panoptic"}
+    assert set(maps) == {"boxes", "ignore", "instances.labels", "masks", "panoptic"}
     assert torch.equal(data.read(tmp_path / "maps", "train").scene(0).segmentation, first.segmentation)
 
 

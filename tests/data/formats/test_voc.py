@@ -45,7 +45,7 @@ def test_corners_children_parts_and_difficult(tmp_path):
     assert scene.instances.ignore.tolist() == [False, True]
     assert scene.meta == {"path": str(tmp_path / "JPEGImages" / "a.jpg"), "id": "a"}
     assert dataset.scene(1).instances.boxes.shape == (0, 4)
-    assert dataset.fields == {"instances", "boxes", "ignore"}
+    assert dataset.fields == {"instances.labels", "boxes", "ignore"}
     assert dataset.repairs == ()
 
 

@@ -149,7 +149,7 @@ def test_a_turn_of_the_truth_is_the_truth_of_the_turn(case, turns):
     assert torch.equal(whole.instances.boxes, scene.instances.boxes) and whole.size == scene.size
     pixels, same = QuarterTurns()(picture, scene, np.random.default_rng(turns), SCHEMA)
     check_against_pixels(pixels, same)
-    with pytest.raises(DataError, match="captions cannot be turned"):
+    with pytest.raises(DataError, match="captions: sentences cannot be turned"):
         turn_scene(scene.replace(captions=("up",)), 1)
 
 

@@ -74,7 +74,7 @@ def test_what_leaves_the_picture_is_dropped_and_the_corners_are_void() -> None:
 
 def test_cameras_are_refused_and_settings_checked() -> None:
     camera = Camera(torch.tensor([[50.0, 0, 20], [0, 50, 20], [0, 0, 1]]))
-    with pytest.raises(DataError, match="camera cannot be rotated; train with rotate=0"):
+    with pytest.raises(DataError, match=r"cameras cannot be turned by 10 degrees; .*rotate=0"):
         rotate(np.zeros((40, 40, 3), np.uint8), Scene((40, 40), camera=camera), 10)
     with pytest.raises(ConfigError, match="degrees lie within 0 and 180, found 200"):
         Rotate(200)

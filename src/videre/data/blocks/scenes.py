@@ -32,8 +32,8 @@ from videre.structures import (
 
 _SHAPE_COLOURS = ((222, 84, 72), (66, 133, 210), (82, 168, 96), (240, 176, 52), (150, 96, 190))
 _FIELDS = (
-    "instances", "boxes", "masks", "keypoints", "visibility", "attributes", "boxes3d", "ids", "labels", "segmentation",
-    "captions", "questions", "answers", "relations", "camera", "depth",
+    "boxes", "instances.labels", "masks", "keypoints", "visibility", "attributes", "instances.captions", "boxes3d", "ids",
+    "labels", "segmentation", "captions", "questions", "answers", "relations", "camera", "depth",
 )  # fmt: skip
 
 
@@ -46,7 +46,7 @@ def blocks_schema() -> Schema:
         pictures=things,
         predicates=Categories.of(PREDICATES),
         attributes=Categories.of(ATTRIBUTES),
-        verbs=Categories.of(VERBS),
+        events=Categories.of(VERBS),
         skeleton=Skeleton(KEYPOINTS, KEYPOINT_EDGES, KEYPOINT_FLIPS),
     )
 
@@ -81,7 +81,7 @@ def to_scene(truth: Truth, name: str = "blocks", meshes: bool = False) -> Scene:
         segmentation=torch.from_numpy(truth.segmentation),
         captions=truth.captions,
         questions=truth.questions,
-        answers=truth.answers,
+        answers=tuple({answer: 1.0} for answer in truth.answers),
         relations=Relations(subjects, predicates, objects),
         camera=Camera(*(_float(v) for v in (truth.intrinsics, truth.rotation, truth.translation))),
         depth=torch.from_numpy(truth.depth),

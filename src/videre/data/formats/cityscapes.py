@@ -228,7 +228,7 @@ class _Frames(FileSource):
     classes: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0, np.uint8))
     groups: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0, bool))
     corners: Ragged = dataclasses.field(default_factory=lambda: Ragged.of([], np.float32, 2))
-    fields: frozenset[str] = frozenset({"segmentation", "instances", "boxes", "masks", "ignore"})
+    fields: frozenset[str] = frozenset({"segmentation", "boxes", "instances.labels", "masks", "ignore"})
 
     def scene(self, i: int) -> Scene:
         (height, width), (start, stop) = self.size(i), self.starts[i : i + 2].tolist()

@@ -44,7 +44,7 @@ from videre.errors import DataError
 from videre.structures import COCO_PERSON, Categories, Instances, Masks, Polygons, Scene, Schema, Skeleton
 
 LOOKS_FOR = "COCO: *.json with images and annotations, in the folder, in annotations/, or one folder per split"
-HOLDS = {"boxes", "masks", "ignore", "areas", "keypoints", "visibility", "captions"}
+HOLDS = {"boxes", "instances.labels", "masks", "ignore", "areas", "keypoints", "visibility", "captions"}
 _KINDS = re.compile(r"^(instances|person_keypoints|keypoints|captions|_?annotations(\.coco)?)[_-]?")
 
 

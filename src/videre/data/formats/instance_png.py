@@ -19,7 +19,7 @@ from videre.images.reading import SUFFIXES, read_ids
 from videre.structures import Categories, Instances, Masks, Scene, Schema
 
 LOOKS_FOR = "instance PNG: images/<name>.* with labels/<name>.png (or masks/, instances/), one id per instance"
-HOLDS = {"boxes", "masks"}
+HOLDS = {"boxes", "instances.labels", "masks"}
 FOLDERS = ("labels", "instances", "masks")
 CLASSES = "classes.txt"
 LOOKS = 32
@@ -101,7 +101,7 @@ class _IdMaps(FileSource):
     """Scenes made from the id maps, when asked for: a map is as small to read as what could be kept of it."""
 
     maps: list[str] = dataclasses.field(default_factory=list)
-    fields: frozenset[str] = frozenset({"instances", "boxes", "masks", "ids"})
+    fields: frozenset[str] = frozenset({"boxes", "instances.labels", "masks", "ids"})
 
     def scene(self, i: int) -> Scene:
         ids, size = read_ids(self.maps[i]), self.size(i)

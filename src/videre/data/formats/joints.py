@@ -179,7 +179,7 @@ class _Poses(FileSource):
     """Scenes made from the persons of each picture."""
 
     def __init__(self, paths: list[str], names: list[str], sizes: np.ndarray, people: list[Instances]) -> None:
-        super().__init__(paths, names, sizes, frozenset({"instances", "boxes", "keypoints", "visibility"}))
+        super().__init__(paths, names, sizes, frozenset({"boxes", "instances.labels", "keypoints", "visibility"}))
         self.people = people
 
     def scene(self, i: int) -> Scene:

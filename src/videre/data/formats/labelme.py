@@ -37,7 +37,7 @@ from videre.structures import Categories, Polygons, Schema
 LOOKS_FOR = (
     "labelme: <name>.json with shapes beside <name>.jpg, or in annotations/ or labels/ with the pictures in images/"
 )
-HOLDS = {"boxes", "masks", "ignore"}
+HOLDS = {"boxes", "instances.labels", "masks", "ignore"}
 LABELS = "labels.txt"
 IGNORED, BACKGROUND = "__ignore__", "_background_"
 ENCLOSING = {"polygon": 3, "rectangle": 2, "circle": 2, "mask": 2}

@@ -26,7 +26,7 @@ from videre.structures import Categories, Instances, Masks, Scene, Schema
 from videre.structures.scene import VOID
 
 LOOKS_FOR = "COCO panoptic: annotations/panoptic_<split>.json with a folder of PNGs of the same name"
-HOLDS = {"segmentation", "panoptic", "boxes", "masks", "ignore"}
+HOLDS = {"segmentation", "panoptic", "boxes", "instances.labels", "masks", "ignore"}
 PREFIX = "panoptic_"
 
 
@@ -180,7 +180,7 @@ class _Segments(FileSource):
     pixel_of: dict[int, int] = dataclasses.field(default_factory=dict)
     thing_of: dict[int, int] = dataclasses.field(default_factory=dict)
     fields: frozenset[str] = frozenset(
-        {"segmentation", "panoptic", "instances", "boxes", "masks", "ignore", "ids", "areas"}
+        {"segmentation", "panoptic", "boxes", "instances.labels", "masks", "ignore", "ids", "areas"}
     )
 
     def scene(self, i: int) -> Scene:

@@ -24,7 +24,7 @@ from videre.images.reading import SUFFIXES
 from videre.structures import Categories, Schema
 
 LOOKS_FOR = "Pascal VOC: a folder with Annotations/*.xml (or *.xml beside the pictures) whose root is <annotation>"
-HOLDS = {"boxes", "ignore"}
+HOLDS = {"boxes", "instances.labels", "ignore"}
 
 
 def recognise(path: Path) -> str:

@@ -8,7 +8,6 @@ stays exact.
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +15,7 @@ from torch import Tensor
 
 from videre.errors import ConfigError
 from videre.images.prepare import resample
-from videre.structures import Scene, Schema, warp_scene
+from videre.structures import Affine, Scene, Schema
 
 Window = tuple[int, int, int, int]
 
@@ -127,7 +126,7 @@ def resize(picture: np.ndarray, scene: Scene, size: tuple[int, int]) -> tuple[np
     if size == (height, width):
         return picture, scene
     matrix = np.array([[size[1] / width, 0, 0], [0, size[0] / height, 0]], float)
-    return resample(picture, size), warp_scene(scene, matrix, size)
+    return resample(picture, size), scene.moved(Affine(matrix, scene.size, size))
 
 
 def crop(
@@ -154,27 +153,19 @@ def crop_scene(scene: Scene, window: Window, min_visible: float = MIN_VISIBLE) -
     any of its keypoints) is inside, an ignored one when anything is. Sentences stay as they are.
     """
     x1, y1, x2, y2 = window
-    moved = warp_scene(scene, np.array([[1.0, 0, -x1], [0, 1, -y1]]), (y2 - y1, x2 - x1))
+    moved = scene.moved(Affine(np.array([[1.0, 0, -x1], [0, 1, -y1]]), scene.size, (y2 - y1, x2 - x1)))
     limits = torch.tensor([x2 - x1, y2 - y1] * 2, dtype=torch.float32)
-    changes: dict[str, Any] = {}
     if moved.proposals is not None:
         proposals, kept = _clip(moved.proposals, limits)
-        changes["proposals"] = proposals[kept]
-        if moved.proposal_scores is not None:
-            changes["proposal_scores"] = moved.proposal_scores[kept]
+        moved = moved.take_rows("proposals", kept.nonzero().flatten(), proposals=proposals[kept])
     if moved.instances is None:
-        return moved.replace(**changes)
-    # dropping first, and only then filling in: fields are validated on every making
+        return moved
     keep, part, boxes, seen = _what_stays(moved, scene, limits, min_visible)
     areas = None if moved.instances.areas is None else moved.instances.areas * part
-    moved = moved.replace(**changes).select(keep)
-    fields = {
-        name: value[keep]
-        for name, value in (("boxes", boxes), ("visibility", seen), ("areas", areas))
-        if value is not None
+    cut = {
+        name: value for name, value in (("boxes", boxes), ("visibility", seen), ("areas", areas)) if value is not None
     }
-    assert moved.instances is not None
-    return moved.replace(instances=moved.instances.replace(**fields))
+    return moved.replace_unchecked(instances=moved.instances.replace_unchecked(**cut)).select(keep)
 
 
 def _what_stays(

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import cv2
 import numpy as np
 import torch
-from torch import Tensor
 
 from videre.data.transforms.geometry import FILL, MIN_VISIBLE, crop_scene
-from videre.errors import ConfigError, DataError
-from videre.structures import Scene, Schema
-from videre.structures.image_batch import of_indices, warp_maps
-
-LEVEL = ("camera",)
-LEVEL_INSTANCES = ("boxes3d", "meshes")
+from videre.errors import ConfigError
+from videre.structures import Affine, Scene, Schema
+from videre.structures.affine import of_indices
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,34 +61,17 @@ def rotate_scene(scene: Scene, degrees: float, min_visible: float = MIN_VISIBLE)
     A box becomes the extent of its mask where there is one, else that of the ellipse inside it: the extent of the turned
     box itself would be far larger than what it holds.
     """
-    level = [name for name in LEVEL if getattr(scene, name) is not None]
-    if scene.instances is not None:
-        level += [name for name in LEVEL_INSTANCES if getattr(scene.instances, name) is not None]
-    if level:
-        raise DataError(f"{scene.name}: {', '.join(level)} cannot be rotated; train with rotate=0")
     height, width = scene.size
     pad = int(np.ceil((np.hypot(height, width) - min(height, width)) / 2))  # first nothing is cut, then as in `crop`
-    size = (height + 2 * pad, width + 2 * pad)
     matrix = _matrix(scene.size, degrees)
     matrix[:, 2] += pad
-    changes: dict[str, Any] = {"size": size, **warp_maps(scene, matrix, size)}
-    if scene.proposals is not None:
-        changes["proposals"] = _boxes(scene.proposals, matrix)
-    things = scene.instances
-    if things is not None:
-        fields: dict[str, Any] = {}
-        if things.keypoints is not None:
-            turn, shift = (torch.tensor(part).to(things.keypoints) for part in (matrix[:, :2], matrix[:, 2]))
-            fields["keypoints"] = things.keypoints @ turn.T + shift
-        if things.masks is not None:
-            fields["masks"] = things.masks.affine(matrix, size)
-        if things.boxes is not None:
-            fields["boxes"] = _boxes(things.boxes, matrix)
-            if things.masks is not None:
-                there = fields["masks"].area() > 0
-                fields["boxes"] = torch.where(there[:, None], fields["masks"].boxes(), fields["boxes"])
-        changes["instances"] = things.replace(**fields)
-    return crop_scene(scene.replace(**changes), (pad, pad, pad + width, pad + height), min_visible)
+    turned = scene.moved(Affine(matrix, scene.size, (height + 2 * pad, width + 2 * pad)))
+    things = turned.instances
+    if things is not None and things.boxes is not None and things.masks is not None:
+        there = things.masks.area() > 0
+        boxes = torch.where(there[:, None], things.masks.boxes(), things.boxes)
+        turned = turned.replace_unchecked(instances=things.replace_unchecked(boxes=boxes))
+    return crop_scene(turned, (pad, pad, pad + width, pad + height), min_visible)
 
 
 def _matrix(size: tuple[int, int], degrees: float) -> np.ndarray:
@@ -102,11 +80,3 @@ def _matrix(size: tuple[int, int], degrees: float) -> np.ndarray:
     turn = np.array([[cosine, sine], [-sine, cosine]])
     middle = np.array([size[1] / 2, size[0] / 2])
     return np.concatenate([turn, (middle - turn @ middle)[:, None]], 1)
-
-
-def _boxes(boxes: Tensor, matrix: np.ndarray) -> Tensor:
-    """Extents of the turned ellipses inside the boxes."""
-    turn, shift = torch.tensor(matrix[:, :2]).to(boxes), torch.tensor(matrix[:, 2]).to(boxes)
-    middle = (boxes[:, :2] + boxes[:, 2:]) / 2 @ turn.T + shift
-    half = (((boxes[:, 2:] - boxes[:, :2]) / 2).square() @ turn.square().T).sqrt()
-    return torch.cat([middle - half, middle + half], 1)
