@@ -8,6 +8,7 @@ from videre.structures.instances import Instances
 from videre.structures.masks import Masks, Polygons
 from videre.structures.mesh import Mesh
 from videre.structures.preprocess import Preprocess
+from videre.structures.ragged import Ragged
 from videre.structures.scene import VOID, Event, Relations, Scene, Situation
 from videre.structures.schema import Schema
 from videre.structures.skeleton import COCO_PERSON, Skeleton
@@ -15,5 +16,5 @@ from videre.structures.tiling import Tiling
 
 __all__ = [
     "COCO_PERSON", "VOC_PIXELS", "VOID", "Box3D", "Camera", "Categories", "Event", "ImageBatch", "Instances", "Masks", "Mesh",
-    "Polygons", "Preprocess", "Relations", "Scene", "Schema", "Situation", "Skeleton", "Tiling", "invert", "palette", "warp_scene",
+    "Polygons", "Preprocess", "Ragged", "Relations", "Scene", "Schema", "Situation", "Skeleton", "Tiling", "invert", "palette", "warp_scene",
 ]  # fmt: skip
