@@ -13,10 +13,11 @@ from videre.structures.scene import VOID, Event, Relations, Scene, Situation
 from videre.structures.schema import Schema
 from videre.structures.skeleton import COCO_PERSON, Skeleton
 from videre.structures.tiling import Tiling
+from videre.structures.tokenizer import SubwordTokenizer, Tokenizer, WordTokenizer
 from videre.structures.vocabulary import Vocabulary
 
 __all__ = [
     "COCO_PERSON", "VOC_PIXELS", "VOID", "Box3D", "Camera", "Categories", "Event", "ImageBatch", "Instances", "Masks", "Mesh",
-    "Polygons", "Preprocess", "Ragged", "Relations", "Scene", "Schema", "Situation", "Skeleton", "Tiling", "Vocabulary",
-    "invert", "palette", "warp_scene",
+    "Polygons", "Preprocess", "Ragged", "Relations", "Scene", "Schema", "Situation", "Skeleton", "SubwordTokenizer",
+    "Tiling", "Tokenizer", "Vocabulary", "WordTokenizer", "invert", "palette", "warp_scene",
 ]  # fmt: skip
