@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from videre.errors import ConfigError, DataError
-from videre.structures import COCO_PERSON, Categories, Preprocess, Schema, Skeleton, palette
+from videre.structures import COCO_PERSON, Categories, Preprocess, Schema, Skeleton, WordTokenizer, palette
 
 NAMES = st.lists(st.text(min_size=1, max_size=8), min_size=1, max_size=12, unique=True)
 
@@ -34,7 +34,12 @@ def test_categories_survive_json(value):
 
 @given(categories(), categories(), st.booleans())
 def test_a_schema_survives_json(things, nouns, with_skeleton):
-    schema = Schema(things=things, nouns=nouns, skeleton=COCO_PERSON if with_skeleton else None, tokenizer="spaces")
+    schema = Schema(
+        things=things,
+        nouns=nouns,
+        skeleton=COCO_PERSON if with_skeleton else None,
+        tokenizer=WordTokenizer.build(["a cat on a mat"], least=1),
+    )
     assert through_json(schema) == schema
     assert through_json(Schema()) == Schema()
 

@@ -16,14 +16,16 @@ import torch
 from torch import Tensor
 
 from videre import __version__
-from videre.errors import WeightsError
+from videre.errors import DataError, WeightsError
 from videre.models import find_model, model_name
 from videre.models.base import Model
-from videre.structures import Preprocess, Schema
+from videre.structures import Preprocess, Schema, Tokenizer
 from videre.tensors import read_tensors, write_tensors
 
 KEY = "videre"
 """The header entry that marks a checkpoint of ours."""
+TOKENIZER = "schema.tokenizer"
+"""The tensor that holds the schema's tokenizer: its table is too large for a header."""
 HOUSE = "detector."
 """Where systems that build on a detector keep it: Mask and Keypoint R-CNN are a Faster R-CNN and a head."""
 
@@ -72,7 +74,7 @@ def save_checkpoint(
         "version": __version__,
         "model": model_name(model),
         "config": model.config,
-        "schema": model.schema.to_json(),
+        "schema": model.schema.to_json(tables=False),
         "preprocess": model.preprocess.to_json(),
         "thresholds": model.thresholds,
         "provenance": dict(provenance or {}),
@@ -80,6 +82,8 @@ def save_checkpoint(
     tensors = model.state_dict()
     if half:
         tensors = {name: t.half() if t.dtype == torch.float32 else t for name, t in tensors.items()}
+    if model.schema.tokenizer is not None:
+        tensors = {**tensors, TOKENIZER: model.schema.tokenizer.to_tensor()}
     write_tensors(path, tensors, {KEY: json.dumps(header)})
 
 
@@ -95,11 +99,14 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
         )
     try:
         header = json.loads(metadata[KEY])
+        schema = Schema.from_json(header["schema"])
+        if TOKENIZER in tensors:
+            schema = schema.replace(tokenizer=Tokenizer.from_tensor(tensors.pop(TOKENIZER)))
         return Checkpoint(
-            header["model"], header["config"], Schema.from_json(header["schema"]),
+            header["model"], header["config"], schema,
             Preprocess.from_json(header["preprocess"]), header["thresholds"], header["provenance"], tensors,
         )  # fmt: skip
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
+    except (json.JSONDecodeError, KeyError, TypeError, DataError) as error:
         raise WeightsError(f"{path}: its header cannot be read, perhaps a newer videre wrote it ({error!r})") from error
 
 

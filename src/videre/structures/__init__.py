@@ -10,14 +10,17 @@ from videre.structures.instances import Instances
 from videre.structures.masks import Masks, Polygons
 from videre.structures.mesh import Mesh
 from videre.structures.preprocess import Preprocess
+from videre.structures.ragged import Ragged
 from videre.structures.relations import Event, Relations, Situation
 from videre.structures.scene import VOID, Scene
 from videre.structures.schema import Schema
 from videre.structures.skeleton import COCO_PERSON, Skeleton
 from videre.structures.tiling import Tiling
+from videre.structures.tokenizer import SubwordTokenizer, Tokenizer, WordTokenizer
+from videre.structures.vocabulary import Vocabulary
 
 __all__ = [
     "COCO_PERSON", "VOC_PIXELS", "VOID", "Affine", "Box3D", "Camera", "Categories", "Event", "ImageBatch", "Instances",
-    "Kind", "Masks", "Mesh", "Polygons", "Preprocess", "Relations", "Renaming", "Scene", "Schema", "Situation", "Skeleton",
-    "Tiling", "entry", "invert", "palette",
+    "Kind", "Masks", "Mesh", "Polygons", "Preprocess", "Ragged", "Relations", "Renaming", "Scene", "Schema", "Situation",
+    "Skeleton", "SubwordTokenizer", "Tiling", "Tokenizer", "Vocabulary", "WordTokenizer", "entry", "invert", "palette",
 ]  # fmt: skip

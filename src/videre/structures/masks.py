@@ -351,7 +351,7 @@ class Masks:
         return cls.from_rle([{"size": size, "counts": counts} for counts in data["counts"]], size)
 
 
-def positions(index: Tensor | Sequence[int], count: int) -> Tensor:
+def positions(index: Tensor | Sequence[int], count: int, of: str = "instance") -> Tensor:
     """What a selection from `count` things means, as int64 positions: bool [count], or indices (negative from the end).
 
     Raises ShapeError when a bool selection has another length, or an index names nothing.
@@ -359,12 +359,12 @@ def positions(index: Tensor | Sequence[int], count: int) -> Tensor:
     index = torch.as_tensor(index)
     if index.dtype == torch.bool:
         if index.shape != (count,):
-            raise ShapeError(f"a selection of shape {tuple(index.shape)} for {count} instances")
+            raise ShapeError(f"a selection of shape {tuple(index.shape)} for {count} {of}s")
         return index.nonzero().flatten()
     index = index.to(torch.int64).reshape(-1)
     wrong = index[(index < -count) | (index >= count)]
     if len(wrong):
-        raise ShapeError(f"a selection names instance {int(wrong[0])}, there are {count}")
+        raise ShapeError(f"a selection names {of} {int(wrong[0])}, there are {count}")
     return torch.where(index < 0, index + count, index)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from videre.structures.categories import Categories
 from videre.structures.skeleton import Skeleton
+from videre.structures.tokenizer import Tokenizer
 
 CATEGORY_FIELDS = ("things", "pixels", "pictures", "predicates", "attributes", "verbs", "roles", "nouns", "events")
 
@@ -22,7 +23,7 @@ class Schema:
         predicates: classes of relations. attributes: columns of `Instances.attributes`.
         verbs, roles, nouns: of situations. events: classes of events.
         skeleton: the keypoints of `Instances.keypoints`.
-        tokenizer: name or description of how sentences become words.
+        tokenizer: how sentences become numbers.
     """
 
     things: Categories | None = None
@@ -35,7 +36,7 @@ class Schema:
     nouns: Categories | None = None
     events: Categories | None = None
     skeleton: Skeleton | None = None
-    tokenizer: str | None = None
+    tokenizer: Tokenizer | None = None
     overlap: bool = False
 
     @property
@@ -47,12 +48,13 @@ class Schema:
     def replace(self, **changes: Any) -> Schema:
         return dataclasses.replace(self, **changes)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self, tables: bool = True) -> dict[str, Any]:
+        """Plain JSON. tables: the tokenizer's too, which may be megabytes; a checkpoint keeps it among its tensors."""
         data: dict[str, Any] = {name: c.to_json() for name in CATEGORY_FIELDS if (c := getattr(self, name)) is not None}
         if self.skeleton is not None:
             data["skeleton"] = self.skeleton.to_json()
-        if self.tokenizer is not None:
-            data["tokenizer"] = self.tokenizer
+        if self.tokenizer is not None and tables:
+            data["tokenizer"] = self.tokenizer.to_json()
         if self.overlap:
             data["overlap"] = True
         return data
@@ -62,4 +64,6 @@ class Schema:
         fields: dict[str, Any] = {name: Categories.from_json(data[name]) for name in CATEGORY_FIELDS if name in data}
         if "skeleton" in data:
             fields["skeleton"] = Skeleton.from_json(data["skeleton"])
-        return cls(**fields, tokenizer=data.get("tokenizer"), overlap=data.get("overlap", False))
+        if "tokenizer" in data:
+            fields["tokenizer"] = Tokenizer.from_json(data["tokenizer"])
+        return cls(**fields, overlap=data.get("overlap", False))
