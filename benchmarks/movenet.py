@@ -16,7 +16,7 @@ from torch import Tensor
 from videre.data import read, splits
 from videre.engine import Predictor
 from videre.models.checkpoint import save_checkpoint
-from videre.models.segment.movenet import NEAR, MoveNet
+from videre.models.pose.movenet import NEAR, MoveNet
 from videre.structures import COCO_PERSON, Categories, Instances, Schema
 
 JOINTS, AREA, AROUND, CLOSE = 8, 64**2, 1.25, 0.1

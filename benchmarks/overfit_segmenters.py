@@ -16,7 +16,7 @@ import torch
 from videre.data import Dataset, read
 from videre.engine import load
 from videre.engine.allocator import keep_memory
-from videre.evaluate.pixels import evaluate_pixels
+from videre.evaluate import evaluate
 from videre.images.prepare import prepare
 from videre.models.base import Model
 from videre.structures import Scene
@@ -46,7 +46,7 @@ def learn(name: str, data: Dataset, runs: Path) -> str:
         (out / "done").touch()
     model = load(out / "last.safetensors", engine="plain").model
     pairs = [data[i] for i in range(len(data))]
-    report = evaluate_pixels([answer(model, p) for p, _ in pairs], [t for _, t in pairs], data.schema, bootstrap=0)
+    report = evaluate([answer(model, p) for p, _ in pairs], [t for _, t in pairs], data.schema, bootstrap=0)
     log = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines() if '"seconds"' in line]
     size = sum(p.numel() for p in start.model.parameters()) / 1e6
     numbers = [report.metrics[metric] for metric in ("pixel accuracy", "mIoU")]
@@ -59,9 +59,10 @@ def learn(name: str, data: Dataset, runs: Path) -> str:
 @torch.inference_mode()
 def answer(model: Model, picture: np.ndarray) -> Scene:
     """What a model says of a whole picture."""
-    batch = prepare(picture, model.preprocess)
-    whole = [Scene(size, proposals=torch.tensor([[0.0, 0.0, size[1], size[0]]])) for size in batch.sizes]
-    return model.postprocess(model(batch, whole), batch)[0]
+    height, width = picture.shape[:2]
+    whole = Scene((height, width), proposals=torch.tensor([[0.0, 0.0, width, height]]))
+    takes = type(model).accepts
+    return model.predict(prepare(picture, model.preprocess, given=whole.only(takes) if takes else None))[0]
 
 
 def main() -> None:

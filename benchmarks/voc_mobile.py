@@ -15,7 +15,7 @@ from torch import Tensor
 from videre.data import read, splits
 from videre.data.semantic import paint
 from videre.engine import Predictor
-from videre.evaluate.pixels import evaluate_pixels
+from videre.evaluate import evaluate
 from videre.models.checkpoint import save_checkpoint
 from videre.models.segment.dilated import DeepLabV3
 from videre.structures import VOC_PIXELS, Preprocess, Scene, Schema
@@ -38,7 +38,7 @@ def main() -> None:
         for i in range(len(data)):
             predictions.append(predictor.predict(data.picture(i)))
             truths.append(as_voc(data.scene(i), list(data.schema.things)))
-    print("\n".join(evaluate_pixels(predictions, truths, model.schema).lines()))
+    print("\n".join(evaluate(predictions, truths, model.schema).lines()))
 
 
 def build(tensors: dict[str, Tensor]) -> DeepLabV3:

@@ -18,7 +18,7 @@ import torch
 
 from videre.data import read
 from videre.engine import Predictor, load
-from videre.evaluate import choose_thresholds, evaluate_model
+from videre.evaluate import evaluate_model
 from videre.evaluate.coco import USUAL
 from videre.files import write_atomic
 from videre.models.base import Model
@@ -52,15 +52,14 @@ def main() -> None:
     provenance = {**trained.provenance, "command": command, "processor": record["processor"]}
     model = average(runs)
     if a.average:
-        _, predictions, truths = evaluate_model(Predictor(model), read(a.data, a.val))
-        model.thresholds = choose_thresholds(predictions, truths, model.schema)
+        model.calibrate(evaluate_model(Predictor(model), read(a.data, a.val)))
     with tempfile.TemporaryDirectory() as folder:  # into the wheel only what has been measured
         file = Path(folder) / f"{a.name}.safetensors"
         save_checkpoint(model, file, provenance, half=True)
         weights = file.read_bytes()
         if len(weights) > LIMIT:
             parser.error(f"{file.name} has {len(weights) / 2**20:.1f} MiB; the wheel takes {LIMIT / 2**20:g}")
-        report, _, _ = evaluate_model(load(file), read(a.data, a.split))
+        report = evaluate_model(load(file), read(a.data, a.split))
     found = report.to_json()
     numbers = {
         name: {"value": round(found["metrics"][name], 4), "interval": [round(x, 4) for x in interval]}

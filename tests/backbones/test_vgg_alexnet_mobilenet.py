@@ -155,7 +155,7 @@ class Wrapped(Model):
     """A backbone as a model, for the engine."""
 
     def __init__(self, backbone):
-        super().__init__(Schema(), Preprocess(), {})
+        super().__init__(Schema(), Preprocess())
         self.backbone = backbone
 
     def forward(self, x):

@@ -69,7 +69,7 @@ def test_train_evaluate_predict(folders: Path) -> None:
     done = videre("evaluate", "run/best.safetensors", folders, "--split", "val", "--out", "ev")
     assert done.code == 0 and "12 pictures" in done.out
     metrics = json.loads(Path("ev/metrics.json").read_text())
-    assert metrics["metrics"]["top-1"] == 1 and metrics["confusion"] == [[6, 0], [0, 6]]
+    assert metrics["metrics"]["top-1"] == 1 and metrics["labels"]["confusion"] == [[6, 0], [0, 6]]
     rows = Path("ev/predictions.csv").read_text().splitlines()
     assert len(rows) == 1 + 12 * 2  # a row a picture and class
     done = videre("predict", folders / "val" / "red", "-m", "run/best.safetensors", "--format", "csv")

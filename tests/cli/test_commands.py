@@ -95,7 +95,12 @@ def test_train_from_a_checkpoint_carries_the_heads_over(tmp_path: Path) -> None:
 def test_evaluate_prints_and_writes(tmp_path: Path) -> None:
     done = videre("evaluate", "run/best.safetensors", "data", "--split", "val", "--out", tmp_path)
     assert done.code == 0 and done.out.startswith("data val\n4 pictures; 95% intervals")
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["metrics.json", "predictions.json", "report.html"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        "metrics.json",
+        "pictures.json",
+        "predictions.json",
+        "report.html",
+    ]
     assert json.loads((tmp_path / "metrics.json").read_text())["pictures"] == 4
 
 

@@ -48,7 +48,7 @@ MISTAKES = {
     "a file for a folder": (["train", "faster-rcnn", "data", "--out", "printed.txt/run", *SMALL], "printed.txt"),
     "no such weights": ([*TRAIN, "--from", "w.safetensors"], "w.safetensors: neither a file nor a checkpoint of the zoo"),
     "pickled weights": ([*TRAIN, "--from", "bad/pickle.pth"], "bad/pickle.pth: pickles can run code"),
-    "data without truth": (["train", "mask-rcnn", "bad/plain", "--out", "new"], "has no boxes, masks"),
+    "data without truth": (["train", "mask-rcnn", "bad/plain", "--out", "new"], "has no boxes, instances.labels, masks"),
     "no such checkpoint": ([*PREDICT, "best.safetensors"], "best.safetensors: neither a file nor a checkpoint of the zoo"),
     "damaged checkpoint": ([*PREDICT, "bad/damaged.safetensors"], "bad/damaged.safetensors: damaged or no safetensors"),
     "a checkpoint of nothing": ([*PREDICT, "bad/tensors.safetensors"], "not a file that videre knows"),

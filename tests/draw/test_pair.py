@@ -6,9 +6,9 @@ import torch
 
 from videre.draw import contact_sheet, draw_mask_targets, draw_pair
 from videre.draw.colors import FALSE, MISSED
-from videre.draw.matches import match
 from videre.errors import ShapeError
 from videre.structures import Categories, Instances, Scene, Schema
+from videre.structures.matches import match
 
 SIZE = (600, 800)
 SCHEMA = Schema(things=Categories.of(["cat", "dog"]))

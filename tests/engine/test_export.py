@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +23,7 @@ from videre.images.prepare import prepare
 from videre.models import Model, find_model
 from videre.models.classify.classifier import Classifier
 from videre.structures import Categories, ImageBatch, Instances, Preprocess, Scene, Schema
+from videre.structures.limits import Limits
 
 FEW = {"backbone": "resnet18", "multiplier": 0.25, "width": 16, "hidden": 32, "strides": [8, 16],
        "anchor_sizes": [16, 32, 64], "rpn_post_nms": [100, 50]}  # fmt: skip
@@ -56,7 +58,7 @@ def detector(name: str, preprocess: Preprocess, **config: object) -> Model:
         head.deltas.weight *= 3
     best = [float(Predictor(model, engine="plain").predict(p, 0).instances.scores.max())
             for _, p in pictures(len(preprocess.mean))]  # fmt: skip
-    head.score_threshold = model.config["score_threshold"] = min(best) + 1e-3
+    model.limits = dataclasses.replace(model.limits, score_threshold=min(best) + 1e-3)
     return model
 
 
@@ -124,7 +126,7 @@ class SecondStage(torch.nn.Module):
 
     def forward(self, features: torch.Tensor, proposals: torch.Tensor) -> dict[str, torch.Tensor]:
         batch = ImageBatch(features, ((64, 80),), ((64, 80),), np.empty((0, 2, 3)))
-        return self.head.detect([features], [proposals], batch)
+        return self.head.detect([features], [proposals], batch, Limits())
 
 
 def test_no_proposals_give_no_detections_in_onnxruntime() -> None:
@@ -266,7 +268,7 @@ def test_mistakes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     ):
         find_format("openvino")
     with pytest.raises(ConfigError, match="Captioner is not exported: only detectors and classifiers are"):
-        deploy(type("Captioner", (Model,), {})(SCHEMA, Preprocess(), {}))
+        deploy(type("Captioner", (Model,), {})(SCHEMA))
     with pytest.raises(DataError, match="there is no picture to compare on"):
         export_model(find_model("faster-rcnn")(SCHEMA, **ONE), tmp_path / "a.pt2", "torch", [])
     assert not list(tmp_path.iterdir())

@@ -40,7 +40,7 @@ class Wrapped(Model):
     """Any module as a model."""
 
     def __init__(self, inner: nn.Module) -> None:
-        super().__init__(SCHEMA, PREPROCESS, {})
+        super().__init__(SCHEMA, PREPROCESS)
         self.inner = inner
 
     def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]

@@ -18,6 +18,7 @@ from videre.engine.device import choose_device
 from videre.errors import ConfigError, DataError, WeightsError
 from videre.images.clips import write_clip
 from videre.images.reading import write_picture
+from videre.models import Model
 from videre.models.checkpoint import save_checkpoint
 from videre.structures import ImageBatch, Instances, Preprocess, Scene, Schema
 
@@ -139,18 +140,19 @@ def test_what_does_not_exist_is_told_before_anything_is_predicted(folder: Path) 
             list(pictures_from(source)) if source == 3 else pictures_from(source)
 
 
-class Fixed(torch.nn.Module):
-    """What a predictor needs of a model, with a scene of its own choice."""
+class Fixed(Model):
+    """A scene of its own choice, whatever it sees."""
 
     gives = frozenset({"boxes", "scores"})
 
     def __init__(self, things: Instances | None, schema: Schema = SCHEMA) -> None:
-        super().__init__()
-        self.things, self.schema, self.preprocess, self.thresholds = things, schema, PREPROCESS, {"disc": 0.3}
+        super().__init__(schema, PREPROCESS)
+        self.things, self.thresholds = things, {"disc": 0.3}
 
-    def forward(self, batch: ImageBatch) -> None: ...
+    def forward(self, batch: ImageBatch) -> dict:
+        return {}
 
-    def postprocess(self, outputs: None, batch: ImageBatch) -> list[Scene]:
+    def postprocess(self, outputs: dict, batch: ImageBatch) -> list[Scene]:
         return [Scene(size, self.things) for size in batch.originals]
 
 

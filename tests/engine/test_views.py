@@ -79,7 +79,7 @@ def test_neighbours_in_a_batch_change_nothing() -> None:
 
 def test_what_cannot_be_is_refused() -> None:
     model = find_model("hourglass-pose")(SCHEMA, **CONFIGS["hourglass-pose"])
-    with pytest.raises(ConfigError, match="a HourglassPose gives keypoints: leave them out"):
+    with pytest.raises(ConfigError, match=r"a HourglassPose gives boxes, .*keypoints.*: leave them out"):
         Predictor(model, views=Views(tiling=Tiling(64)))
     for scales in ((), (0.0,), (-1.0, 1.0), (float("nan"),)):
         with pytest.raises(ConfigError, match="scales are positive numbers"):

@@ -16,11 +16,16 @@ from sklearn.metrics import (
     top_k_accuracy_score,
 )
 
-from videre.evaluate import LabelReport, evaluate, evaluate_labels
-from videre.evaluate.labels import at_temperature, average_precision, best_temperature, calibrated
+from videre.evaluate import evaluate
+from videre.evaluate.labels import LabelSection, at_temperature, average_precision
 from videre.structures import Categories, Scene, Schema
 
 SCHEMA = Schema(pictures=Categories.of([f"class {i}" for i in range(7)]))
+
+
+def judged(probabilities: np.ndarray, truths: np.ndarray, bootstrap: int = 0) -> LabelSection:
+    """The section of labels."""
+    return evaluate(*scenes(probabilities, truths), SCHEMA, bootstrap=bootstrap).sections["labels"]
 
 
 def scenes(probabilities: np.ndarray, truths: np.ndarray) -> tuple[list[Scene], list[Scene]]:
@@ -48,7 +53,7 @@ def drawn(seed: int, count: int = 60, several: bool = False) -> tuple[np.ndarray
 def test_single_labels_are_measured_as_scikit_learn_does(seed: int) -> None:
     p, truths = drawn(seed)
     label = truths.argmax(1)
-    report = evaluate_labels(*scenes(p, truths), SCHEMA, bootstrap=0)
+    report = judged(p, truths)
     assert report.single and next(iter(report.metrics)) == "top-1"
     expected = {
         "top-1": accuracy_score(label, p.argmax(1)),
@@ -67,7 +72,7 @@ def test_several_labels_are_measured_as_scikit_learn_does(seed: int) -> None:
     p, truths = drawn(seed, several=True)
     p = np.round(p, 1)  # equal scores are one step of the curve
     there = truths.any(0)
-    report = evaluate_labels(*scenes(p, truths), SCHEMA, bootstrap=0)
+    report = judged(p, truths)
     assert not report.single
     expected = average_precision_score(truths[:, there], p[:, there])
     assert report.metrics["mAP"] == pytest.approx(expected, abs=1e-6)
@@ -84,7 +89,7 @@ def test_calibration_error_of_a_hand_worked_case() -> None:
     p[:4, 0], p[:4, 1], p[4:, 0], p[4:, 1] = 0.9, 0.1, 0.6, 0.4
     truths = np.zeros((6, 7), bool)
     truths[[0, 1, 4, 5], 0] = truths[[2, 3], 1] = True
-    report = evaluate_labels(*scenes(p, truths), SCHEMA, bootstrap=0)
+    report = judged(p, truths)
     assert report.metrics["calibration error"] == pytest.approx(0.4, abs=1e-6)
 
 
@@ -94,16 +99,16 @@ def test_the_temperature_that_was_put_in_is_found(several: bool) -> None:
     if several:
         truths = np.random.default_rng(0).random(p.shape) < p
     hot = at_temperature(p.astype(float), 1 / 2.5, not several)
-    predictions, true = scenes(hot, truths)
-    report = evaluate_labels(predictions, true, SCHEMA, bootstrap=0)
-    assert best_temperature(report, not several) == pytest.approx(2.5, rel=0.1)
-    after, cooled = calibrated(report, predictions, true, not several)
+    report = judged(hot, truths)
+    temperature = report.best_temperature(exclusive=not several)
+    assert temperature == pytest.approx(2.5, rel=0.1)
+    after = report.at_temperature(temperature, exclusive=not several)
     assert after.metrics["calibration error"] < 0.03 < report.metrics["calibration error"]
-    assert all(torch.equal(a.labels, b.labels) for a, b in zip(cooled, predictions))
+    assert np.array_equal(after.probabilities.argsort(1), report.probabilities.argsort(1))
 
 
 def test_intervals_hold_the_value_and_shrink_with_the_pictures() -> None:
-    few, many = (evaluate_labels(*scenes(*drawn(1, count)), SCHEMA) for count in (40, 1000))
+    few, many = (judged(*drawn(1, count), bootstrap=500) for count in (40, 1000))
     for report in (few, many):
         for name, value in report.metrics.items():
             if name != "calibration error":  # a resampled set has more of it: copies lie in the same bin
@@ -115,7 +120,7 @@ def test_intervals_hold_the_value_and_shrink_with_the_pictures() -> None:
 def test_pictures_without_things_are_compared_by_their_classes() -> None:
     predictions, truths = scenes(*drawn(2))
     report = evaluate(predictions, truths, SCHEMA, bootstrap=0)
-    assert isinstance(report, LabelReport)
+    assert set(report.sections) == {"labels"}
     told = "\n".join(report.lines())
     assert "60 pictures" in told and "class 6" in told
     assert report.to_json()["metrics"]["top-1"] == report.metrics["top-1"]

@@ -10,8 +10,9 @@ import torch
 
 from videre.data.blocks import blocks_dataset
 from videre.evaluate import evaluate
+from videre.evaluate.detection_page import choose_pictures
 from videre.evaluate.errors import picture_errors
-from videre.evaluate.page import choose_pictures, write_evaluation_page, write_run_page
+from videre.evaluate.page import write_evaluation_page, write_run_page
 from videre.structures import Categories, Instances, Scene, Schema
 
 SIZE = (600, 800)
@@ -85,8 +86,8 @@ def self_contained(page: str) -> bool:
 
 
 def test_a_run_page_tells_all_of_the_run(tmp_path, evaluation):
-    data, predictions, truths, report = evaluation
-    path = write_run_page(run_folder(tmp_path), report, data, predictions, truths)
+    data, _, _, report = evaluation
+    path = write_run_page(run_folder(tmp_path), report, data)
     page = path.read_text()
     assert path == tmp_path / "report.html"
     for text in (
@@ -99,8 +100,8 @@ def test_a_run_page_tells_all_of_the_run(tmp_path, evaluation):
     ):
         assert text in page
     for name in ("AP", "AP50"):
-        assert str(report.intervals["masks"][name]) in page
-    for result in report.results.values():
+        assert str(report.intervals[f"mask {name}"]) in page
+    for result in report.sections["things"].results.values():
         assert result.protocol in page
     for name in data.schema.things:
         assert name in page
@@ -136,12 +137,12 @@ def test_a_run_that_never_stepped_still_has_a_page(tmp_path):
 
 def test_an_evaluation_page_says_whose_thresholds_it_shows(tmp_path, evaluation):
     data, predictions, truths, report = evaluation
-    page = write_evaluation_page(tmp_path / "new", report, data, predictions, truths).read_text()
+    page = write_evaluation_page(tmp_path / "new", report, data).read_text()
     assert "Evaluation on blocks 3" in page
     assert "chosen on these very pictures" in page
     assert self_contained(page)
     own = evaluate(predictions, truths, data.schema, bootstrap=0, thresholds={"cube": 0.77})
-    page = write_evaluation_page(tmp_path / "new", own, data, predictions, truths).read_text()
+    page = write_evaluation_page(tmp_path / "new", own, data).read_text()
     assert "0.77" in page and "the model&#39;s own" in page and "chosen on these" not in page
 
 
@@ -150,14 +151,14 @@ def test_a_model_that_finds_nothing_has_a_page_too(tmp_path, evaluation):
     nothing = Instances(boxes=torch.zeros(0, 4), labels=torch.zeros(0, dtype=torch.int64), scores=torch.zeros(0))
     predictions = [Scene(t.size, nothing) for t in truths]
     report = evaluate(predictions, truths, data.schema, bootstrap=20)
-    assert "missed" in write_evaluation_page(tmp_path, report, data, predictions, truths).read_text()
+    assert "missed" in write_evaluation_page(tmp_path, report, data).read_text()
 
 
 def test_an_evaluation_of_weights_in_a_run_tells_how_they_were_trained(tmp_path, evaluation):
-    data, predictions, truths, report = evaluation
+    data, _, _, report = evaluation
     run = tmp_path / "run"
     run.mkdir()
-    page = write_evaluation_page(tmp_path, report, data, predictions, truths, run_folder(run)).read_text()
+    page = write_evaluation_page(tmp_path, report, data, run_folder(run)).read_text()
     assert "How it was trained" in page and "Learning rate" in page and "videre train mask-rcnn &lt;data&gt;" in page
-    alone = write_evaluation_page(tmp_path, report, data, predictions, truths, tmp_path).read_text()
+    alone = write_evaluation_page(tmp_path, report, data, tmp_path).read_text()
     assert "How it was trained" not in alone

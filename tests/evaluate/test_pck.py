@@ -97,6 +97,9 @@ def test_a_report_has_both_measures() -> None:
     report = evaluate(
         [Scene((100, 100), person(POSE, score=0.9))], [Scene((100, 100), person(POSE, [2] * 5))], schema, bootstrap=5
     )
-    assert [pose.measure for pose in report.poses] == [PCK, PCKH]
+    assert [pose.measure for pose in report.sections["joints"].poses] == [PCK, PCKH]
     assert report.headline["PCK"] == 1 and report.headline["PCKh"] == 1
-    assert [row["measure"] for row in report.to_json()["poses"]] == ["PCK@0.2 of the torso", "PCKh@0.5 of the head"]
+    assert [row["measure"] for row in report.to_json()["joints"].values()] == [
+        "PCK@0.2 of the torso",
+        "PCKh@0.5 of the head",
+    ]

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from videre.errors import DataError
-from videre.evaluate import PixelReport, evaluate
-from videre.evaluate.pixels import BAND, NEAR, band, count_picture, evaluate_pixels
+from videre.evaluate import evaluate
+from videre.evaluate.pixels import BAND, NEAR, PixelSection, band, count_picture
 from videre.structures import Categories, Scene, Schema
 from videre.structures.scene import VOID
 
@@ -22,11 +22,16 @@ MAPS = arrays.arrays(np.uint8, (9, 11), elements=st.sampled_from([0, 1, 2, VOID]
 SAID = arrays.arrays(np.uint8, (9, 11), elements=st.sampled_from([0, 1, 2]))
 
 
+def evaluate_pixels(said: list[Scene], true: list[Scene], schema: Schema, bootstrap: int = 0) -> PixelSection:
+    """The section of pixels."""
+    return evaluate(said, true, schema, bootstrap=bootstrap).sections["pixels"]
+
+
 def scene(classes: np.ndarray) -> Scene:
     return Scene(classes.shape, segmentation=torch.from_numpy(classes.copy()))
 
 
-def report(pairs: list[tuple[np.ndarray, np.ndarray]], bootstrap: int = 0) -> PixelReport:
+def report(pairs: list[tuple[np.ndarray, np.ndarray]], bootstrap: int = 0) -> PixelSection:
     """Of (said, true) pairs."""
     said, true = zip(*pairs)
     return evaluate_pixels([scene(s) for s in said], [scene(t) for t in true], SCHEMA, bootstrap=bootstrap)
@@ -131,7 +136,7 @@ def test_intervals_are_of_pictures_and_do_not_depend_on_their_order() -> None:
 
 def test_fields_choose_the_report_and_sizes_must_agree() -> None:
     true = np.zeros((4, 6), np.uint8)
-    assert isinstance(evaluate([scene(true)], [scene(true)], SCHEMA, bootstrap=0), PixelReport)
+    assert set(evaluate([scene(true)], [scene(true)], SCHEMA, bootstrap=0).sections) == {"pixels"}
     with pytest.raises(DataError, match=r"the prediction is 4x4 \(width x height\), the truth 6x4"):
         evaluate([scene(true[:, :4])], [scene(true)], SCHEMA)
 

@@ -92,7 +92,7 @@ def test_losses(case) -> None:
     )
     # at the picture's own size: torchvision resizes masks corner to corner, which moves them by a part of a pixel
     batch = prepare(rule.picture(), PREPROCESS.replace(short_side=rule.SIZE[0], long_side=rule.SIZE[1]))
-    losses = model.train().losses(batch, [prepare_truth(Scene(rule.SIZE, instances), batch)])
+    losses = model.train().losses(batch, [model.target(prepare_truth(Scene(rule.SIZE, instances), batch))])
     names = {
         "class": "loss_classifier", "box": "loss_box_reg", "rpn_objectness": "loss_objectness",
         "rpn_box": "loss_rpn_box_reg", "mask": "loss_mask", "keypoint": "loss_keypoint",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 
@@ -79,7 +81,10 @@ def picture_and_truth(size: tuple[int, int], seed: int, things: int = 2) -> tupl
     )
 
 
-def batch_of(model: Model, cases: list[tuple[np.ndarray, Scene]]) -> tuple[ImageBatch, list[Scene]]:
-    """Prepared pictures and truths in their frame."""
-    parts = [prepare(picture, model.preprocess, seed=i) for i, (picture, _) in enumerate(cases)]
-    return ImageBatch.cat(parts), [prepare_truth(scene, part) for (_, scene), part in zip(cases, parts)]
+def batch_of(model: Model, cases: list[tuple[np.ndarray, Scene]]) -> tuple[ImageBatch, list[Any]]:
+    """Prepared pictures, with what the model takes, and its targets."""
+    takes = type(model).takes | type(model).accepts
+    given = [scene.only(takes) if takes else None for _, scene in cases]
+    parts = [prepare(picture, model.preprocess, i, given[i]) for i, (picture, _) in enumerate(cases)]
+    truths = [prepare_truth(scene, part) for (_, scene), part in zip(cases, parts, strict=True)]
+    return ImageBatch.cat(parts), [model.target(truth) for truth in truths]

@@ -11,7 +11,7 @@ from videre.engine.plan import Plan
 from videre.errors import DataError
 from videre.models import MODELS, Model, find_model, model_name
 from videre.models.checkpoint import read_checkpoint, save_checkpoint
-from videre.structures import Scene
+from videre.structures.scene import all_fields
 
 
 @pytest.fixture(params=list(MODELS))
@@ -91,9 +91,7 @@ def test_neighbours_in_a_batch_change_nothing(model: Model, engine: str) -> None
     for a, b in zip(together, alone):
         assert len(a) == len(b)
         for field in model.gives & {"boxes", "scores", "label_scores", "segmentation", "keypoints"}:
-            torch.testing.assert_close(
-                value(a, field), value(b, field), atol=1e-3 if field == "boxes" else 1e-5, rtol=1e-4
-            )
+            torch.testing.assert_close(a.get(field), b.get(field), atol=1e-3 if field == "boxes" else 1e-5, rtol=1e-4)
 
 
 def test_save_and_load_predict_the_same(model: Model, tmp_path) -> None:
@@ -107,13 +105,7 @@ def test_save_and_load_predict_the_same(model: Model, tmp_path) -> None:
     plan = Plan()
     before, after = (Predictor(m, plan=plan).predict(picture, threshold=0) for m in (model, again))
     for field in model.gives & {"boxes", "scores", "labels", "label_scores", "segmentation", "keypoints"}:
-        assert torch.equal(value(before, field), value(after, field))
-
-
-def value(scene: Scene, field: str) -> torch.Tensor:
-    """A field of a scene, or of its instances."""
-    own = getattr(scene, field, None)
-    return own if own is not None else getattr(scene.instances, field)
+        assert torch.equal(before.get(field), after.get(field))
 
 
 @torch.inference_mode()
@@ -130,4 +122,4 @@ def test_compiled_equals_eager(model: Model) -> None:
 def test_data_without_what_it_needs_is_refused(model: Model) -> None:
     (wanted, *_) = sorted(model.needs)
     with pytest.raises(DataError, match=rf"has no .*{wanted}"):
-        model.require({"labels", "boxes", "masks", "keypoints", "segmentation"} - {wanted}, "my data")
+        model.require({*all_fields()} - {wanted}, "my data")

@@ -12,13 +12,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scenes import TINY
 
+from videre.layers.box_head import BOX_WEIGHTS, BoxHead, as_scenes
 from videre.layers.matcher import IGNORED, match
-from videre.models.detect.faster_rcnn import BOX_WEIGHTS, BoxHead, FasterRCNN, Samples, Target, to_original
+from videre.layers.roi_targets import BoxTarget, Samples
+from videre.models.detect.faster_rcnn import FasterRCNN
 from videre.models.detect.keypoint_rcnn import KeypointRCNN, decode_keypoints
 from videre.models.detect.mask_rcnn import MaskRCNN
 from videre.ops.boxes import box_iou, encode_boxes
 from videre.ops.roi_align import roi_align
 from videre.structures import Categories, ImageBatch, Instances, Masks, Scene, Schema, Skeleton
+from videre.structures.limits import Limits
 
 THREE = Schema(things=Categories.of(["a", "b", "c"]), skeleton=Skeleton(("x", "y")))
 SIZES = ((100, 120), (64, 90))
@@ -96,11 +99,11 @@ def test_rpn_losses_by_their_definition():
     model = FasterRCNN(THREE, **TINY, rpn_batch=10**6, rpn_positive=1.0).train()
     batch, generator = batch_of(), torch.Generator().manual_seed(3)
     targets = [
-        Target(boxes_in(4, s, generator), torch.zeros(4).long(), torch.arange(4), torch.zeros(0, 4)) for s in SIZES
+        BoxTarget(boxes_in(4, s, generator), torch.zeros(4).long(), torch.arange(4), torch.zeros(0, 4)) for s in SIZES
     ]
     features = model.features(batch.image)
     logits, deltas = model.rpn(features)
-    anchors = torch.cat(model.rpn.lay(features, batch))
+    anchors = torch.cat(model.rpn.anchors_of(features, batch))
     objectness = box = count = 0
     for i, target in enumerate(targets):
         matched = match(box_iou(target.boxes, anchors), 0.3, 0.7, keep_best=True)
@@ -127,7 +130,7 @@ def test_training_after_a_prediction_of_the_same_size():
     scenes = [Scene(s, Instances(boxes=[[5, 5, 60, 60]], labels=[0])) for s in SIZES]
     with torch.inference_mode():
         model.eval()(batch)
-    sum(model.train().losses(batch, scenes).values()).backward()
+    sum(model.train().losses(batch, [model.target(s) for s in scenes]).values()).backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters() if p.requires_grad)
 
 
@@ -151,7 +154,7 @@ def test_detections_are_filtered_as_the_rule_says(most):
     logits = torch.randn(105, 4, generator=generator) * 2
     deltas = torch.randn(105, 3, 4, generator=generator) * 0.5
     deltas[3, :, 2] = -80  # so thin that nothing is left of the box
-    found = answering(head_of(max_detections=most), logits, deltas).detect([], proposals, batch_of())
+    found = answering(head_of(), logits, deltas).detect([], proposals, batch_of(), Limits(0.05, most))
     scores = logits.softmax(1)
     start = 0
     for i, (proposal, size) in enumerate(zip(proposals, SIZES)):
@@ -174,15 +177,15 @@ def test_a_score_at_the_threshold_is_not_kept():
     logits = torch.tensor([[2.0, 0, 0, 1]])
     score = logits.softmax(1)[0, 0].item()
     proposals, batch = [torch.tensor([[5.0, 5, 50, 50]])], batch_of(SIZES[:1])
-    at = answering(head_of(score_threshold=score), logits, torch.zeros(1, 3, 4)).detect([], proposals, batch)
-    below = answering(head_of(score_threshold=score - 1e-6), logits, torch.zeros(1, 3, 4)).detect([], proposals, batch)
+    at = answering(head_of(), logits, torch.zeros(1, 3, 4)).detect([], proposals, batch, Limits(score, 100))
+    below = answering(head_of(), logits, torch.zeros(1, 3, 4)).detect([], proposals, batch, Limits(score - 1e-6, 100))
     assert len(at["boxes"]) == 0 and below["labels"].tolist() == [0]
     torch.testing.assert_close(below["boxes"], proposals[0])
 
 
 def test_no_proposals_give_no_detections():
     head = answering(head_of(), torch.zeros(0, 4), torch.zeros(0, 3, 4))
-    found = head.detect([], [torch.zeros(0, 4)] * 2, batch_of())
+    found = head.detect([], [torch.zeros(0, 4)] * 2, batch_of(), Limits(0.05, 100))
     assert {k: tuple(v.shape) for k, v in found.items()} == {
         "boxes": (0, 4),
         "scores": (0,),
@@ -193,7 +196,9 @@ def test_no_proposals_give_no_detections():
 
 def targets_for(proposals, generator, ignored=None):
     return [
-        Target(p[:3] + 1, torch.tensor([2, 0, 1]), torch.arange(3), torch.zeros(0, 4) if ignored is None else ignored)
+        BoxTarget(
+            p[:3] + 1, torch.tensor([2, 0, 1]), torch.arange(3), torch.zeros(0, 4) if ignored is None else ignored
+        )
         for p in proposals
     ]
 
@@ -223,8 +228,8 @@ def test_sampled_proposals_have_the_label_of_their_truth():
 
 
 def test_true_boxes_are_among_the_candidates_and_pictures_without_any_give_background():
-    target = Target(torch.tensor([[10.0, 10, 40, 40]]), torch.tensor([1]), torch.arange(1), torch.zeros(0, 4))
-    nothing = Target(torch.zeros(0, 4), torch.zeros(0).long(), torch.arange(0), torch.zeros(0, 4))
+    target = BoxTarget(torch.tensor([[10.0, 10, 40, 40]]), torch.tensor([1]), torch.arange(1), torch.zeros(0, 4))
+    nothing = BoxTarget(torch.zeros(0, 4), torch.zeros(0).long(), torch.arange(0), torch.zeros(0, 4))
     proposals = [torch.zeros(0, 4), torch.tensor([[0.0, 0, 5, 5]])]
     samples = head_of().sample(proposals, [target, nothing], [torch.Generator(), torch.Generator()])
     assert samples.rois.tolist() == [[0, 10, 10, 40, 40], [1, 0, 0, 5, 5]] and samples.labels.tolist() == [1, 3]
@@ -235,7 +240,7 @@ def test_ignored_regions_take_no_part():
     scene = Scene(SIZES[0], Instances(
         boxes=[[0, 0, 10, 10], [20, 20, 80, 80], [50, 50, 60, 60], [5, 5, 5, 9]], labels=[0, 1, 2, 0], ignore=[0, 1, 0, 0],
     ))  # fmt: skip
-    target = Target.of(scene, torch.device("cpu"))
+    target = BoxTarget.of(scene)
     assert target.boxes.tolist() == [[0, 0, 10, 10], [50, 50, 60, 60]] and target.labels.tolist() == [0, 2]
     assert target.index.tolist() == [0, 2] and target.ignored.tolist() == [[20, 20, 80, 80]]  # the flat box is left out
     inside, outside = torch.tensor([[25.0, 25, 45, 45]]), torch.tensor([[85.0, 5, 110, 30]])
@@ -254,7 +259,7 @@ def test_box_head_losses_by_their_definition(weights):
     )
     labels, matches = torch.tensor([1, 0, 3, 3, 2]), torch.tensor([1, 0, -1, -1, 0])
     truth = [torch.tensor([[21.0, 22, 41, 48], [1, 1, 9, 11]]), torch.tensor([[8.0, 8, 52, 60]])]
-    targets = [Target(b, torch.zeros(len(b)).long(), torch.arange(len(b)), torch.zeros(0, 4)) for b in truth]
+    targets = [BoxTarget(b, torch.zeros(len(b)).long(), torch.arange(len(b)), torch.zeros(0, 4)) for b in truth]
     losses = answering(head, logits, deltas).losses([], Samples(rois, labels, matches, [3, 2]), targets)
     each = torch.tensor([(weights or {}).get(n, 1.0) for n in ("a", "b", "c", "background")])[labels]
     picked = -logits.log_softmax(1)[torch.arange(5), labels]
@@ -271,7 +276,8 @@ def test_boxes_go_back_to_the_original_and_stay_inside():
     matrix = np.array([[[2.0, 0, 0], [0, 0.5, 0]]])
     batch = ImageBatch(torch.zeros(1, 3, 32, 128), ((20, 100),), ((40, 50),), matrix)
     boxes = torch.tensor([[0.0, 0, 100, 20], [10, 5, 20, 10], [-4, -4, 104, 24]])
-    assert to_original(boxes, batch, 0).tolist() == [[0, 0, 50, 40], [5, 10, 10, 20], [0, 0, 50, 40]]
+    outputs = {"boxes": boxes, "labels": torch.zeros(3).long(), "scores": torch.ones(3), "picture": torch.zeros(3)}
+    assert as_scenes(outputs, batch)[0].instances.boxes.tolist() == [[0, 0, 50, 40], [5, 10, 10, 20], [0, 0, 50, 40]]
 
 
 # masks ------------------------------------------------------------------------------------------------------------------
@@ -292,7 +298,7 @@ def test_mask_targets_are_the_bitmap_read_by_roi_align():
     rois = torch.cat([F.pad(boxes_in(4, s, generator), (1, 0), value=i) for i, s in enumerate(SIZES)])
     matches = torch.tensor([1, -1, 0, 1, -1, 1, 0, -1])
     samples = Samples(rois, torch.where(matches >= 0, 0, 3), matches, [4, 4])
-    found = model.mask_targets(samples, scenes)
+    found = model.mask_targets(samples, [model.target(scene)[1] for scene in scenes])
     expected = []
     for roi, m in zip(rois, matches.tolist()):
         if m >= 0:
@@ -313,7 +319,7 @@ def keypoint_samples(points, visibility, boxes):
     truth = Instances(boxes=[[0, 0, 100, 100]], labels=[0], keypoints=[points], visibility=[visibility])
     rois = F.pad(torch.tensor(boxes, dtype=torch.float32), (1, 0))
     samples = Samples(rois, torch.zeros(len(rois)).long(), torch.zeros(len(rois)).long(), [len(rois)])
-    return model.keypoint_targets(samples, [Scene((100, 120), truth)])
+    return model.keypoint_targets(samples, [model.target(Scene((100, 120), truth))])
 
 
 def test_keypoint_cells_by_hand():

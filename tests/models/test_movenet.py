@@ -16,7 +16,8 @@ from videre.backbones import make_backbone
 from videre.data import read
 from videre.engine import Predictor
 from videre.errors import ConfigError
-from videre.models.segment.movenet import OVERLAP, STRIDE, MoveNet, focal_loss, hill_radius, hills_at, read_pose
+from videre.layers.maps import stack_padded
+from videre.models.pose.movenet import OVERLAP, STRIDE, MoveNet, Target, focal_loss, hill_radius, hills_at, read_pose
 from videre.structures import Instances, Scene, Schema
 
 ROOT = Path(__file__).parents[2]
@@ -87,12 +88,12 @@ def test_joints_are_told_in_the_picture_s_own_pixels(model: MoveNet) -> None:
 # losses -----------------------------------------------------------------------------------------------------------------
 
 
-def perfect(model: MoveNet, truths: list[Scene], h: int, w: int) -> dict[str, Tensor]:
+def perfect(targets: list[Target], h: int, w: int) -> dict[str, Tensor]:
     """Logits and vectors that say the truths: what the heads should learn."""
     rows = []
-    for truth in truths:
-        target, maps = model.target(truth, (h, w)), empty_maps(17, h, w)
-        sure = torch.where(target.hills == 1, 30.0, -30.0)
+    for target in targets:
+        maps = empty_maps(17, h, w)
+        sure = torch.where(stack_padded([target.hills], (h, w), 0.0)[0] == 1, 30.0, -30.0)
         maps["center"], maps["heatmap"] = sure[:1], sure[1:]
         for name, cells in (("regress", target.centers), ("offset", target.cells)):
             for joint, point, (y, x) in zip(target.joint, target.points, cells.tolist()):
@@ -104,7 +105,7 @@ def perfect(model: MoveNet, truths: list[Scene], h: int, w: int) -> dict[str, Te
 def test_perfect_maps_have_no_loss_and_lead_back_to_the_joints(model: MoveNet) -> None:
     cases = [picture_and_truth((60, 80), seed, things=1) for seed in (3, 4)]
     batch, truths = batch_of(model, cases)
-    maps = perfect(model, truths, *(side // STRIDE for side in batch.image.shape[2:]))
+    maps = perfect(truths, *(side // STRIDE for side in batch.image.shape[2:]))
     assert all(value < 1e-6 for value in model.compare(maps, truths).values())
     for name in maps:
         worse = model.compare(maps | {name: maps[name] * 0.1}, truths)
@@ -115,13 +116,14 @@ def test_perfect_maps_have_no_loss_and_lead_back_to_the_joints(model: MoveNet) -
 
 
 def test_every_person_is_trained_in_any_order(model: MoveNet) -> None:
-    batch, (truth,) = batch_of(model, [picture_and_truth((60, 80), 5, things=3)])
+    picture, truth = picture_and_truth((60, 80), 5, things=3)
+    batch, (target,) = batch_of(model, [(picture, truth)])
+    _, (turned,) = batch_of(model, [(picture, truth.select(torch.tensor([2, 0, 1])))])
     h, w = (side // STRIDE for side in batch.image.shape[2:])
-    target, turned = (model.target(scene, (h, w)) for scene in (truth, truth.select(torch.tensor([2, 0, 1]))))
     assert len(target.joint) == 3 * 17 and torch.equal(target.hills, turned.hills)
     torch.manual_seed(1)
-    maps = {name: torch.randn_like(value) for name, value in perfect(model, [truth], h, w).items()}
-    losses, again = (model.compare(maps, [scene]) for scene in (truth, truth.select(torch.tensor([2, 0, 1]))))
+    maps = {name: torch.randn_like(value) for name, value in perfect([target], h, w).items()}
+    losses, again = (model.compare(maps, [one]) for one in (target, turned))
     for name, value in losses.items():
         torch.testing.assert_close(again[name], value)
 
@@ -133,7 +135,7 @@ def test_joints_that_are_not_labelled_and_crowds_count_nowhere(model: MoveNet) -
         keypoints=torch.rand(2, 17, 2) * 30 + box[:, None, :2], visibility=torch.full((2, 17), 2, dtype=torch.uint8),
     )  # fmt: skip
     people.visibility[0, 4] = 0
-    target = model.target(Scene((96, 128), people), (24, 32))
+    target = model.target(Scene((96, 128), people))
     assert set(target.joint.tolist()) == set(range(17)) - {4} and len(target.joint) == 16
     assert (target.hills[0] == 1).sum() == 1 and (target.hills[5] == 0).all()
     unlabelled, crowd = torch.zeros(2, 24, 32, dtype=torch.bool)
@@ -148,7 +150,7 @@ def test_boxes_need_not_be_known(model: MoveNet) -> None:
     points[0, :2] = torch.tensor([[10.0, 20.0], [50.0, 60.0]])
     seen = torch.zeros(1, 17, dtype=torch.uint8)
     seen[0, :2] = 1
-    target = model.target(Scene((96, 96), Instances(keypoints=points, visibility=seen)), (24, 24))
+    target = model.target(Scene((96, 96), Instances(keypoints=points, visibility=seen)))
     assert target.centers.unique(dim=0).tolist() == [[10, 7]]  # mean (30, 40): cells 7.5, 10
     assert target.cells.tolist() == [[5, 2], [15, 12]]
     assert not target.counts[5, 5:15, 3:12].any() and target.counts[5, :, 13:].all()
@@ -209,7 +211,7 @@ def test_what_cannot_be_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConfigError, match=r"schema\.skeleton"):
         MoveNet(Schema(things=SCHEMA.things))
     shallow = lambda name, norm, channels: make_backbone("mobilenet_v2", norm=norm, channels=channels, last=8)
-    monkeypatch.setattr("videre.models.segment.movenet.make_backbone", shallow)
+    monkeypatch.setattr("videre.models.pose.movenet.make_backbone", shallow)
     with pytest.raises(ConfigError, match="backbone timm:shallow has no map at stride 16, 32"):
         MoveNet(SCHEMA, backbone="timm:shallow")
 

@@ -12,12 +12,13 @@ from videre.data.semantic import paint_planes
 from videre.engine import Predictor
 from videre.errors import ConfigError
 from videre.images.prepare import prepare
+from videre.layers.maps import stack_padded
 from videre.layers.upsample import bilinear_kernel
 from videre.models import find_model
+from videre.models.pose.hourglass import HourglassPose, read_peaks
 from videre.models.segment.deconvnet import SIDE, windows
 from videre.models.segment.fcn import FCN, OFFSETS, SKIP_OFFSETS
 from videre.models.segment.flat import FlatFCN
-from videre.models.segment.hourglass_pose import HourglassPose, read_peaks
 from videre.models.segment.multiscale import normalised, pyramid, vote
 from videre.models.segment.sliding_window import WINDOW, SlidingWindow
 from videre.models.segment.unet import UNet, frame, mirrored
@@ -276,8 +277,7 @@ def test_peaks_are_read_with_their_quarter() -> None:
 def test_heat_maps_lead_back_to_the_joints() -> None:
     model = HourglassPose(SCHEMA, width=32, stacks=1)
     picture, truth = picture_and_truth((60, 80), 3, things=1)
-    batch, (inside,) = batch_of(model, [(picture, truth)])
-    maps, labelled = model.target(inside, [side // 4 for side in batch.image.shape[2:]])
+    batch, ((maps, labelled),) = batch_of(model, [(picture, truth)])
     assert labelled.all() and float(maps.max()) == 1
     (scene,) = model.postprocess({"maps": maps[None]}, batch)
     scale = 256 / 80
@@ -292,7 +292,7 @@ def test_of_several_persons_the_largest_is_learned_and_unlabelled_joints_are_not
     seen[1, 4] = 0
     people = Instances(boxes=torch.tensor([[0.0, 0, 10, 10], [0, 0, 40, 40]]), labels=torch.tensor([0, 0]),
                        keypoints=points, visibility=seen)  # fmt: skip
-    maps, labelled = model.target(Scene((64, 64), people), (16, 16))
+    maps, labelled = model.target(Scene((64, 64), people))
     assert maps[0].argmax() == 8 * 16 + 8 and labelled.tolist() == [True] * 4 + [False] + [True] * 12
 
 
@@ -304,7 +304,8 @@ def test_the_losses_of_poses_are_their_formulas() -> None:
     picture, truth = picture_and_truth((60, 80), 3, things=1)
     batch, truths = batch_of(squared, [(picture, truth)])
     found = squared.net(batch.image)
-    target, labelled = squared.target(truths[0], found[0].shape[2:])
+    hills, labelled = truths[0]
+    target = stack_padded([hills], found[0].shape[2:], 0.0)[0]
     for n in (1, 2):
         maps = found[n - 1][0]
         wanted = 100 * sum(F.mse_loss(maps[j], target[j]) for j in labelled.nonzero()) / labelled.sum()

@@ -6,11 +6,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from scenes import CONFIGS, PREPROCESS
 
 from videre.data.blocks import blocks_dataset
 from videre.errors import ConfigError, WeightsError
+from videre.models import MODELS, find_model
 from videre.models.checkpoint import save_checkpoint
 from videre.train.build import prepare_training
+
+from .tiny import SCHEMA, tiny_data
 
 SMALL = {
     "strides": [8, 16], "anchor_sizes": [16, 32, 64], "width": 16, "hidden": 16, "multiplier": 0.25, "short_side": 64,
@@ -63,3 +67,54 @@ def test_random_layers_are_never_frozen(tune: str) -> None:
 def test_settings_are_checked_before_anything_is_trained(name: str, settings: dict, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         start(name, backbone="resnet18", settings={**SMALL, **settings})
+
+
+# --from its own checkpoint ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_system_starts_from_its_own_checkpoint(name: str, tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    old = find_model(name)(SCHEMA, PREPROCESS, **CONFIGS[name])
+    save_checkpoint(old, tmp_path / "old.safetensors")
+    new = prepare_training(name, tiny_data(), source=str(tmp_path / "old.safetensors"))
+    before, after = old.state_dict(), new.model.state_dict()
+    assert before.keys() == after.keys() and all(torch.equal(before[n], after[n]) for n in before)
+    assert new.model.config == old.config
+
+
+def test_a_net_that_does_not_fit_is_refused_without_a_backbone_too(tmp_path: Path) -> None:
+    old = find_model("unet")(SCHEMA, PREPROCESS, width=8)
+    save_checkpoint(old, tmp_path / "old.safetensors")
+    with pytest.raises(WeightsError, match="the net of this unet does not fit a flat-fcn"):
+        prepare_training("flat-fcn", tiny_data(), source=str(tmp_path / "old.safetensors"), settings={"width": 8})
+
+
+# full names of settings -------------------------------------------------------------------------------------------------
+
+
+def test_full_names_reach_settings_that_hide_each_other() -> None:
+    """`flip` is one of the recipe and one of the pose net."""
+    for settings, recipe, model in (
+        ({"recipe.flip": 0.0}, 0.0, True), ({"model.flip": False}, 0.5, False),
+        ({"recipe.flip": 0.25, "model.flip": False}, 0.25, False),
+    ):  # fmt: skip
+        made = prepare_training("hourglass-pose", tiny_data(), settings={"width": 32, **settings})
+        assert (made.recipe.flip, made.model.config["flip"]) == (recipe, model)
+    made = prepare_training("unet", tiny_data(), settings={"flip": 0.0, "preprocess.short_side": 32, "model.width": 8})
+    assert made.recipe.flip == 0 and made.model.preprocess.short_side == 32 and made.model.config["width"] == 8
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("flip", "flip is a setting of recipe and of model; say recipe.flip or model.flip"),
+        ("model.lr", "there is no setting 'model.lr'; there is recipe.lr"),
+        ("recipe.lrr", "there is no setting 'recipe.lrr'; did you mean lr?"),
+        ("wdith", "there is no setting 'wdith'; did you mean width?"),
+    ],
+)
+def test_names_that_are_not_one_setting_say_what_to_write(name: str, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        prepare_training("hourglass-pose", tiny_data(), settings={name: 1})
+    assert str(caught.value).startswith(message)

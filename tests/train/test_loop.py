@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from scenes import PREPROCESS
 
 from videre import data
 from videre.engine import Predictor
@@ -129,12 +128,12 @@ def test_sets_without_objects_and_of_one_picture_train_and_predict(tmp_path: Pat
 def test_pictures_without_objects_are_shown_unless_they_are_not_wanted() -> None:
     """Of six tiny pictures number 2 is empty."""
     recipe = tiny_recipe(pictures=None, epochs=4, batch=2)
-    shown = {empty: TrainingSamples(tiny_data(), PREPROCESS, recipe.replace(empty=empty)) for empty in (True, False)}
+    shown = {empty: TrainingSamples(tiny_data(), toy(), recipe.replace(empty=empty)) for empty in (True, False)}
     assert {empty: (len(s.data), s.steps) for empty, s in shown.items()} == {True: (6, 12), False: (5, 10)}
     names = [shown[False].sample(position)[0] for position in range(5)]
     assert sorted(names) == ["tiny-0", "tiny-1", "tiny-3", "tiny-4", "tiny-5"]
     with pytest.raises(ConfigError, match="no picture has objects"):
-        TrainingSamples(tiny_data(2, empty=True), PREPROCESS, recipe.replace(empty=False))
+        TrainingSamples(tiny_data(2, empty=True), toy(), recipe.replace(empty=False))
 
 
 def test_what_cannot_be_trained_is_refused(tmp_path: Path) -> None:
@@ -142,7 +141,10 @@ def test_what_cannot_be_trained_is_refused(tmp_path: Path) -> None:
         train(toy(), tiny_data().subset([]), tiny_recipe(), tmp_path, progress="none")
     unlabelled = tiny_data()
     unlabelled.source.fields = frozenset({"captions"})
-    with pytest.raises(DataError, match=r"trains on boxes; tiny has no boxes \(it has: captions\)"):
+    with pytest.raises(
+        DataError,
+        match=r"trains on boxes, instances\.labels; tiny has no boxes, instances\.labels \(it has: captions\)",
+    ):
         train(toy(), unlabelled, tiny_recipe(), tmp_path, progress="none")
     with pytest.raises(ConfigError, match="there is no device 'tpu' here"):
         train(toy(), tiny_data(), tiny_recipe(), tmp_path, device="tpu", progress="none")

@@ -41,7 +41,7 @@ def test_two_processes_give_the_losses_and_weights_of_one(together: Path, tmp_pa
         if "loss" in one:  # a proposal on the edge of a threshold may be sampled in one and not in the other
             assert two["loss"] == pytest.approx(one["loss"], rel=5e-3)
     one, two = (read_tensors(d / "state/state.safetensors")[0] for d in (tmp_path, together / "detector"))
-    assert one.keys() == two.keys()
+    assert one.keys() == two.keys() - {"random/1"}  # of the second process
     begun = unsampled().state_dict()
     for part in ("model/", "average/"):
         apart = sum((two[part + n] - one[part + n]).square().sum() for n in begun).sqrt()

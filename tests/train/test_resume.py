@@ -225,7 +225,7 @@ def test_a_resumed_run_follows_the_plan_it_began_with(tmp_path: Path, monkeypatc
         followed.append(plan.choose("a layer", dict.fromkeys(("direct", "winograd4"))))
         yield
 
-    monkeypatch.setattr("videre.train.loop.planned", planned)
+    monkeypatch.setattr("videre.train.step.planned", planned)
     monkeypatch.setenv("VIDERE_CACHE", str(tmp_path / "first"))
     killed_in_step(2, tmp_path / "run")
     record = json.loads((tmp_path / "run" / "run.json").read_text())

@@ -26,7 +26,7 @@ SIZES = ((64, 80), (50, 64), (64, 64), (80, 60), (48, 90), (64, 70))
 class TinySource:
     """Pictures of `picture_and_truth`; number 2 is empty, or all are."""
 
-    fields = frozenset({"instances.labels", "boxes", "labels", "masks", "keypoints"})
+    fields = frozenset({"boxes", "instances.labels", "masks", "keypoints", "visibility", "labels", "segmentation"})
 
     def __init__(self, count: int = 6, empty: bool = False) -> None:
         self.count, self.empty = count, empty
@@ -60,29 +60,29 @@ def tiny_data(count: int = 6, empty: bool = False) -> Dataset:
 class Toy(Model):
     """Says of each picture where the first thing is. Drops out, so that the order of random numbers matters."""
 
-    needs = frozenset({"boxes"})
-    gives = frozenset({"boxes", "scores"})
+    needs = frozenset({"boxes", "instances.labels"})
+    gives = frozenset({"boxes", "instances.labels", "scores"})
 
     def __init__(self, schema: Schema, preprocess: Preprocess | None = None, *, width: int = 8) -> None:
-        super().__init__(schema, preprocess or Preprocess(), {"width": width})
+        super().__init__(schema, preprocess)
         self.body = nn.Sequential(nn.Conv2d(3, width, 3, 4), nn.GroupNorm(2, width), nn.ReLU(), nn.Dropout(0.3))
         self.box = nn.Linear(width, 4)
 
-    def forward(self, batch: ImageBatch, given: Sequence[Scene] | None = None) -> Outputs:
+    def forward(self, batch: ImageBatch) -> Outputs:
         corner, size = (self.box(self.body(batch.image).mean((2, 3))).exp() * 10).split(2, dim=1)
         return {"boxes": torch.cat([corner, corner + size], dim=1)}
 
-    def losses(self, batch: ImageBatch, truths: Sequence[Scene]) -> dict[str, Tensor]:
+    def losses(self, batch: ImageBatch, targets: Sequence[Scene]) -> dict[str, Tensor]:
         boxes = self(batch)["boxes"]
-        true = [(boxes[i] - scene.instances.boxes[0]).abs().sum() for i, scene in enumerate(truths) if len(scene)]
-        size = mean_count(len(truths), boxes)
+        true = [(boxes[i] - scene.instances.boxes[0]).abs().sum() for i, scene in enumerate(targets) if len(scene)]
+        size = mean_count(len(targets), boxes)
         return {"box": sum(true, boxes.sum() * 0) / mean_count(len(true), boxes), "small": boxes.sum() / size / 100}
 
     def postprocess(self, outputs: Outputs, batch: ImageBatch) -> list[Scene]:
         score, label = torch.tensor([0.6]), torch.tensor([0])
         return [
             Scene(size, Instances(boxes=box[None].cpu(), labels=label, scores=score))
-            for box, size in zip(outputs["boxes"], batch.originals)
+            for box, size in zip(outputs["boxes"], batch.originals, strict=True)
         ]
 
 

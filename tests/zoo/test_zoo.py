@@ -35,7 +35,7 @@ def test_cards_and_files_belong_together(name: str) -> None:
 
 def test_blocks_finds_solids_in_scenes_it_has_never_seen() -> None:
     """The card says .92 on two hundred; twenty scatter."""
-    report, _, _ = evaluate_model(load("blocks"), blocks_dataset(20, seed=4711, solids=(4, 8)), bootstrap=0)
+    report = evaluate_model(load("blocks"), blocks_dataset(20, seed=4711, solids=(4, 8)), bootstrap=0)
     assert report.metrics["mask AP50"] > 0.8
 
 

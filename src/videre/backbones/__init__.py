@@ -71,7 +71,9 @@ def make_backbone(name: str, **options: Any) -> Backbone:
     unknown = sorted(set(options) - set(inspect.signature(family).parameters))
     if unknown:
         raise ConfigError(f"backbone {name} has no setting {unknown[0]!r}")
-    return family(**{**arguments, **options})
+    backbone = family(**{**arguments, **options})
+    backbone.made = name, options
+    return backbone
 
 
 __all__ = ["FAMILIES", "LIBRARIES", "LIGHT", "VECTOR", "Backbone", "find_backbone", "make_backbone", "takes"]

@@ -29,6 +29,7 @@ class Backbone(nn.Module):
         frozen: how many of them take no part in training.
         LOGITS: the last layer's name in published files. TOP: names in published files -> names under `top`.
         EPS: of the norms, as published.
+        made: the name and the options that `make_backbone` was given.
         foreign: whether another library's code runs inside, which may use its layers otherwise than by calling them.
     """
 
@@ -37,6 +38,7 @@ class Backbone(nn.Module):
     EPS: ClassVar[float] = 1e-5
     foreign: ClassVar[bool] = False
 
+    made: tuple[str, dict[str, Any]]
     channels: dict[int, int]
     output_stride: int = 32
     top: nn.Module | None

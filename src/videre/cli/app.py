@@ -43,7 +43,17 @@ app.command("bench")(bench.bench)
 
 
 @app.callback(invoke_without_command=True)
-def _version(version: bool = typer.Option(False, "--version", help="Print the version.")) -> None:
+def _before(
+    version: bool = typer.Option(False, "--version", help="Print the version."),
+    imports: list[str] = typer.Option(  # noqa: B008 - typer's way
+        [], "--import", metavar="MODULE", help="Import a module of yours, whose systems are then known."
+    ),
+) -> None:
+    if imports:
+        from videre.models import import_system
+
+        for module in imports:
+            import_system(module)
     if version:
         from videre import __version__
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
-from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,7 +14,8 @@ import typer
 from videre.cli.options import Device, Engine, Flip, Format, PlanFile, Quiet, Scales, Split, Tile, parse_views
 
 if TYPE_CHECKING:
-    from videre.structures import Scene, Schema
+    from videre.data.results import Writer
+    from videre.models import Model
 
 
 def evaluate(
@@ -48,12 +50,11 @@ def evaluate(
     from rich.progress import Progress
 
     from videre.data import read, splits
-    from videre.data.formats.coco import write_results
     from videre.engine import load
     from videre.engine.allocator import keep_memory
     from videre.engine.plan import Plan
     from videre.errors import ConfigError
-    from videre.evaluate import LabelReport, PixelReport, evaluate_model
+    from videre.evaluate import evaluate_model
     from videre.evaluate.page import write_evaluation_page
     from videre.files import write_atomic
 
@@ -64,33 +65,39 @@ def evaluate(
     views = parse_views(tile, flip, scales)
     predictor = load(model, device, engine=engine, plan=Plan.read(plan) if plan else None, views=views)
     dataset = read(data, split, format)
-    with Progress(console=Console(stderr=True), transient=True, disable=quiet or not sys.stderr.isatty()) as bar:
+    with contextlib.ExitStack() as open_files:
+        bar = open_files.enter_context(
+            Progress(console=Console(stderr=True), transient=True, disable=quiet or not sys.stderr.isatty())
+        )
         task = bar.add_task("predict", total=len(dataset))
-        report, predictions, truths = evaluate_model(
-            predictor, dataset, max_detections=max_detections, tick=lambda n: bar.update(task, completed=n)
+        keep = None
+        if out is not None:
+            write = open_files.enter_context(_results(out, predictor.model))
+            keep = lambda prediction, truth: write(prediction.name, prediction)
+        report = evaluate_model(
+            predictor, dataset, max_detections=max_detections, tick=lambda n: bar.update(task, completed=n), watch=keep
         )
     if not quiet:
         print("\n".join([dataset.title, *report.lines()]))
     if out is not None:
         write_atomic(out / "metrics.json", (json.dumps(report.to_json(), indent=2) + "\n").encode())
-        if isinstance(report, LabelReport | PixelReport):
-            _write_as("csv" if isinstance(report, LabelReport) else "png", predictions, predictor.model.schema, out)
-        else:
-            write_results(predictions, predictor.model.schema, out / "predictions.json")
-        write_evaluation_page(out, report, dataset, predictions, truths, _run_of(model))
+        write_evaluation_page(out, report, dataset, _run_of(model))
         if not quiet:
             print(f"report: {out / 'report.html'}")
     if report.unread:
         raise typer.Exit(1)
 
 
-def _write_as(format: str, predictions: Sequence[Scene], schema: Schema, out: Path) -> None:
-    """Predictions of a classifier as predictions.csv, of a segmenter as a PNG of classes a picture."""
+def _results(out: Path, model: Model) -> AbstractContextManager[Writer]:
+    """Where predictions are written as they come: of things COCO's results, of pixels PNGs of classes, of pictures a table,
+    of all else JSON lines."""
     from videre.data.results import open_results
 
-    with open_results(format, out / "predictions" if format == "png" else out, schema) as write:
-        for scene in predictions:
-            write(scene.name, scene)
+    if "boxes" in model.gives:
+        return open_results("coco", out, model.schema)
+    if "segmentation" in model.gives:
+        return open_results("png", out / "predictions", model.schema)
+    return open_results("csv" if "labels" in model.gives else "json", out, model.schema)
 
 
 def _run_of(model: str) -> Path | None:

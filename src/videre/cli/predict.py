@@ -31,6 +31,13 @@ def predict(
     tile: Tile = None,
     flip: Flip = False,
     scales: Scales = None,
+    given: Annotated[
+        Path | None,
+        typer.Option(
+            help="What the model takes beside the pictures (proposals, boxes, questions, cameras): JSON lines of scenes, as "
+            "predict writes them."
+        ),
+    ] = None,
     quiet: Quiet = False,
 ) -> None:
     """Predict pictures with a trained model.
@@ -38,11 +45,12 @@ def predict(
     A picture that cannot be read is reported and the rest goes on; the exit code is then 1. What is finished before an
     interruption is kept.
     """
-    from videre.data.results import lost, open_results, result_name
+    from videre.data.results import lost, open_results, read_scenes, result_name
     from videre.draw import draw_scene
     from videre.engine import load
     from videre.engine.allocator import keep_memory
     from videre.engine.plan import Plan
+    from videre.engine.predictor import with_given
     from videre.engine.sources import DRAWN, pictures_from
     from videre.images.reading import write_picture
 
@@ -50,7 +58,8 @@ def predict(
     views = parse_views(tile, flip, scales)
     predictor = load(model, device, engine=engine, plan=Plan.read(plan) if plan else None, views=views)
     schema = predictor.model.schema
-    source = pictures_from(pictures, results=out)
+    scenes = dict(read_scenes(given, schema)) if given is not None else None
+    source = with_given(pictures_from(pictures, results=out), scenes)
     done = failed = found = 0
     taken: set[str] = set()
     try:

@@ -13,7 +13,7 @@ from videre.cli.options import Device, Format, PlanFile, Quiet, Split, parse_set
 
 
 def train(
-    model: Annotated[str, typer.Argument(help="A system (see `videre models`): faster-rcnn, mask-rcnn, …")],
+    model: Annotated[str, typer.Argument(help="A system (see `videre models`), or your own: module:Class.")],
     data: Annotated[Path, typer.Argument(help="The data set: a folder or an annotation file.")],
     out: Annotated[Path | None, typer.Option(help="The run's folder.  [default: runs/MODEL-DATA]")] = None,
     backbone: Annotated[str | None, typer.Option(help="Its name (see `videre models`), timm:NAME or hf:NAME.")] = None,
@@ -57,6 +57,7 @@ def train(
     from videre.engine.allocator import keep_memory
     from videre.engine.plan import Plan
     from videre.errors import ConfigError
+    from videre.models import import_system
     from videre.train import train as fit
     from videre.train.build import prepare_training, resume_training
     from videre.train.estimate import estimate
@@ -65,7 +66,9 @@ def train(
 
     keep_memory()
     quiet = quiet or not is_first()
-    out = out or Path("runs") / f"{model}-{data.resolve().name.removesuffix('.json')}"
+    if ":" in model:
+        import_system(model.partition(":")[0])
+    out = out or Path("runs") / f"{model.rpartition(':')[2]}-{data.resolve().name.removesuffix('.json')}"
     there = splits(data, format)
     chosen = Plan.read(plan) if plan else None
     split = split or find_split(data, there, "train", "--split")
@@ -92,14 +95,16 @@ def train(
             print(cost, file=sys.stderr)
         return
     run = fit(
-        start.model, training, start.recipe, out, evaluate=_evaluator(validation, device), resume=resume, device=device,
+        start.model, training, start.recipe, out, validation=validation, resume=resume, device=device,
         progress="none" if quiet else "auto",
         provenance={**start.provenance, "command": shlex.join(["videre", *sys.argv[1:]])}, plan=chosen,
     )  # fmt: skip
     if not run.finished:
         raise typer.Exit(130)
-    if is_first():
-        _finish(run.folder, validation, device, quiet)
+    if not quiet:
+        best = "best" if run.report is not None else "last"
+        lines = run.report.lines() if run.report is not None else []
+        print("\n".join([*lines, f"weights: {out / f'{best}.safetensors'}", f"report: {out / 'report.html'}"]))
 
 
 def _classes(data: Any, model: Any) -> list[str]:
@@ -121,9 +126,11 @@ def _same_classes(training: Any, validation: Any, model: Any) -> None:
 
 
 def _describe(training: Any, validation: Any, start: Any, out: Path) -> None:
+    from videre.models import Descent
     from videre.train.samples import TrainingSamples
 
-    recipe, samples = start.recipe, TrainingSamples(training, start.model.preprocess, start.recipe)
+    recipe, samples = start.recipe, TrainingSamples(training, start.model, start.recipe)
+    stages = start.model.stages()
     classes = _classes(training, start.model)
     lines = [f"{training.title}: {len(training)} pictures, classes {', '.join(classes)}"]
     lines += [f"  {count} × {kind} (see `videre data check`)" for kind, count in training.repair_counts().items()]
@@ -137,59 +144,11 @@ def _describe(training: Any, validation: Any, start: Any, out: Path) -> None:
     lines += start.lines
     weights = start.model.config.get("class_weights")
     lines += ["class weights " + ", ".join(f"{name} {w:g}" for name, w in weights.items())] if weights else []
+    if len(stages) > 1:
+        kinds = (f"{stage.name} ({'descent' if isinstance(stage, Descent) else 'fit'})" for stage in stages)
+        lines.append(f"{len(stages)} stages: {', '.join(kinds)}")
     lines.append(
         f"{samples.steps} steps into {out}; {recipe.optimizer}, learning rate {recipe.lr:g} at a batch of "
         f"{recipe.batch} (it does not follow the batch)"
     )
     print("\n".join(lines), file=sys.stderr)
-
-
-def _evaluator(validation: Any, device: str) -> Any:
-    """What the loop calls to see how good the model is now."""
-    if validation is None:
-        return None
-    from videre.engine import Predictor
-    from videre.evaluate import evaluate_model
-
-    def measure(model: Any) -> dict[str, float]:
-        report, _, _ = evaluate_model(Predictor(model, device, engine="plain"), validation, bootstrap=0)
-        return report.headline
-
-    return measure
-
-
-def _finish(folder: Path, validation: Any, device: str, quiet: bool) -> None:
-    """Evaluate the best weights on the validation data, store what was chosen there, and write the report.
-
-    Chosen are the thresholds of what is shown, and the temperature of a classifier's probabilities.
-    """
-    import torch
-
-    from videre.engine import load
-    from videre.evaluate import LabelReport, PixelReport, evaluate_model
-    from videre.evaluate.labels import calibrated
-    from videre.evaluate.page import write_run_page
-    from videre.models.checkpoint import amend
-
-    best, last = folder / "best.safetensors", folder / "last.safetensors"
-    report = scenes = truths = None
-    if validation is not None:
-        predictor = load(best, device)
-        predictor.model.thresholds = {}  # chosen anew, whatever the run before a resume has chosen
-        temperature = getattr(predictor.model, "temperature", None)
-        if temperature is not None:
-            temperature.fill_(1)
-        report, scenes, truths = evaluate_model(predictor, validation)
-        if isinstance(report, LabelReport):
-            report, scenes = calibrated(report, scenes, truths, not predictor.model.config["multilabel"])
-            thresholds, tensors = report.thresholds, {"temperature": torch.tensor(report.temperature)}
-        elif isinstance(report, PixelReport):
-            thresholds, tensors = {}, {}
-        else:
-            thresholds, tensors = {name: d.threshold for name, d in report.decisions.items()}, {}
-        for path in (best, last):
-            amend(path, thresholds, tensors)
-    page = write_run_page(folder, report, validation, scenes, truths)
-    if not quiet:
-        numbers = report.lines() if report is not None else []
-        print("\n".join([*numbers, f"weights: {best if report is not None else last}", f"report: {page}"]))

@@ -20,6 +20,7 @@ import numpy as np
 
 from videre.data.formats.class_maps import as_palette
 from videre.data.formats.class_planes import write_planes
+from videre.data.formats.coco import result_rows
 from videre.errors import ConfigError, DataError, ShapeError
 from videre.images.reading import SUFFIXES
 from videre.structures import Scene, Schema
@@ -187,28 +188,17 @@ def _csv(folder: Path, schema: Schema) -> Iterator[Writer]:
 def _coco(folder: Path, schema: Schema) -> Iterator[Writer]:
     if schema.things is None:
         raise DataError("COCO results are of instances; this model names no things")
-    categories = schema.things.source_ids
-    numbers = itertools.count(1)
+    categories, numbers = schema.things, itertools.count(1)
     with (
         _growing_list(folder / "predictions.json") as add_result,
         _growing_list(folder / "pictures.json") as add_picture,
     ):
 
         def write(name: str, scene: Scene) -> None:
-            number = next(numbers)
+            number = scene.meta.get("id", next(numbers))  # that of the data, where they are of a data set
             add_picture({"id": number, "file_name": name, "height": scene.size[0], "width": scene.size[1]})
-            things = scene.instances
-            if things is None or things.labels is None:
-                return
-            for label, row in zip(things.labels.tolist(), describe(scene, schema)):
-                x1, y1, x2, y2 = row["box"]
-                result = {"image_id": number, "category_id": categories[label], "score": row["score"]}
-                result["bbox"] = [x1, y1, round(x2 - x1, 2), round(y2 - y1, 2)]
-                if "mask" in row:
-                    result["segmentation"] = row["mask"]
-                if "keypoints" in row:  # COCO counts from the middle of the first pixel
-                    result["keypoints"] = [v for x, y, s in row["keypoints"].values() for v in (x - 0.5, y - 0.5, s)]
-                add_result(result)
+            for row in result_rows(scene, categories, number):
+                add_result(row)
 
         yield write
 

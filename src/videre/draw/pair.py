@@ -9,11 +9,11 @@ import numpy as np
 
 from videre.draw.canvas import Canvas
 from videre.draw.colors import FALSE, GROUND, MISSED, instance_colors
-from videre.draw.matches import match
 from videre.draw.scene import FONT, above, check_size, draw_all, fields_drawn
 from videre.draw.strip import Entry, strip
 from videre.images.reading import as_picture
 from videre.structures import Scene, Schema
+from videre.structures.matches import match
 
 DASHED, DOTTED = 7.0, 1.0
 """Lengths of the strokes round what was missed and round what is not there."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,17 +18,16 @@ from videre.engine.plan import Plan
 from videre.engine.sources import is_one_picture, pictures_from
 from videre.engine.views import Views, check_views, look
 from videre.engine.weights import find_weights
-from videre.errors import DataError, VidereError
+from videre.errors import ConfigError, DataError, VidereError
 from videre.images.prepare import prepare
 from videre.images.reading import as_picture
 from videre.models.base import Model
 from videre.models.checkpoint import Checkpoint
 from videre.models.classify.published import published_classifier
 from videre.structures import ImageBatch, Scene
+from videre.structures.limits import Limits
 
 Order = Literal["rgb", "bgr"]
-DEFAULT_THRESHOLD = 0.5
-"""Least score shown where a model has no thresholds of its own."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,10 +77,22 @@ class Predictor:
     def thresholds(self) -> dict[str, float]:
         """Least score of each class that is shown: the model's own, 0.5 where it has none."""
         schema = self.model.schema
-        classes = schema.pictures if "labels" in self.model.gives else schema.things
-        return {n: self.model.thresholds.get(n, DEFAULT_THRESHOLD) for n in classes or ()}
+        return self.model.shown_from((schema.pictures if "labels" in self.model.gives else schema.things) or ())
 
-    def predict(self, source: Any, threshold: float | None = None, order: Order = "rgb") -> Scene | list[Scene]:
+    @contextlib.contextmanager
+    def limited(self, limits: Limits) -> Iterator[None]:
+        """Inside, the model gives as many things, from such a score on."""
+        before = self.model.limits
+        try:
+            self.model.limits = self.running.limits = limits
+            yield
+        finally:
+            self.model.limits = self.running.limits = before
+
+    def predict(
+        self, source: Any, threshold: float | None = None, order: Order = "rgb",
+        given: Scene | Sequence[Scene] | Mapping[str, Scene] | None = None,
+    ) -> Scene | list[Scene]:  # fmt: skip
         """One scene for one picture; a list of scenes, in order, for everything that may hold several.
 
         Args:
@@ -90,30 +102,34 @@ class Predictor:
                 likeliest class); 0: everything.
             order: of the channels of arrays and tensors: "bgr" for what OpenCV reads. A fourth channel that the net does
                 not take is transparency, and composited on white, as of files.
+            given: what the model takes beside the picture, in its own pixels: a scene for one picture, one a picture in
+                their order, or by their names.
 
         Raises:
-            DataError: a picture cannot be read. To go on after a broken one, use `stream`.
+            DataError: a picture cannot be read, or what the model takes is not given. To go on after a broken one, use
+            `stream`.
         """
         scenes = []
-        for prediction in self.stream(pictures_from(source), threshold, order):
+        for prediction in self.stream(with_given(pictures_from(source), given), threshold, order):
             if prediction.scene is None:
                 raise DataError(prediction.error or prediction.name)
             scenes.append(prediction.scene)
         return scenes[0] if is_one_picture(source) else scenes
 
     def stream(
-        self, pictures: Iterable[tuple[str, Any]], threshold: float | None = None, order: Order = "rgb"
-    ) -> Iterator[Prediction]:
-        """A prediction for each (name, picture or function that reads it), in order, in constant memory.
+        self, pictures: Iterable[tuple[str, Any] | tuple[str, Any, Scene | None]], threshold: float | None = None,
+        order: Order = "rgb",
+    ) -> Iterator[Prediction]:  # fmt: skip
+        """A prediction for each (name, picture or function that reads it, and what is given), in order, in constant memory.
 
         `threshold` and `order` are as in `predict`; what a function reads is RGB. A picture that cannot be read gives a
         `Prediction` with its error; the others go on.
         """
-        waiting: list[tuple[str, np.ndarray, ImageBatch]] = []
-        for name, source in pictures:
+        waiting: list[tuple[str, Any, ImageBatch]] = []
+        for name, source, *rest in pictures:
             try:
                 picture = source() if callable(source) else self._as_rgb(source, order)
-                prepared = prepare(picture, self.model.preprocess)
+                prepared = prepare(picture, self.model.preprocess, given=self._given(name, *rest))
             except VidereError as error:
                 yield from self._run(waiting, threshold)
                 waiting = []
@@ -131,11 +147,30 @@ class Predictor:
 
     @torch.inference_mode()
     def run(self, batch: ImageBatch) -> list[Scene]:
-        """The scenes of prepared pictures, everything above the model's own floor."""
+        """The scenes of prepared pictures, everything above the model's own floor.
+
+        Raises ConfigError for a model that does not give one scene a picture.
+        """
         batch = batch.to(self.device)
         found = self.running(batch) if self.views.is_plain else look(self.running, batch, self.views)
         self.plan.save()
-        return self.model.postprocess(found, batch)
+        scenes = self.model.postprocess(self.model.decode(found, batch), batch)
+        if len(scenes) != len(batch):
+            raise ConfigError(
+                f"{type(self.model).__name__}.postprocess gave {len(scenes)} scenes for {len(batch)} pictures"
+            )
+        return scenes
+
+    def _given(self, name: str, scene: Scene | None = None) -> Scene | None:
+        """What the model takes and accepts, and nothing else; None where it takes nothing. DataError where it is missing."""
+        kind = type(self.model)
+        if not kind.takes | kind.accepts:
+            return None
+        missing = sorted(field for field in kind.takes if scene is None or not scene.has(field))
+        if missing:
+            raise DataError(f"{name}: a {kind.__name__} takes {', '.join(sorted(kind.takes))} beside the picture, and "
+                            f"{', '.join(missing)} is not given (--given FILE, or given=)")  # fmt: skip
+        return None if scene is None else scene.only(kind.takes | kind.accepts)
 
     def _as_rgb(self, value: Any, order: Order) -> np.ndarray:
         """A picture in memory as files are read."""
@@ -145,30 +180,35 @@ class Predictor:
         transparent = picture.shape[2] == 4 and len(self.model.preprocess.mean) < 4
         return as_picture(picture, f"{order}a" if transparent else order)  # type: ignore[arg-type]
 
-    def _run(self, waiting: list[tuple[str, np.ndarray, ImageBatch]], threshold: float | None) -> Iterator[Prediction]:
+    def _run(self, waiting: list[tuple[str, Any, ImageBatch]], threshold: float | None) -> Iterator[Prediction]:
         if not waiting:
             return
-        for (name, picture, _), scene in zip(waiting, self.run(ImageBatch.cat([b for _, _, b in waiting]))):
-            scene = scene.replace(meta={"path": name})
-            yield Prediction(name, picture, self._decide(scene, threshold))
+        scenes = self.run(ImageBatch.cat([b for _, _, b in waiting]))
+        for (name, picture, _), scene in zip(waiting, scenes, strict=True):
+            scene = scene.replace_unchecked(meta={"path": name})
+            yield Prediction(name, picture, self.model.decide(scene, threshold))
 
-    def _decide(self, scene: Scene, threshold: float | None) -> Scene:
-        """Only what reaches the threshold, of its class where it has one; of classes that exclude each other the best."""
-        if scene.labels is not None and scene.label_scores is not None:
-            if threshold is None and not self.model.config.get("multilabel"):
-                kept = torch.arange(len(scene.labels)) == 0
-            elif threshold is None:
-                kept = scene.label_scores >= torch.tensor(list(self.thresholds.values()))[scene.labels]
-            else:
-                kept = scene.label_scores >= threshold
-            scene = scene.replace(labels=scene.labels[kept], label_scores=scene.label_scores[kept])
-        things, classes = scene.instances, self.model.schema.things
-        if things is None or things.scores is None:
-            return scene
-        least = torch.tensor(DEFAULT_THRESHOLD if threshold is None else threshold)
-        if threshold is None and things.labels is not None and classes is not None:
-            least = torch.tensor(list(self.thresholds.values()))[things.labels]
-        return scene.select(things.scores >= least)
+
+def with_given(
+    pictures: Iterable[tuple[str, Any]], given: Scene | Sequence[Scene] | Mapping[str, Scene] | None
+) -> Iterator[tuple[str, Any, Scene | None]]:
+    """Each picture with what is given of it: by its name, the end of its path, or its place.
+
+    Raises DataError where a sequence has another length.
+    """
+    if isinstance(given, Mapping):
+        ends = {Path(name).name: scene for name, scene in given.items()}
+        for name, picture in pictures:
+            yield name, picture, given.get(name, ends.get(Path(name).name))
+        return
+    in_order = None if given is None else iter([given] if isinstance(given, Scene) else given)
+    for name, picture in pictures:
+        scene = None if in_order is None else next(in_order, None)
+        if in_order is not None and scene is None:
+            raise DataError(f"{name}: nothing is given of it; there are fewer scenes than pictures")
+        yield name, picture, scene
+    if in_order is not None and next(in_order, None) is not None:
+        raise DataError("more scenes are given than there are pictures")
 
 
 def load(

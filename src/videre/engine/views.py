@@ -13,9 +13,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from videre.errors import ConfigError
-from videre.models.base import Model, Outputs
-from videre.models.segment.segmenter import LOGITS, Segmenter
+from videre.models.base import Blendable, Model, Outputs
 from videre.structures import ImageBatch, Tiling
+
+LOGITS = "logits"
+"""What `Blendable` gives."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,21 +50,21 @@ def look(model: Model, batch: ImageBatch, views: Views) -> Outputs:
     logits of its tiles.
 
     Args:
-        model: a segmenter. batch: prepared pictures, on the model's device.
+        model: whose maps can be blended. batch: prepared pictures, on the model's device.
     """
-    assert isinstance(model, Segmenter)  # checked
+    assert isinstance(model, Blendable)  # checked
     logits = torch.stack([_one(model, batch, row, views) for row in range(len(batch))])
     return {LOGITS: logits}
 
 
 def check_views(model: Model, views: Views) -> None:
     """Raises ConfigError for a model whose answers are no maps."""
-    if not views.is_plain and not isinstance(model, Segmenter):
+    if not views.is_plain and not isinstance(model, Blendable):
         raise ConfigError(f"flip, scales and tiles blend maps of classes; a {type(model).__name__} gives "
                           f"{', '.join(sorted(model.gives))}: leave them out")  # fmt: skip
 
 
-def _one(model: Segmenter, batch: ImageBatch, row: int, views: Views) -> Tensor:
+def _one(model: Blendable, batch: ImageBatch, row: int, views: Views) -> Tensor:
     height, width = batch.sizes[row]
     picture = batch.image[row : row + 1, :, :height, :width]
     shares, views_seen = torch.zeros((), device=picture.device), 0
@@ -78,7 +80,7 @@ def _one(model: Segmenter, batch: ImageBatch, row: int, views: Views) -> Tensor:
     return F.pad(mean, (0, batch.image.shape[3] - width, 0, batch.image.shape[2] - height))
 
 
-def _logits(model: Segmenter, image: Tensor, tiling: Tiling | None) -> Tensor:
+def _logits(model: Blendable, image: Tensor, tiling: Tiling | None) -> Tensor:
     """Logits [1, K, h, w] of a picture [1, C, h, w], padded as `Preprocess` pads, whole or blended from windows."""
     (height, width), divisor = image.shape[2:], model.preprocess.divisor
     image = F.pad(image, (0, -width % divisor, 0, -height % divisor))
@@ -97,7 +99,7 @@ def _logits(model: Segmenter, image: Tensor, tiling: Tiling | None) -> Tensor:
     return (total / weights)[:, :, :height, :width]
 
 
-def _run(model: Segmenter, image: Tensor) -> Tensor:
+def _run(model: Blendable, image: Tensor) -> Tensor:
     """Logits of a picture of an allowed size."""
     size = (image.shape[2], image.shape[3])
     same = np.array([[[1.0, 0, 0], [0, 1, 0]]])

@@ -17,12 +17,11 @@ import numpy as np
 
 from videre.errors import DataError
 from videre.evaluate.ranking import Ranking, rankings
+from videre.evaluate.section import USUAL
 from videre.structures import Categories, Instances, Scene, Schema, Skeleton
 
 Kind = Literal["boxes", "masks", "keypoints"]
 IOU_TYPE = {"boxes": "bbox", "masks": "segm", "keypoints": "keypoints"}
-USUAL = 100
-"""Detections that COCO's own numbers count, a picture and class; 20 where keypoints are compared."""
 HALF = 0.5
 """COCO counts keypoints from the middle of the first pixel, videre from its corner."""
 

@@ -13,9 +13,9 @@ from typing import Literal
 
 import numpy as np
 
-from videre.draw.matches import Matches, match
 from videre.draw.scene import above
 from videre.structures import Scene, Schema
+from videre.structures.matches import Matches, match
 
 Kind = Literal["right", "localisation", "classification", "both", "duplicate", "background", "excused"]
 FOUND, TOUCHED = 0.5, 0.1
@@ -77,7 +77,7 @@ def picture_errors(
         threshold: least score of a prediction, or one per class name; None: all.
     """
     outcomes = []
-    for i, (prediction, truth) in enumerate(zip(predictions, truths)):
+    for i, (prediction, truth) in enumerate(zip(predictions, truths, strict=True)):
         shown, _ = above(prediction, schema, threshold)
         matches = match(shown, truth, FOUND)
         outcomes.append(

@@ -9,15 +9,20 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-import torch
 
 from videre.evaluate.intervals import Interval, number
 from videre.evaluate.intervals import bootstrap as intervals_of
+from videre.evaluate.section import Options, flat
 from videre.structures import Scene, Schema
+
+if TYPE_CHECKING:
+    from videre.data.dataset import Dataset
+    from videre.draw.page import Section as PageSection
+    from videre.evaluate.report import Report
 
 BINS = 15
 """Of the calibration error (Guo et al., On Calibration of Modern Neural Networks, 2017)."""
@@ -27,26 +32,21 @@ TEMPERATURES = (0.25, 8.0)
 
 
 @dataclasses.dataclass(frozen=True)
-class LabelReport:
-    """The evaluation of a classifier.
+class LabelSection:
+    """How well pictures are told apart.
 
     Args:
         probabilities: float64 [N, K], of each picture and class. truths: bool [N, K].
         intervals: by metric. schema: names the classes.
-        unread: why a picture, by its number, is not among these. temperature: where it was chosen on these very pictures.
+        temperature: where it was chosen on these very pictures. numbers: of the pictures in the data.
     """
 
     probabilities: np.ndarray
     truths: np.ndarray
     intervals: dict[str, Interval]
     schema: Schema
-    unread: Mapping[int, str] = dataclasses.field(default_factory=dict)
+    options: Options
     temperature: float | None = None
-
-    @property
-    def pictures(self) -> int:
-        """How many were compared."""
-        return len(self.truths)
 
     @property
     def names(self) -> list[str]:
@@ -64,9 +64,14 @@ class LabelReport:
         return measure(self.probabilities, self.truths, self.single)(np.arange(len(self.truths)))
 
     @property
-    def headline(self) -> dict[str, float]:
-        """What is told while training."""
-        return {name: self.metrics[name] for name in list(self.metrics)[:3]}
+    def headline(self) -> list[str]:
+        """The first three."""
+        return list(self.metrics)[:3]
+
+    @property
+    def cards(self) -> list[str]:
+        """The same."""
+        return self.headline
 
     @property
     def protocol(self) -> str:
@@ -102,8 +107,11 @@ class LabelReport:
         """How far probabilities are from the share that is right: "ece" and the "bins" it comes from."""
         return calibrate(*_claims(self.probabilities, self.truths, self.single))
 
-    @functools.cached_property
-    def thresholds(self) -> dict[str, float]:
+    def decided(self, thresholds: Mapping[str, float], chosen_here: bool) -> Self:
+        """The same: nothing here is told from thresholds on."""
+        return self
+
+    def best_thresholds(self) -> dict[str, float]:
         """Where pictures may have several classes: by class the probability at which F1 is largest on these pictures."""
         if self.single:
             return {}
@@ -116,13 +124,11 @@ class LabelReport:
 
     def lines(self) -> list[str]:
         """The report as plain text."""
-        first = f"{self.pictures} pictures; 95% intervals by bootstrap over them"
-        if self.unread:
-            first += f"; {len(self.unread)} could not be read and are left out"
+        first = f"labels: {self.protocol}"
         if self.temperature is not None:
             first += f"; temperature {self.temperature:.2f}, chosen on these pictures"
         told = "  ".join(f"{n} {self.intervals.get(n) or number(v)}" for n, v in self.metrics.items())
-        lines = [first, f"labels: {self.protocol}", f"  {told}"]
+        lines = [first, f"  {told}"]
         columns = list(next(iter(self.per_class.values()), {}))
         width = max([5, *map(len, self.names)])
         lines.append("  " + "class".ljust(width) + "".join(c.rjust(12) for c in columns))
@@ -133,38 +139,79 @@ class LabelReport:
 
     def to_json(self) -> dict[str, Any]:
         """Plain numbers; what has no value is null."""
-        clean = lambda v: None if math.isnan(v) else v
         return {
-            "pictures": self.pictures,
-            "unread": list(self.unread.values()),
             "protocol": self.protocol,
-            "metrics": {name: clean(value) for name, value in self.metrics.items()},
-            "intervals": {name: [clean(i.low), clean(i.high)] for name, i in self.intervals.items()},
-            "per_class": {n: {c: clean(v) for c, v in row.items()} for n, row in self.per_class.items()},
+            "per_class": {name: flat(row) for name, row in self.per_class.items()},
             "confusion": self.confusion().tolist() if self.single else None,
         }
 
+    def page(self, report: Report, data: Dataset) -> list[PageSection]:
+        """Metrics, classes and pictures."""
+        from videre.evaluate.label_page import label_sections
 
-def evaluate_labels(
-    predictions: Sequence[Scene], truths: Sequence[Scene], schema: Schema, *, bootstrap: int = 500, seed: int = 0,
-    unread: Mapping[int, str] | None = None, temperature: float | None = None,
-) -> LabelReport:  # fmt: skip
-    """Compare predicted with true classes of pictures.
+        return label_sections(self, report, data)
 
-    Args:
-        predictions: with the probability of every class, in the order of `truths`; what is absent counts as 0.
-        schema: names the classes of both. bootstrap: resamplings; 0: no intervals.
-    """
-    classes = len(schema.pictures or [])
-    probabilities, true = np.zeros((len(truths), classes)), np.zeros((len(truths), classes), bool)
-    for row, (prediction, truth) in enumerate(zip(predictions, truths)):
+    def best_temperature(self, exclusive: bool) -> float:
+        """What the logits are to be divided by so that the log-likelihood of these pictures is largest.
+
+        Within `TEMPERATURES`: pictures that are all told apart would ask for 0. `exclusive`: as in `at_temperature`.
+        """
+        from scipy.optimize import minimize_scalar
+
+        def loss(log_temperature: float) -> float:
+            p = np.clip(at_temperature(self.probabilities, math.exp(log_temperature), exclusive), 1e-12, 1 - 1e-12)
+            if exclusive:
+                return float(-np.log(p[self.truths]).mean())
+            return float(-np.where(self.truths, np.log(p), np.log1p(-p)).mean())
+
+        found = minimize_scalar(loss, bounds=[math.log(t) for t in TEMPERATURES], method="bounded")
+        return float(math.exp(found.x))
+
+    def at_temperature(self, temperature: float, exclusive: bool) -> LabelSection:
+        """The section of the same net at this temperature; now it is at 1."""
+        # rounded as a prediction's scores are
+        probabilities = at_temperature(self.probabilities, temperature, exclusive).astype(np.float32).astype(float)
+        section = compare_labels(probabilities, self.truths, self.schema, self.options)
+        return dataclasses.replace(section, temperature=temperature)
+
+
+class Labels:
+    """The tally of classes of pictures."""
+
+    predicted = frozenset({"labels", "label_scores"})
+    true = frozenset({"labels"})
+
+    def __init__(self, schema: Schema, options: Options) -> None:
+        self.schema, self.options = schema, options
+        self.rows: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+
+    def add(self, picture: int, prediction: Scene, truth: Scene) -> None:
+        """Keep the probability of every class, and which are true; what is absent counts as 0."""
+        classes = len(self.schema.pictures or [])
+        probabilities, true = np.zeros(classes), np.zeros(classes, bool)
         if prediction.labels is not None and prediction.label_scores is not None:
-            probabilities[row, prediction.labels.numpy()] = prediction.label_scores.double().numpy()
+            probabilities[prediction.labels.numpy()] = prediction.label_scores.double().numpy()
         if truth.labels is not None:
-            true[row, truth.labels.numpy()] = True
-    of = measure(probabilities, true, bool((true.sum(1) == 1).all()))
-    intervals = intervals_of(of, len(true), bootstrap, seed)
-    return LabelReport(probabilities, true, intervals, schema, unread or {}, temperature)
+            true[truth.labels.numpy()] = True
+        self.rows[picture] = probabilities, true
+
+    def merge(self, other: Labels) -> None:
+        """Take over another process's pictures."""
+        self.rows |= other.rows
+
+    def section(self) -> LabelSection | None:
+        """Accuracy, or average precision where there may be several."""
+        if not self.rows:
+            return None
+        probabilities, true = (np.array(side) for side in zip(*(self.rows[i] for i in sorted(self.rows)), strict=True))
+        return compare_labels(probabilities, true, self.schema, self.options)
+
+
+def compare_labels(probabilities: np.ndarray, truths: np.ndarray, schema: Schema, options: Options) -> LabelSection:
+    """The section of probabilities [N, K] and truths bool [N, K]."""
+    of = measure(probabilities, truths, bool((truths.sum(1) == 1).all()))
+    intervals = intervals_of(of, len(truths), options.bootstrap, options.seed)
+    return LabelSection(probabilities, truths, intervals, schema, options)
 
 
 def measure(probabilities: np.ndarray, truths: np.ndarray, single: bool) -> Callable[[np.ndarray], dict[str, float]]:
@@ -230,23 +277,6 @@ def calibrate(confidence: np.ndarray, right: np.ndarray) -> dict[str, Any]:
     return {"ece": error, "bins": bins}
 
 
-def best_temperature(report: LabelReport, exclusive: bool) -> float:
-    """What the logits are to be divided by so that the log-likelihood of these pictures is largest.
-
-    Within `TEMPERATURES`: pictures that are all told apart would ask for 0. `exclusive`: as in `at_temperature`.
-    """
-    from scipy.optimize import minimize_scalar
-
-    def loss(log_temperature: float) -> float:
-        p = np.clip(at_temperature(report.probabilities, math.exp(log_temperature), exclusive), 1e-12, 1 - 1e-12)
-        if exclusive:
-            return float(-np.log(p[report.truths]).mean())
-        return float(-np.where(report.truths, np.log(p), np.log1p(-p)).mean())
-
-    found = minimize_scalar(loss, bounds=[math.log(t) for t in TEMPERATURES], method="bounded")
-    return float(math.exp(found.x))
-
-
 def at_temperature(probabilities: np.ndarray, temperature: float, exclusive: bool) -> np.ndarray:
     """Probabilities [N, K] as they were with logits divided by `temperature`; now they are at 1.
 
@@ -258,19 +288,6 @@ def at_temperature(probabilities: np.ndarray, temperature: float, exclusive: boo
         return odds / (1 + odds)
     powers = np.exp((np.log(p) - np.log(p.max(1, keepdims=True))) / temperature)
     return powers / powers.sum(1, keepdims=True)
-
-
-def calibrated(
-    report: LabelReport, predictions: Sequence[Scene], truths: Sequence[Scene], exclusive: bool
-) -> tuple[LabelReport, list[Scene]]:
-    """Predictions at temperature 1 brought to the best one for these pictures, and their report."""
-    temperature, scenes = best_temperature(report, exclusive), []
-    for scene in predictions:
-        assert scene.label_scores is not None
-        scores = at_temperature(scene.label_scores.double().numpy()[None], temperature, exclusive)[0]
-        scenes.append(scene.replace(label_scores=torch.from_numpy(scores).float()))
-    after = evaluate_labels(scenes, truths, report.schema, unread=report.unread, temperature=temperature)
-    return after, scenes
 
 
 def _claims(probabilities: np.ndarray, truths: np.ndarray, single: bool) -> tuple[np.ndarray, np.ndarray]:

@@ -10,14 +10,20 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from videre.evaluate.intervals import Interval, number
 from videre.evaluate.intervals import bootstrap as intervals_of
-from videre.structures import Instances, Scene, Skeleton
+from videre.evaluate.section import Options, flat
+from videre.structures import Instances, Scene, Schema, Skeleton
+
+if TYPE_CHECKING:
+    from videre.data.dataset import Dataset
+    from videre.draw.page import Section as PageSection
+    from videre.evaluate.report import Report
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +39,11 @@ class Measure:
     at: float
     ends: tuple[tuple[str, ...], tuple[str, ...]]
     apart: tuple[str, ...] = ()
+
+    @property
+    def short(self) -> str:
+        """PCK or PCKh."""
+        return self.name.partition("@")[0]
 
     def places(self, skeleton: Skeleton) -> list[int] | None:
         """Which joints the length runs between; None where the skeleton has them not."""
@@ -77,12 +88,90 @@ class PoseResult:
 
     def to_json(self) -> dict[str, Any]:
         """Plain numbers; what has no value is null."""
-        clean = lambda v: None if math.isnan(v) else v
         return {
-            "measure": self.measure.name, "persons": len(self.found), "baseline": clean(self.baseline),
-            "pck": {name: clean(value) for name, value in self.metrics.items()},
-            "intervals": {name: [clean(i.low), clean(i.high)] for name, i in self.intervals.items()},
+            "measure": self.measure.name, "persons": len(self.found), **flat({"baseline": self.baseline}),
+            "pck": flat(self.metrics),
+            "intervals": {name: list(flat({"low": i.low, "high": i.high}).values()) for name, i in self.intervals.items()},
         }  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class JointSection:
+    """Share of joints found, by PCK and PCKh, where persons have the joints to measure by."""
+
+    poses: Sequence[PoseResult]
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """The means; joints stand in the lines and the table."""
+        return {pose.measure.short: pose.metrics["mean"] for pose in self.poses}
+
+    @property
+    def intervals(self) -> dict[str, Interval]:
+        """Of the means."""
+        return {pose.measure.short: pose.intervals["mean"] for pose in self.poses if "mean" in pose.intervals}
+
+    @property
+    def headline(self) -> list[str]:
+        """All of them."""
+        return list(self.metrics)
+
+    @property
+    def cards(self) -> list[str]:
+        """All of them."""
+        return self.headline
+
+    def best_thresholds(self) -> dict[str, float]:
+        """None: joints are compared whatever their scores."""
+        return {}
+
+    def decided(self, thresholds: Mapping[str, float], chosen_here: bool) -> Self:
+        """The same."""
+        return self
+
+    def lines(self) -> list[str]:
+        """As plain text."""
+        return [line for pose in self.poses for line in pose.lines()]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain numbers by measure."""
+        return {pose.measure.short: pose.to_json() for pose in self.poses}
+
+    def page(self, report: Report, data: Dataset) -> list[PageSection]:
+        """A table and bars."""
+        from videre.evaluate.joint_page import joint_sections
+
+        return joint_sections(self)
+
+
+class Joints:
+    """The tally of joints, kept until all persons are there."""
+
+    predicted = frozenset({"keypoints"})
+    true = frozenset({"keypoints"})
+
+    def __init__(self, schema: Schema, options: Options) -> None:
+        self.schema, self.options = schema, options
+        self.scenes: dict[int, tuple[Scene, Scene]] = {}
+
+    def add(self, picture: int, prediction: Scene, truth: Scene) -> None:
+        """Keep the joints of a picture."""
+        self.scenes[picture] = prediction.only({"keypoints"}), truth.only({"keypoints", "visibility", "ignore"})
+
+    def merge(self, other: Joints) -> None:
+        """Take over another process's pictures."""
+        self.scenes |= other.scenes
+
+    def section(self) -> JointSection | None:
+        """By every measure that the skeleton has the joints for."""
+        if self.schema.skeleton is None or not self.scenes:
+            return None
+        predictions, truths = (list(side) for side in zip(*(self.scenes[i] for i in sorted(self.scenes)), strict=True))
+        of = lambda measure: evaluate_pose(
+            predictions, truths, self.schema.skeleton, measure, bootstrap=self.options.bootstrap, seed=self.options.seed  # type: ignore[arg-type]
+        )  # fmt: skip
+        poses = [pose for measure in (PCK, PCKH) if (pose := of(measure)) is not None]
+        return JointSection(poses) if poses else None
 
 
 def evaluate_pose(
@@ -101,7 +190,7 @@ def evaluate_pose(
     if ends is None:
         return None
     found, labelled, said, true, boxes = [], [], [], [], []
-    for prediction, truth in zip(predictions, truths):
+    for prediction, truth in zip(predictions, truths, strict=True):
         people = truth.instances
         if people is None or people.keypoints is None:
             continue

@@ -9,17 +9,24 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Self
 
 import cv2
 import numpy as np
 
 from videre.errors import DataError
+from videre.evaluate.examples import Examples
 from videre.evaluate.intervals import Interval, number
 from videre.evaluate.intervals import bootstrap as intervals_of
+from videre.evaluate.section import Options, flat
 from videre.structures import Scene, Schema
 from videre.structures.scene import VOID
+
+if TYPE_CHECKING:
+    from videre.data.dataset import Dataset
+    from videre.draw.page import Section as PageSection
+    from videre.evaluate.report import Report
 
 BAND = 0.02
 """Of the picture's diagonal: width of the band along a contour that boundary IoU looks at (Cheng et al., Boundary IoU, 2021)."""
@@ -57,18 +64,19 @@ class PixelCounts:
 
 
 @dataclasses.dataclass(frozen=True)
-class PixelReport:
-    """The evaluation of a segmenter.
+class PixelSection:
+    """How well pixels are told apart.
 
     Args:
-        counts: of every picture. intervals: by metric. schema: names the classes.
-        unread: why a picture, by its number, is not among these.
+        counts: of every picture. intervals: by metric. schema: names the classes. numbers: of the pictures in the data.
+        examples: the pictures with the least and the largest mean IoU, as they were predicted and as they are.
     """
 
     counts: PixelCounts
     intervals: dict[str, Interval]
     schema: Schema
-    unread: Mapping[int, str] = dataclasses.field(default_factory=dict)
+    numbers: list[int]
+    examples: Examples
 
     @property
     def pictures(self) -> int:
@@ -86,9 +94,22 @@ class PixelReport:
         return summarise(self.counts, np.ones(self.pictures, np.int64))
 
     @property
-    def headline(self) -> dict[str, float]:
-        """What is told while training."""
-        return {name: self.metrics[name] for name in ("mIoU", "pixel accuracy", "boundary F")}
+    def headline(self) -> list[str]:
+        """mIoU first."""
+        return ["mIoU", "pixel accuracy", "boundary F"]
+
+    @property
+    def cards(self) -> list[str]:
+        """The same."""
+        return self.headline
+
+    def best_thresholds(self) -> dict[str, float]:
+        """None: the likeliest class is taken."""
+        return {}
+
+    def decided(self, thresholds: Mapping[str, float], chosen_here: bool) -> Self:
+        """The same: nothing here is told from thresholds on."""
+        return self
 
     @property
     def overlap(self) -> bool:
@@ -117,16 +138,12 @@ class PixelReport:
     def picture_iou(self) -> np.ndarray:
         """The mean IoU of each picture alone [N]; NaN where all of it is void."""
         of = self.counts
-        each = _share(of.shared, of.there + of.said - of.shared)
-        return np.array([math.nan if np.isnan(iou).all() else np.nanmean(iou) for iou in each])
+        return np.array([mean_iou(*rows) for rows in zip(of.shared, of.said, of.there, strict=True)])
 
     def lines(self) -> list[str]:
         """The report as plain text."""
-        first = f"{self.pictures} pictures; 95% intervals by bootstrap over them"
-        if self.unread:
-            first += f"; {len(self.unread)} could not be read and are left out"
         told = "  ".join(f"{n} {self.intervals.get(n) or number(v)}" for n, v in self.metrics.items())
-        lines = [first, f"pixels: {self.protocol}", f"  {told}"]
+        lines = [f"pixels: {self.protocol}", f"  {told}"]
         columns = list(next(iter(self.per_class.values()), {}))
         width = max([5, *map(len, self.names)])
         lines.append("  " + "class".ljust(width) + "".join(c.rjust(14) for c in columns))
@@ -136,52 +153,72 @@ class PixelReport:
 
     def to_json(self) -> dict[str, Any]:
         """Plain numbers; what has no value is null."""
-        clean = lambda v: None if math.isnan(v) else v
-        return {
-            "pictures": self.pictures,
-            "unread": list(self.unread.values()),
-            "protocol": self.protocol,
-            "metrics": {name: clean(value) for name, value in self.metrics.items()},
-            "intervals": {name: [clean(i.low), clean(i.high)] for name, i in self.intervals.items()},
-            "per_class": {n: {c: clean(v) for c, v in row.items()} for n, row in self.per_class.items()},
-        } | ({} if (confusion := self.confusion()) is None else {"confusion": confusion.tolist()})
+        confusion = self.confusion()
+        table = {} if confusion is None else {"confusion": confusion.tolist()}
+        return {"protocol": self.protocol, "per_class": {n: flat(row) for n, row in self.per_class.items()}, **table}
+
+    def page(self, report: Report, data: Dataset) -> list[PageSection]:
+        """Metrics, classes and pictures."""
+        from videre.evaluate.pixel_page import pixel_sections
+
+        return pixel_sections(self, report, data)
 
 
-def evaluate_pixels(
-    predictions: Sequence[Scene], truths: Sequence[Scene], schema: Schema, *, bootstrap: int = 500, seed: int = 0,
-    unread: Mapping[int, str] | None = None,
-) -> PixelReport:  # fmt: skip
-    """Compare predicted with true classes of pixels.
+class Pixels:
+    """The tally of classes of pixels: of each picture its counts are kept, and of a few examples all."""
 
-    Args:
-        predictions: with a segmentation, in the order of `truths`. schema: names the classes of both, and says whether
-            they overlap.
-        bootstrap: resamplings; 0: no intervals.
+    predicted = frozenset({"segmentation"})
+    true = frozenset({"segmentation"})
 
-    Raises DataError for a prediction of another size than its truth, or a picture without either.
-    """
-    classes = len(schema.pixels or [])
-    rows, confusions = [], []
-    for prediction, truth in zip(predictions, truths):
+    def __init__(self, schema: Schema, options: Options) -> None:
+        self.schema, self.options, self.classes = schema, options, len(schema.pixels or [])
+        self.rows: dict[int, np.ndarray] = {}
+        self.confusions: dict[int, np.ndarray] = {}
+        self.examples = Examples()
+
+    def add(self, picture: int, prediction: Scene, truth: Scene) -> None:
+        """Count the pixels of a picture.
+
+        Raises DataError for a prediction of another size than its truth, or a picture without either.
+        """
         if prediction.segmentation is None or truth.segmentation is None:
             raise DataError(f"{truth.name}: {'the prediction' if truth.segmentation is not None else 'the truth'} says nothing "
                             "of its pixels")  # fmt: skip
-        said, true = prediction.segmentation.numpy(), truth.segmentation.numpy()
+        said, true, overlap = prediction.segmentation.numpy(), truth.segmentation.numpy(), self.schema.overlap
         if said.shape[-2:] != true.shape[-2:]:
             raise DataError(f"{truth.name}: the prediction is {said.shape[-1]}x{said.shape[-2]} (width x height), the truth "
                             f"{true.shape[-1]}x{true.shape[-2]}")  # fmt: skip
         for side, planes in (("prediction", said), ("truth", true)):
-            if planes.shape[:-2] != ((classes,) if schema.overlap else ()):
+            if planes.shape[:-2] != ((self.classes,) if overlap else ()):
                 raise DataError(f"{truth.name}: the {side} is {list(planes.shape)}; classes that "
-                                + (f"overlap have a plane each, {classes}" if schema.overlap else "exclude each other have one plane"))  # fmt: skip
-        rows.append(count_picture(said, true, classes))
-        if not schema.overlap:
-            confusions.append(confusion_of(said, true, classes))
-    columns = (np.array(column) for column in zip(*rows))
-    counts = PixelCounts(None if schema.overlap else np.array(confusions), *columns)
-    of = lambda drawn: summarise(counts, np.bincount(drawn, minlength=len(rows)))
-    intervals = intervals_of(of, len(rows), bootstrap, seed)
-    return PixelReport(counts, intervals, schema, unread or {})
+                                + (f"overlap have a plane each, {self.classes}" if overlap else "exclude each other have one plane"))  # fmt: skip
+        self.rows[picture] = counts = count_picture(said, true, self.classes)
+        if not overlap:
+            self.confusions[picture] = confusion_of(said, true, self.classes)
+        self.examples.add(picture, mean_iou(*counts[:3]), prediction, truth)
+
+    def merge(self, other: Pixels) -> None:
+        """Take over another process's pictures."""
+        self.rows |= other.rows
+        self.confusions |= other.confusions
+        self.examples.merge(other.examples)
+
+    def section(self) -> PixelSection | None:
+        """Everything summed over the set."""
+        if not self.rows:
+            return None
+        numbers = sorted(self.rows)
+        confusion = None if self.schema.overlap else np.array([self.confusions[i] for i in numbers])
+        counts = PixelCounts(confusion, *np.array([self.rows[i] for i in numbers]).swapaxes(0, 1))
+        of = lambda drawn: summarise(counts, np.bincount(drawn, minlength=len(numbers)))
+        intervals = intervals_of(of, len(numbers), self.options.bootstrap, self.options.seed)
+        return PixelSection(counts, intervals, self.schema, numbers, self.examples)
+
+
+def mean_iou(shared: np.ndarray, said: np.ndarray, there: np.ndarray) -> float:
+    """Of the classes of one picture, from its counts [K]; NaN where all of it is void."""
+    iou = _share(shared, there + said - shared)
+    return math.nan if np.isnan(iou).all() else float(np.nanmean(iou))
 
 
 def confusion_of(said: np.ndarray, true: np.ndarray, classes: int) -> np.ndarray:

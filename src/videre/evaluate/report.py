@@ -3,24 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from videre.errors import DataError
-from videre.evaluate.coco import USUAL, CocoResult, Kind, coco_evaluate
-from videre.evaluate.intervals import Interval, bootstrap_ap, number
-from videre.evaluate.labels import LabelReport, evaluate_labels
-from videre.evaluate.pck import PCK, PCKH, PoseResult, evaluate_pose
-from videre.evaluate.pixels import PixelReport, evaluate_pixels
-from videre.evaluate.thresholds import Decision, best_thresholds, decide
-from videre.evaluate.voc import voc_evaluate, voc_mean
+from videre.evaluate.intervals import Interval
+from videre.evaluate.metrics import METRICS, metrics_for
+from videre.evaluate.section import Metric, Options, Section, flat
 from videre.structures import Scene, Schema
-
-WORDS = {"boxes": "box", "masks": "mask", "keypoints": "keypoint"}
-CHOSEN_HERE = "chosen on these very pictures (0.50 where none could be), which flatters precision, recall and F1"
+from videre.structures.limits import Limits
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,195 +19,136 @@ class Report:
     """What an evaluation found.
 
     Args:
-        results: one COCO result a kind ("boxes", "masks", "keypoints"). intervals: of AP and AP50, by kind.
-        voc: AP by class in the two ways of Pascal VOC, of boxes. pictures: how many. schema: of the truths.
-        decisions: by class what is right, wrong and missed when everything from its threshold on is shown.
-        limits: what the model itself leaves out, in words. unread: why a picture, by its number, is not among these.
-        chosen_here: the thresholds of the decisions were chosen on these very pictures, and not brought along.
-        poses: share of joints found, by PCK and PCKh, where persons have the joints to measure by.
+        sections: by the name of the metric. pictures: how many were compared. schema: of the labels.
+        first: metrics that are told first, as the model has them. unread: why a picture, by its number, is not among these.
     """
 
-    results: dict[Kind, CocoResult]
-    intervals: dict[Kind, dict[str, Interval]]
-    voc: dict[str, dict[str, float]]
+    sections: Mapping[str, Section]
     pictures: int
     schema: Schema
-    decisions: dict[str, Decision] = dataclasses.field(default_factory=dict)
-    chosen_here: bool = False
-    limits: str = ""
+    first: tuple[str, ...] = ()
     unread: Mapping[int, str] = dataclasses.field(default_factory=dict)
-    poses: Sequence[PoseResult] = ()
-
-    @property
-    def protocols(self) -> dict[Kind, str]:
-        """How each kind was measured."""
-        return {kind: "; ".join(filter(None, (r.protocol, self.limits))) for kind, r in self.results.items()}
-
-    @property
-    def thresholds_in_words(self) -> str:
-        """Where the thresholds of the decisions come from; to be said wherever precision and recall are shown."""
-        return CHOSEN_HERE if self.chosen_here else "the model's own"
 
     @property
     def metrics(self) -> dict[str, float]:
-        """Every number by name ("mask AP50"); the finest kind first, so that the first is the one to follow."""
-        order: list[Kind] = [kind for kind in ("keypoints", "masks", "boxes") if kind in self.results]  # type: ignore[misc]
-        return {f"{WORDS[kind]} {name}": value for kind in order for name, value in self.results[kind].metrics.items()}
+        """Every number by name, those of the headline first."""
+        every = {name: value for section in self.sections.values() for name, value in section.metrics.items()}
+        return {name: every[name] for name in self._order() if name in every} | every
+
+    @property
+    def intervals(self) -> dict[str, Interval]:
+        """How sure some of the numbers are, by name."""
+        return {name: interval for section in self.sections.values() for name, interval in section.intervals.items()}
 
     @property
     def headline(self) -> dict[str, float]:
-        """What is told while training."""
-        found = {name: value for name, value in self.metrics.items() if name.split()[1] in ("AP", "AP50", "AP75")}
-        return {pose.measure.name.split("@")[0]: pose.metrics["mean"] for pose in self.poses} | found
+        """What is told while training; the first is the one that `best` follows."""
+        every = {name: value for section in self.sections.values() for name, value in section.metrics.items()}
+        return {name: every[name] for name in self._order() if name in every}
+
+    def _order(self) -> list[str]:
+        named = [name for section in self.sections.values() for name in section.headline]
+        return list(dict.fromkeys([*self.first, *named]))
+
+    def best_thresholds(self) -> dict[str, float]:
+        """By class the least score at which F1 is largest on these pictures."""
+        return {name: value for section in self.sections.values() for name, value in section.best_thresholds().items()}
+
+    def decided(self, thresholds: Mapping[str, float], chosen_here: bool) -> Report:
+        """The report with what is right and wrong from these thresholds on."""
+        sections = {name: section.decided(thresholds, chosen_here) for name, section in self.sections.items()}
+        return dataclasses.replace(self, sections=sections)
+
+    def with_section(self, name: str, section: Section) -> Report:
+        """The report with another section of this name."""
+        return dataclasses.replace(self, sections={**self.sections, name: section})
 
     @property
-    def main(self) -> CocoResult:
-        """The result that errors and decisions are told of: boxes where there are some."""
-        return main_result(self.results)
-
-    def confusion(self, least: float = 0.5) -> np.ndarray:
-        """Counts [K + 1, K + 1]: true class by row, class of predictions scored `least` or more by column; last: none."""
-        return self.main.evaluator.confusion_matrix(iou_thr=0.5, min_score=least)["matrix"].astype(np.int64)
-
-    def error_types(self) -> dict[str, float]:
-        """What AP50 would gain if all errors of a kind were mended (Bolya et al., TIDE, 2020)."""
-        return {name: float(gain) for name, gain in self.main.evaluator.tide_errors()["delta_ap"].items()}
-
-    def calibration(self) -> dict[str, Any]:
-        """How far scores are from the share that is right: "ece", "mce", and the "bins" they come from (IoU .5)."""
-        return self.main.evaluator.calibration()
-
-    def rows(self) -> list[list[str]]:
-        """A table: kind, then each metric; AP and AP50 with their interval."""
-        rows = []
-        for kind, result in self.results.items():
-            shown = {name: number(value) for name, value in result.metrics.items()}
-            shown |= {name: str(interval) for name, interval in self.intervals.get(kind, {}).items()}
-            rows.append([WORDS[kind], *(f"{name} {text}" for name, text in shown.items())])
-        return rows
-
-    def class_rows(self) -> list[list[str]]:
-        """A row per class: AP of each kind, AP50 of boxes by VOC's two ways."""
-        names = list(self.schema.things or [])
-        rows = []
-        for name in names:
-            row = [name, *(number(result.per_class[name]) for result in self.results.values())]
-            rows.append(row + ([number(self.voc[name][way]) for way in ("11 points", "area")] if self.voc else []))
-        return rows
+    def pictures_in_words(self) -> str:
+        """How many pictures, and how many are left out."""
+        left_out = f"; {len(self.unread):,} could not be read and are left out" if self.unread else ""
+        return f"{self.pictures:,} pictures; 95% intervals by bootstrap over them{left_out}"
 
     def lines(self) -> list[str]:
         """The report as plain text."""
-        lines = [f"{self.pictures} pictures; 95% intervals by bootstrap over them"]
-        if self.unread:
-            lines[0] += f"; {len(self.unread)} could not be read and are left out"
-        for kind, result in self.results.items():
-            lines.append(f"{WORDS[kind]}: {self.protocols[kind]}")
-            sure = self.intervals.get(kind, {})
-            lines.append("  " + "  ".join(f"{n} {sure.get(n) or number(v)}" for n, v in result.metrics.items()))
-        header = [
-            "class",
-            *(f"{WORDS[k]} AP" for k in self.results),
-            *(["VOC 11 points", "VOC area"] if self.voc else []),
-        ]
-        widths = [max(len(header[0]), *(len(r[0]) for r in self.class_rows() or [[""]]))]
-        for row in [header, *self.class_rows()]:
-            lines.append("  " + row[0].ljust(widths[0]) + "".join(cell.rjust(15) for cell in row[1:]))
-        for pose in self.poses:
-            lines += pose.lines()
-        if self.decisions:
-            lines.append(f"thresholds: {self.thresholds_in_words}")
-        for name, d in self.decisions.items():
-            lines.append(f"  {name.ljust(widths[0])}  from score {d.threshold:.2f} on: precision {number(d.precision)}, "
-                         f"recall {number(d.recall)}, F1 {number(d.f1)}")  # fmt: skip
-        return lines
+        return [self.pictures_in_words, *(line for section in self.sections.values() for line in section.lines())]
 
     def to_json(self) -> dict[str, Any]:
         """Plain numbers; what has no value is null."""
-        clean = lambda v: None if math.isnan(v) else v
+        ranges = {name: list(flat({"low": i.low, "high": i.high}).values()) for name, i in self.intervals.items()}
         return {
-            "pictures": self.pictures,
-            "unread": list(self.unread.values()),
-            "protocol": self.protocols,
-            "metrics": {name: clean(value) for name, value in self.metrics.items()},
-            "intervals": {
-                f"{WORDS[kind]} {name}": [clean(i.low), clean(i.high)]
-                for kind, two in self.intervals.items()
-                for name, i in two.items()
-            },
-            "per_class": {kind: {n: clean(v) for n, v in r.per_class.items()} for kind, r in self.results.items()},
-            "voc": {name: {way: clean(v) for way, v in row.items()} for name, row in self.voc.items()},
-            "voc_mean": {way: clean(v) for way, v in voc_mean(self.voc).items()},
-            "thresholds": self.thresholds_in_words,
-            "decisions": {
-                name: {
-                    **dataclasses.asdict(d),
-                    "precision": clean(d.precision),
-                    "recall": clean(d.recall),
-                    "f1": clean(d.f1),
-                }
-                for name, d in self.decisions.items()
-            },
-            "error_types": self.error_types(),
-            "calibration_error": self.calibration()["ece"],
-            "poses": [pose.to_json() for pose in self.poses],
+            "pictures": self.pictures, "unread": list(self.unread.values()), "metrics": flat(self.metrics),
+            "intervals": ranges, **{name: section.to_json() for name, section in self.sections.items()},
+        }  # fmt: skip
+
+
+class Evaluation:
+    """The tallies of one evaluation, filled picture by picture.
+
+    Args:
+        schema: names the labels of both sides. predicted, true: the fields that each side has (qualified names).
+        options: without `fields`, which follow from the two.
+
+    Raises:
+        DataError: there is no metric for what both sides have.
+    """
+
+    def __init__(
+        self, schema: Schema, predicted: Iterable[str], true: Iterable[str], options: Options | None = None
+    ) -> None:
+        predicted, true = frozenset(predicted), frozenset(true)
+        self.schema = schema
+        self.options = dataclasses.replace(options or Options(), fields=predicted & true)
+        self.tallies: dict[str, Metric] = {
+            name: kind(schema, self.options) for name, kind in metrics_for(predicted, true).items()
         }
+        if not self.tallies:
+            raise DataError(
+                f"predictions and truths have no field in common that can be compared: predictions have "
+                f"{', '.join(sorted(predicted)) or 'nothing'}, truths {', '.join(sorted(true)) or 'nothing'}; there are the "
+                f"metrics {', '.join(METRICS)}"
+            )
+        self.pictures: set[int] = set()
+
+    def add(self, picture: int, prediction: Scene, truth: Scene) -> None:
+        """Count one picture by every metric."""
+        self.pictures.add(picture)
+        for tally in self.tallies.values():
+            tally.add(picture, prediction, truth)
+
+    def merge(self, other: Evaluation) -> None:
+        """Count what another process has counted."""
+        self.pictures |= other.pictures
+        for name, tally in self.tallies.items():
+            tally.merge(other.tallies[name])
+
+    def report(self, first: Sequence[str] = (), unread: Mapping[int, str] | None = None) -> Report:
+        """All that was counted."""
+        found = {name: tally.section() for name, tally in self.tallies.items()}
+        sections = {name: section for name, section in found.items() if section is not None}
+        return Report(sections, len(self.pictures), self.schema, tuple(first), unread or {})
 
 
 def evaluate(
-    predictions: Sequence[Scene],
-    truths: Sequence[Scene],
-    schema: Schema,
-    *,
-    max_detections: int = USUAL,
-    bootstrap: int = 500,
-    thresholds: Mapping[str, float] | None = None,
-    limits: str = "",
-    unread: Mapping[int, str] | None = None,
-) -> Report | LabelReport | PixelReport:
+    predictions: Sequence[Scene], truths: Sequence[Scene], schema: Schema, *, max_detections: int | None = None,
+    bootstrap: int = 500, thresholds: Mapping[str, float] | None = None, limits: Limits | None = None,
+) -> Report:  # fmt: skip
     """Compare predictions with truths by every metric whose fields both sides have.
-
-    Things come first; where none can be compared, the classes of pixels (`evaluate_pixels`), then those of whole pictures
-    (`evaluate_labels`).
 
     Args:
         predictions: unthresholded, in the pixels of the pictures, in the order of `truths`.
-        schema: names the labels of both. max_detections: of the COCO protocol. bootstrap: resamplings; 0: no intervals.
-        thresholds: by class, the model's own, for the report's decisions; None: those of the largest F1 on these
-            pictures, and the report says so.
-        limits, unread: what the report says of the predictions, as in `Report`.
+        schema: names the labels of both. The others as `Options` has them.
 
     Raises:
-        DataError: there is nothing that both sides have.
+        DataError: different numbers of scenes, or nothing that both sides have.
     """
-    both: list[Kind] = [k for k in ("boxes", "masks", "keypoints") if _any(predictions, k) and _any(truths, k)]  # type: ignore[misc]
-    if not both and _any(predictions, "segmentation") and _any(truths, "segmentation"):
-        return evaluate_pixels(predictions, truths, schema, bootstrap=bootstrap, unread=unread)
-    if not both and _any(predictions, "labels") and _any(truths, "labels"):
-        return evaluate_labels(predictions, truths, schema, bootstrap=bootstrap, unread=unread)
-    if not both:
-        raise DataError(
-            "predictions and truths have no field in common that can be compared (boxes, masks, keypoints, segmentation, labels)"
-        )
-    results = {kind: coco_evaluate(predictions, truths, schema, kind, max_detections) for kind in both}
-    intervals = {kind: bootstrap_ap(r.rankings, bootstrap) for kind, r in results.items()} if bootstrap else {}
-    voc = voc_evaluate(predictions, truths, schema) if "boxes" in both else {}
-    main = main_result(results)
-    decisions = decide(main, best_thresholds(main) if thresholds is None else thresholds)
-    poses: list[PoseResult] = []
-    for measure in (PCK, PCKH) if "keypoints" in both and schema.skeleton is not None else ():
-        assert schema.skeleton is not None
-        pose = evaluate_pose(predictions, truths, schema.skeleton, measure, bootstrap=bootstrap)
-        poses += [] if pose is None else [pose]
-    return Report(
-        results, intervals, voc, len(truths), schema, decisions, chosen_here=thresholds is None, limits=limits,
-        unread=unread or {}, poses=poses,
-    )  # fmt: skip
-
-
-def main_result(results: Mapping[Kind, CocoResult]) -> CocoResult:
-    """Boxes where there are some, else what there is."""
-    return results.get("boxes") or next(iter(results.values()))
-
-
-def _any(scenes: Sequence[Scene], field: str) -> bool:
-    return any(scene.has(field) for scene in scenes)
+    if len(predictions) != len(truths):
+        raise DataError(f"{len(predictions)} predictions for {len(truths)} truths")
+    there = lambda scenes: frozenset().union(*(scene.present() for scene in scenes))
+    options = Options(bootstrap=bootstrap, thresholds=thresholds, limits=limits or Limits())
+    if max_detections is not None:
+        options = dataclasses.replace(options, max_detections=max_detections)
+    evaluation = Evaluation(schema, there(predictions), there(truths), options)
+    for i, (prediction, truth) in enumerate(zip(predictions, truths, strict=True)):
+        evaluation.add(i, prediction, truth)
+    return evaluation.report()

@@ -45,7 +45,7 @@ def _curve(
     predictions: Sequence[Scene], truths: Sequence[Scene], label: int, threshold: float
 ) -> tuple[np.ndarray, np.ndarray, int]:
     scores, owners, boxes, held, count = [], [], [], [], 0
-    for i, (prediction, truth) in enumerate(zip(predictions, truths)):
+    for i, (prediction, truth) in enumerate(zip(predictions, truths, strict=True)):
         p, t = prediction.instances, truth.instances
         if p is not None and p.boxes is not None and p.labels is not None and p.scores is not None:
             mine = (p.labels == label).numpy()

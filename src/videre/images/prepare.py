@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import cv2
 import numpy as np
 import torch
@@ -15,11 +17,12 @@ CHANNELS = 4
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
 
 
-def prepare(picture: np.ndarray, preprocess: Preprocess, seed: int = 0) -> ImageBatch:
+def prepare(picture: np.ndarray, preprocess: Preprocess, seed: int = 0, given: Scene | None = None) -> ImageBatch:
     """One picture as a batch of one.
 
     Args:
         picture: [H, W, C] RGB (or grey, or many channels), uint8, uint16, or float32 in [0, 1].
+        given: what the net takes beside it, in the picture's pixels.
 
     Raises:
         DataError: a shape or dtype that is not a picture's, or a number of channels that the net does not take.
@@ -40,7 +43,8 @@ def prepare(picture: np.ndarray, preprocess: Preprocess, seed: int = 0) -> Image
     image = torch.zeros((1, *padded, normalised.shape[2])).permute(0, 3, 1, 2)  # channels-last in memory
     image[0, :, :height, :width] = torch.from_numpy(normalised).permute(2, 0, 1)
     matrix = np.array([[resized[1] / size[1], 0, -left], [0, resized[0] / size[0], -top]])
-    return ImageBatch(image, ((height, width),), (size,), matrix[None], (seed,))
+    batch = ImageBatch(image, ((height, width),), (size,), matrix[None], (seed,))
+    return batch if given is None else dataclasses.replace(batch, given=(prepare_truth(given, batch),))
 
 
 def resample(picture: np.ndarray, size: tuple[int, int], antialias: bool = True) -> np.ndarray:

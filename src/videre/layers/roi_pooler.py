@@ -35,6 +35,10 @@ class RoIPooler(nn.Module):
         self.strides = list(strides)
         self.resolution, self.sampling_ratio, self.aligned = resolution, sampling_ratio, aligned
 
+    def at(self, resolution: int) -> RoIPooler:
+        """The same at another resolution."""
+        return RoIPooler(self.strides, resolution, self.sampling_ratio, self.aligned)
+
     def levels(self, rois: Tensor) -> Tensor:
         """Index of the level of each RoI [R, 5]: a box of side 224 is read at stride 16, one of half at half."""
         side = (rois[:, 3:] - rois[:, 1:3]).prod(dim=1).clamp(min=0).sqrt()

@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import json
-from collections.abc import Iterable, Sequence
-from typing import Any, ClassVar
+import typing
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar, Protocol, Self, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
 from videre.backbones.base import Backbone
-from videre.errors import DataError, WeightsError
+from videre.errors import ConfigError, DataError, WeightsError
+from videre.models.stages import Descent, Stage
 from videre.structures import ImageBatch, Preprocess, Scene, Schema
+from videre.structures.limits import Limits
+from videre.structures.scene import locate
 
-Outputs = dict[str, Tensor]
-
-
-@dataclasses.dataclass(frozen=True)
-class Stage:
-    """One part of a training: its name and the parameters that it trains (names as in `named_parameters`)."""
-
-    name: str
-    parameters: tuple[str, ...]
+Outputs = dict[str, Any]
+"""Tensors and `Ragged` tensors by name: a pytree, so that it can be compiled and exported."""
+DEFAULT_THRESHOLD = 0.5
+"""Least score shown where a model has no thresholds of its own."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,8 +40,7 @@ class Rows:
     axis: int = 0
 
     def names(self, schema: Schema) -> tuple[str, ...]:
-        named = getattr(schema, self.kind)
-        return () if named is None else named.names
+        return schema.names.get(self.kind, ())
 
     def copy(self, old: Tensor, new: Tensor, source: Schema, target: Schema) -> tuple[Tensor, list[str]]:
         """`new` with the rows of the names that both know taken from `old`; and those names."""
@@ -58,40 +57,130 @@ class Rows:
 
 
 class Model(nn.Module):
-    """A system: from pictures to scenes.
+    """A system: from pictures to scenes. Its constructor takes a schema, a preprocess, and keyword arguments that are plain
+    JSON: they are the configuration, and rebuild it.
 
     Attributes:
-        takes: fields of `Scene` used as input beside the picture.
-        needs: fields of a true `Scene` that training uses, as `Scene.has` names them; boxes come with their labels.
-        gives: fields of a predicted `Scene` that it fills.
+        takes: fields of `Scene` that it uses as input beside the picture; accepts: those that it uses where they are given.
+        needs: fields of a true `Scene` that training uses beside those that it takes. gives: fields of a predicted `Scene`
+            that it fills. All are qualified names (see `Scene.get`), checked when the class is made.
+        inner_systems: submodules that are systems themselves, by the name of the system: {"detector": "faster-rcnn"}. Keyword
+            arguments that the constructor does not name are theirs; their weights load into it, and its into them.
+        augment: its own default augmentation, transforms as `data.transforms.to_json` writes them.
+        headline: the metrics that are told first, the first of which `best` follows; those it does not name come as the
+            evaluation orders them.
         usual: how pictures are prepared where nothing else is asked for.
         schema, preprocess: what its labels mean, how its pictures are prepared; saved with the weights.
         config: the constructor's other keyword arguments, plain JSON; rebuilds the model.
+        limits: how many things it gives, from which score on.
         thresholds: least score by class name for `predict`; chosen on validation data, saved with the weights.
     """
 
     takes: ClassVar[frozenset[str]] = frozenset()
+    accepts: ClassVar[frozenset[str]] = frozenset()
     needs: ClassVar[frozenset[str]] = frozenset()
     gives: ClassVar[frozenset[str]] = frozenset()
+    inner_systems: ClassVar[Mapping[str, str]] = {}
+    augment: ClassVar[tuple[Mapping[str, Any], ...]] = ()
+    headline: ClassVar[tuple[str, ...]] = ()
     usual: ClassVar[Preprocess] = Preprocess()
 
-    def __init__(self, schema: Schema, preprocess: Preprocess, config: dict[str, Any]) -> None:
+    config: dict[str, Any]
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        for names in ("takes", "accepts", "needs", "gives"):
+            for field in getattr(cls, names):
+                try:
+                    locate(field)
+                except ConfigError as error:
+                    raise ConfigError(f"{cls.__name__}.{names}: {error}") from None
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        """Capture the keyword arguments, defaults included, before the constructor can change them."""
+        model = super().__new__(cls)
+        given = {name: value for name, value in kwargs.items() if name not in ("schema", "preprocess")}
+        defaults = {name: p.default for name, p in arguments(cls).items() if p.default is not inspect.Parameter.empty}
+        model.__dict__["config"] = json.loads(json.dumps({**defaults, **given}))  # as a checkpoint gives it back
+        return model
+
+    def __init__(self, schema: Schema, preprocess: Preprocess | None = None) -> None:
         super().__init__()
-        self.schema, self.preprocess = schema, preprocess
-        self.config: dict[str, Any] = json.loads(json.dumps(config))  # as a checkpoint gives it back
+        self.schema, self.preprocess = schema, preprocess or self.usual
+        self.limits = Limits()
         self.thresholds: dict[str, float] = {}
 
-    def forward(self, batch: ImageBatch, given: Sequence[Scene] | None = None) -> Outputs:
-        """Predict: a flat dict of tensors in the batch's frame. `given` holds the fields named by `takes`."""
+    def __setattr__(self, name: str, value: Any) -> None:
+        if isinstance(value, nn.Module | nn.Parameter) and hasattr(type(self), name):  # which the class would hide
+            raise ConfigError(
+                f"{type(self).__name__}.{name}: every Model has a {name} of its own; call this part otherwise"
+            )
+        super().__setattr__(name, value)
+
+    # predicting -------------------------------------------------------------------------------------------------------
+
+    def forward(self, batch: ImageBatch) -> Outputs:
+        """The net: tensors in the batch's frame. `batch.given` holds the fields named by `takes`, and no others."""
         raise NotImplementedError
 
-    def losses(self, batch: ImageBatch, truths: Sequence[Scene]) -> dict[str, Tensor]:
-        """Named scalar losses, already weighted; their sum is trained. `truths` are in the batch's frame."""
-        raise NotImplementedError
+    def decode(self, outputs: Outputs, batch: ImageBatch) -> Outputs:
+        """What comes after the net and is neither fused nor compiled: a beam search, NMS over all pictures."""
+        return outputs
 
     def postprocess(self, outputs: Outputs, batch: ImageBatch) -> list[Scene]:
         """One predicted scene per picture, in the pixels of the original picture."""
         raise NotImplementedError
+
+    def predict(self, batch: ImageBatch) -> list[Scene]:
+        """Forward, decode and postprocess: the scenes of prepared pictures."""
+        return self.postprocess(self.decode(self(batch), batch), batch)
+
+    def decide(self, scene: Scene, threshold: float | None = None) -> Scene:
+        """What is shown of a prediction: things whose score reaches the threshold; None: that of their class."""
+        things, classes = scene.instances, self.schema.things
+        if things is None or things.scores is None:
+            return scene
+        least = torch.tensor(DEFAULT_THRESHOLD if threshold is None else threshold)
+        if threshold is None and things.labels is not None and classes is not None:
+            least = torch.tensor(list(self.shown_from(classes.names).values()))[things.labels]
+        return scene.select(things.scores >= least)
+
+    def shown_from(self, names: Iterable[str]) -> dict[str, float]:
+        """The least score of each class that is shown: the model's own, else `DEFAULT_THRESHOLD`."""
+        return {name: self.thresholds.get(name, DEFAULT_THRESHOLD) for name in names}
+
+    # training ---------------------------------------------------------------------------------------------------------
+
+    def target(self, truth: Scene) -> Any:
+        """What of a target does not depend on the prediction, from a true scene in its batch's frame; made by the threads
+        that load. By default the scene itself."""
+        return truth
+
+    def losses(self, batch: ImageBatch, targets: Sequence[Any]) -> dict[str, Tensor]:
+        """Named scalar losses, already weighted; their sum is trained. `targets` are what `target` made, one a picture."""
+        raise NotImplementedError
+
+    def stages(self) -> Sequence[Stage]:
+        """The parts of a training, in order; one that trains everything trainable, unless a system says otherwise."""
+        return (Descent(),)
+
+    def reset_calibration(self) -> None:
+        """Forget what `calibrate` has chosen."""
+        self.thresholds = {}
+
+    def calibrate(self, report: Any) -> tuple[Any, dict[str, Tensor]]:
+        """Choose on validation data what the net does not learn: thresholds, a temperature.
+
+        Args:
+            report: an `evaluate.Report` of this model without thresholds.
+
+        Returns:
+            the report as it is with them, and the tensors of the state dict that have changed.
+        """
+        self.thresholds = report.best_thresholds()
+        return report.decided(self.thresholds, chosen_here=True), {}
+
+    # weights ----------------------------------------------------------------------------------------------------------
 
     def start_from(self, tensors: dict[str, Tensor]) -> list[str]:
         """Fill the backbone with a published classifier's tensors; returns the names that were not used.
@@ -100,12 +189,8 @@ class Model(nn.Module):
         """
         backbone = next((m for m in self.modules() if isinstance(m, Backbone)), None)
         if backbone is None:
-            raise WeightsError(f"a {type(self).__name__} stands on no backbone that weights could be put into")
+            raise WeightsError(f"a {type(self).__name__} has no backbone that weights could be loaded into")
         return backbone.load_weights(tensors)
-
-    def stages(self) -> Iterable[Stage]:
-        """The parts of a training, in order; one that trains everything trainable, unless a system says otherwise."""
-        yield Stage("all", tuple(name for name, p in self.named_parameters() if p.requires_grad))
 
     def named_rows(self) -> dict[str, Rows]:
         """Tensors (by name in the state dict) whose rows belong to classes or keypoints."""
@@ -114,14 +199,55 @@ class Model(nn.Module):
     @classmethod
     def require(cls, fields: Iterable[str], source: str = "the data set") -> None:
         """Raise DataError when truth of `fields` cannot train this model."""
-        missing = sorted(cls.needs - set(fields))
+        there = set(fields)
+        missing = sorted((cls.needs | cls.takes) - there)
         if missing:
             hint = "; masks become one by `videre data convert DATA maps OUT --to-pixels`"
             raise DataError(
-                f"{cls.__name__} trains on {', '.join(sorted(cls.needs))}; {source} has no "
-                f"{', '.join(missing)} (it has: {', '.join(sorted(fields)) or 'nothing'})"
-                + (hint if missing == ["segmentation"] and "masks" in set(fields) else "")
+                f"{cls.__name__} trains on {', '.join(sorted(cls.needs | cls.takes))}; {source} has no "
+                f"{', '.join(missing)} (it has: {', '.join(sorted(there)) or 'nothing'})"
+                + (hint if missing == ["segmentation"] and "masks" in there else "")
             )
+
+
+def arguments(kind: type[Model]) -> dict[str, inspect.Parameter]:
+    """The keyword arguments of a system's constructor with their types and defaults, those of its inner systems included."""
+    from videre.models import find_model
+
+    parameters = inspect.signature(kind.__init__).parameters
+    hints = typing.get_type_hints(kind.__init__)
+    own = {
+        name: p.replace(annotation=hints.get(name, Any))
+        for name, p in parameters.items() if p.kind is inspect.Parameter.KEYWORD_ONLY
+    }  # fmt: skip
+    if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values()):
+        for system in kind.inner_systems.values():
+            own = arguments(find_model(system)) | own
+    return own
+
+
+@runtime_checkable
+class Blendable(Protocol):
+    """A model whose "logits" [B, K, H, W] are maps of the picture, which can be looked at several times and averaged."""
+
+    preprocess: Preprocess
+
+    def __call__(self, batch: ImageBatch) -> Outputs: ...
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """Of each class at each place, [B, K, H, W]."""
+
+    def as_logits(self, probabilities: Tensor) -> Tensor:
+        """Logits whose probabilities these are."""
+
+
+@runtime_checkable
+class Deployable(Protocol):
+    """A model whose results can be computed in tensors alone, so that it can be exported with them."""
+
+    def deployed(self, outputs: Outputs, batch: ImageBatch) -> dict[str, Tensor]:
+        """The results of the one picture of a batch in its own pixels, whose sizes may be symbols: boxes [D, 4], scores
+        [D], labels [D]; masks [D, H, W] of 0 and 1, keypoints [D, J, 3]; or scores [K] and labels [K] of the picture."""
 
 
 def picture_generators(batch: ImageBatch) -> list[torch.Generator]:

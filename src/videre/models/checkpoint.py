@@ -26,8 +26,6 @@ KEY = "videre"
 """The header entry that marks a checkpoint of ours."""
 TOKENIZER = "schema.tokenizer"
 """The tensor that holds the schema's tokenizer: its table is too large for a header."""
-HOUSE = "detector."
-"""Where systems that build on a detector keep it: Mask and Keypoint R-CNN are a Faster R-CNN and a head."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -138,7 +136,7 @@ def transfer(model: Model, source: Checkpoint) -> Transfer:
     """Fill a model from another's checkpoint: equal tensors whole, the heads' rows by class or keypoint name."""
     own = model.state_dict()
     axes = model.named_rows()
-    theirs = _rehoused(source.tensors, own)
+    theirs = _rehoused(source, model)
     loaded, by_name, reset, new = [], {}, [], {}
     for name, value in own.items():
         old = theirs.get(name)
@@ -155,11 +153,20 @@ def transfer(model: Model, source: Checkpoint) -> Transfer:
     return Transfer(loaded, by_name, reset, sorted(set(theirs) - set(own)))
 
 
-def _rehoused(tensors: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Tensors under the names that they have in another system: the one detector lies inside the other, or outside."""
-    inside, wanted = ({name.startswith(HOUSE) for name in names} for names in (tensors, own))
-    if True in inside and True not in wanted:
-        return {name.removeprefix(HOUSE): value for name, value in tensors.items()}
-    if True in wanted and True not in inside:
-        return {HOUSE + name: value for name, value in tensors.items()}
-    return dict(tensors)
+def _rehoused(source: Checkpoint, model: Model) -> dict[str, Tensor]:
+    """Tensors under the names that they have in another system: the one lies inside the other, or the same inside both."""
+    there, here = (
+        {system: f"{part}." for part, system in inner.items()} | {name: ""}
+        for name, inner in (
+            (source.model, find_model(source.model).inner_systems),
+            (model_name(model), model.inner_systems),
+        )
+    )
+    tensors = dict(source.tensors)
+    for system in there.keys() & here.keys():
+        old, new = there[system], here[system]
+        if old != new:
+            tensors = {
+                new + name.removeprefix(old) if name.startswith(old) else name: value for name, value in tensors.items()
+            }
+    return tensors

@@ -41,6 +41,10 @@ class Affine:
         """A quarter turn counter-clockwise, as `np.rot90`: (x, y) goes to (y, width - x)."""
         return cls(np.array([[0.0, 1, 0], [-1, 0, size[1]]]), size, (size[1], size[0]))
 
+    def inverse(self) -> Affine:
+        """The way back."""
+        return Affine(invert(self.matrix), self.target, self.source)
+
     @property
     def linear(self) -> np.ndarray:
         """float64 [2, 2], without the shift."""

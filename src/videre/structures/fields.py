@@ -348,10 +348,11 @@ class Value(Kind):
     Args:
         type: has `from_json`, `to_json` and, as far as they mean something to it, `moved`, `renamed`, `select`, `cat`,
             `refer`, `referred`; absent ones change nothing. several: a tuple of such values, one a row.
+        names: the part of the schema that its labels stand for.
     """
 
-    def __init__(self, type: Any, several: bool = False) -> None:
-        self.type, self.several = type, several
+    def __init__(self, type: Any, several: bool = False, names: str | None = None) -> None:
+        self.type, self.several, self.names = type, several, names
 
     def _each(self, value: Any, verb: str, *arguments: Any) -> Any:
         if not hasattr(self.type, verb):

@@ -16,6 +16,7 @@ from videre.structures.camera import Camera
 from videre.structures.fields import (
     Answers,
     Boxes,
+    Entry,
     Fielded,
     Kind,
     Labels,
@@ -83,13 +84,13 @@ class Scene(Fielded):
     caption_scores: Tensor | None = entry(Scores(), "captions")
     questions: tuple[str, ...] | None = entry(Sentences(), "questions")
     answers: tuple[dict[str, float], ...] | None = entry(Answers(), "questions")
-    relations: Relations | None = entry(Value(Relations))
-    situations: tuple[Situation, ...] | None = entry(Value(Situation, several=True))
+    relations: Relations | None = entry(Value(Relations, names="predicates"))
+    situations: tuple[Situation, ...] | None = entry(Value(Situation, several=True, names="verbs"))
     proposals: Tensor | None = entry(Boxes(), "proposals")
     proposal_scores: Tensor | None = entry(Rows(torch.float32), "proposals")
     camera: Camera | None = entry(Value(Camera))
     depth: Tensor | None = entry(Map(dtype=torch.float32))
-    events: tuple[Event, ...] | None = entry(Value(Event, several=True))
+    events: tuple[Event, ...] | None = entry(Value(Event, several=True, names="events"))
     duration: float | None = entry(Number("seconds"))
     meta: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
@@ -151,6 +152,14 @@ class Scene(Fielded):
             return self.replace_unchecked(**drop)
         kept = {name: None for name in self.instances.fields() if name not in things}
         return self.replace_unchecked(**drop, instances=self.instances.replace_unchecked(**kept) if things else None)
+
+    def joined(self, other: Scene) -> Self:
+        """With the picture-level fields that `other` has of the same picture, in place of its own."""
+        return self.replace_unchecked(**{name: getattr(other, name) for name in other.fields() if name != "instances"})
+
+    def without(self, fields: Iterable[str]) -> Self:
+        """Without these fields (qualified names)."""
+        return self.only(self.present() - set(fields))
 
     def class_planes(self, classes: int) -> Tensor:
         """Where each class of pixels is, bool [K, H, W], whether they overlap or not."""
@@ -255,6 +264,12 @@ def locate(field: str, scene: type = Scene, things: type = Instances) -> tuple[b
     raise ConfigError(f"no scene has a field {field!r}" + (f"; did you mean {near[0]}?" if near else ""))
 
 
+def field_of(field: str) -> Entry:
+    """The entry of a qualified name. ConfigError for one that nobody has."""
+    things, name = locate(field)
+    return entries(Instances if things else Scene)[name]
+
+
 def qualified(name: str, scene: type = Scene) -> str:
     """How a field of the things is called among those of the scene: "boxes", but "instances.labels"."""
     return f"instances.{name}" if name in entries(scene) else name
@@ -265,4 +280,4 @@ def all_fields(scene: type = Scene, things: type = Instances) -> list[str]:
     return [*(n for n in entries(scene) if n != "instances"), *(qualified(n, scene) for n in entries(things))]
 
 
-__all__ = ["VOID", "Event", "Kind", "Relations", "Scene", "Situation", "all_fields", "locate", "qualified"]
+__all__ = ["VOID", "Event", "Kind", "Relations", "Scene", "Situation", "all_fields", "field_of", "locate", "qualified"]

@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from videre.backbones import VECTOR, Backbone, make_backbone, takes
+from videre.backbones import VECTOR, Backbone, make_backbone
 from videre.backbones.download import cache_folder
 from videre.data.dataset import Dataset
 from videre.data.loading import load
@@ -32,9 +32,10 @@ from videre.files import write_atomic
 from videre.images.prepare import prepare
 from videre.models.base import Model, Outputs
 from videre.models.checkpoint import Checkpoint
-from videre.models.classify.classifier import Classifier
 from videre.structures import ImageBatch, Preprocess, Schema
 
+WHOLE = Preprocess(short_side=256, long_side=None, centre_crop=(224, 224), divisor=1)
+"""As classifiers look at pictures."""
 TOP = "top"
 """The name of the last features: what the published classifier's last layer reads."""
 LEAST_NUMBERS = 256
@@ -54,7 +55,7 @@ class FeatureNet(Model):
     """
 
     def __init__(self, backbone: Backbone, name: str, preprocess: Preprocess, digest: str, card: str) -> None:
-        super().__init__(Schema(), preprocess, {})
+        super().__init__(Schema(), preprocess)
         self.backbone, self.name, self.digest, self.card = backbone, name, digest, card
         # where the classifier reads the mean of the last map, that map says nothing more
         means = backbone.width == backbone.channels[max(backbone.channels)]
@@ -73,7 +74,7 @@ class FeatureNet(Model):
         card, tensors = found
         backbone = make_backbone(card.backbone, vector=True, **dict(card.options))
         backbone.load_weights(tensors)
-        prepared = Classifier.usual.replace(channels=card.channels, mean=card.mean, std=card.std, **(preprocess or {}))
+        prepared = WHOLE.replace(channels=card.channels, mean=card.mean, std=card.std, **(preprocess or {}))
         words = f"{card.name}; {card.licence}; trained on {card.data}"
         return cls(backbone.eval(), card.backbone, prepared, card.sha256, words)
 
@@ -84,25 +85,23 @@ class FeatureNet(Model):
         if backbone is None:
             raise WeightsError(f"{source}: a {found.model} has no backbone to take features of")
         if backbone.top is None:  # of a detector; its own backbone was built without
-            name = found.config["backbone"]
-            fitting = {
-                k: v for k, v in found.config.items() if k in ("norm", "multiplier", "padding") and takes(name, k)
-            }
-            whole = make_backbone(name, vector=True, channels=len(found.preprocess.mean), **fitting)
+            name, options = backbone.made
+            fitting = {k: v for k, v in options.items() if k in ("norm", "multiplier", "padding", "channels")}
+            whole = make_backbone(name, vector=True, **fitting)
             whole.load_weights(backbone.state_dict())
             backbone = whole
         digest = hashlib.sha256()
         for name, value in backbone.state_dict().items():
             digest.update(name.encode() + value.numpy().tobytes())
-        base = found.preprocess if isinstance(model, Classifier) else Classifier.usual.replace(
+        base = found.preprocess if "labels" in model.gives else WHOLE.replace(
             channels=found.preprocess.channels, mean=found.preprocess.mean, std=found.preprocess.std
         )  # fmt: skip
         return cls(
-            backbone.eval(), found.config["backbone"], base.replace(**preprocess), digest.hexdigest(),
+            backbone.eval(), backbone.made[0], base.replace(**preprocess), digest.hexdigest(),
             f"{source} ({found.model})",
         )  # fmt: skip
 
-    def forward(self, batch: ImageBatch, given: object = None) -> Outputs:
+    def forward(self, batch: ImageBatch) -> Outputs:
         """Features by stage, [B, D]."""
         maps = self.backbone(batch.image)
         return {**{f"stride {s}": pool(maps[s]) for s in self.strides}, TOP: maps[VECTOR].float()}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import inspect
 import typing
 from pathlib import Path
 from typing import Any
@@ -16,8 +15,9 @@ from videre.backbones import Backbone
 from videre.data.dataset import Dataset
 from videre.engine.weights import find_weights
 from videre.errors import ConfigError, VidereError, WeightsError
-from videre.models import Model, find_model
-from videre.models.checkpoint import Checkpoint, transfer
+from videre.models import Model, find_model, name_of
+from videre.models.base import arguments
+from videre.models.checkpoint import Checkpoint, Transfer, transfer
 from videre.structures import Preprocess, Scene, Schema
 from videre.train.recipe import Recipe
 from videre.train.settings import typed
@@ -69,7 +69,7 @@ def prepare_training(
     kind.require(data.fields, data.title)
     for_recipe, for_pictures, for_model = _asked_for(kind, data, backbone, tune, settings or {})
     fresh = {"tune": "scratch", **({} if "optimizer" in for_recipe else FRESH)} if source is None else {}
-    recipe = Recipe().replace(**{**fresh, **for_recipe})
+    recipe = Recipe().replace(**{"augment": kind.augment, **fresh, **for_recipe})
     torch.manual_seed(recipe.seed)
     if source is None:
         if recipe.tune not in ("all", "scratch"):
@@ -77,7 +77,7 @@ def prepare_training(
                 f"tune={recipe.tune} keeps layers of the backbone as they are, and they are random: give weights to start "
                 "from, or leave tune out"
             )
-        known = model_arguments(kind)
+        known = arguments(kind)
         model = _make(
             kind, data, kind.usual.replace(**for_pictures), {k: v for k, v in SCRATCH.items() if k in known} | for_model
         )
@@ -87,11 +87,8 @@ def prepare_training(
         config = {**carried_over(found, kind), **for_model}
         model = _make(kind, data, _preprocess(found, kind).replace(**for_pictures), config)
         taken = transfer(model, found)
-        backbones = tuple(f"{n}." for n, module in model.named_modules() if isinstance(module, Backbone))
-        if not any(tensor.startswith(backbones) for tensor in taken.loaded):
-            raise WeightsError(
-                f"{source}: the backbone of this {found.model} does not fit a {name} with these settings"
-            )
+        if what := _unfilled(model, taken):
+            raise WeightsError(f"{source}: the {what} of this {found.model} does not fit a {name} with these settings")
         lines = [f"from {source} ({found.model}):", *str(taken).splitlines()]
         return Start(model, recipe, lines, {"from": {"file": Path(source).name, "provenance": found.provenance}})
     card, tensors = found
@@ -136,7 +133,7 @@ def _asked_for(
 ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
     """Everything a user asked for, by what it belongs to: recipe, preprocessing, model. See `sort_settings`."""
     for_recipe, for_pictures, for_model = sort_settings(kind, settings)
-    if "multilabel" in model_arguments(kind) and "multilabel" not in for_model and not has_single_labels(data):
+    if "multilabel" in arguments(kind) and "multilabel" not in for_model and not has_single_labels(data):
         for_model["multilabel"] = True
     if for_model.get("class_weights") == "auto":
         for_model["class_weights"] = inverse_frequencies(data)
@@ -148,17 +145,27 @@ def _asked_for(
 
 
 def carried_over(old: Checkpoint, kind: type[Model]) -> dict[str, Any]:
-    """The settings of a checkpoint's model that a model of `kind` shares: all of a detector's, else the backbone's.
+    """The settings of a checkpoint's model that a model of `kind` shares: all, where one is inside the other or both have
+    the same ones; else those of the backbone.
 
     Class weights belong to the data and stay behind.
     """
-    from videre.models.detect.faster_rcnn import FasterRCNN
-
-    before, known = model_arguments(find_model(old.model)), model_arguments(kind)
-    detector = set(model_arguments(FasterRCNN))
-    alike = set(before) == set(known) or (detector <= set(before) and detector <= set(known))
-    names = (set(known) if alike else set(BACKBONE) & set(known)) - {"class_weights"}
+    before = find_model(old.model)
+    lines = [{old.model, *before.inner_systems.values()}, {name_of(kind), *kind.inner_systems.values()}]
+    known = set(arguments(kind))
+    alike = set(arguments(before)) == known or lines[0] & lines[1]
+    names = (known if alike else set(BACKBONE) & known) - {"class_weights"}
     return {k: v for k, v in old.config.items() if k in names}
+
+
+def _unfilled(model: Model, taken: Transfer) -> str:
+    """The part of a model that a transfer should have filled and has not: its backbone, or where it has none most of it."""
+    backbones = tuple(f"{n}." for n, module in model.named_modules() if isinstance(module, Backbone))
+    if backbones:
+        return "" if any(tensor.startswith(backbones) for tensor in taken.loaded) else "backbone"
+    sizes = {name: value.numel() for name, value in model.state_dict().items()}
+    filled = sum(sizes[name] for name in [*taken.loaded, *taken.by_name])
+    return "" if filled * 2 > sum(sizes.values()) else "net"
 
 
 def _counted(scene: Scene, schema: Schema) -> Tensor | None:
@@ -181,28 +188,35 @@ def _preprocess(old: Checkpoint, kind: type[Model]) -> Preprocess:
 def sort_settings(kind: type[Model], settings: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
     """Settings by what they belong to: recipe, preprocessing, model; each of the type declared there.
 
-    Raises ConfigError for one that nobody knows, or of another type.
+    A full name says whose it is ("recipe.flip", "preprocess.size", "model.flip"); a short one works where one has it.
+
+    Raises ConfigError for one that nobody knows, that several have, or of another type.
     """
-    owners = (typing.get_type_hints(Recipe), typing.get_type_hints(Preprocess), model_arguments(kind))
-    sorted_: tuple[dict[str, Any], dict[str, Any], dict[str, Any]] = ({}, {}, {})
+    owners = {
+        "recipe": typing.get_type_hints(Recipe), "preprocess": typing.get_type_hints(Preprocess),
+        "model": {name: p.annotation for name, p in arguments(kind).items()},
+    }  # fmt: skip
+    sorted_: dict[str, dict[str, Any]] = {owner: {} for owner in owners}
     for name, value in settings.items():
-        place = next((i for i, hints in enumerate(owners) if name in hints), None)
-        if place is None:
-            near = difflib.get_close_matches(name, [n for hints in owners for n in hints], 1)
-            raise ConfigError(f"there is no setting {name!r}" + (f"; did you mean {near[0]}?" if near else ""))
+        said, _, short = name.rpartition(".")
+        having = [owner for owner, hints in owners.items() if short in hints and said in ("", owner)]
+        if len(having) != 1:
+            raise ConfigError(_no_one_setting(name, short, having, owners))
+        (owner,) = having
         is_word = name == "class_weights" and value == "auto"
-        sorted_[place][name] = value if is_word else typed(name, value, owners[place][name])
-    return sorted_
+        sorted_[owner][short] = value if is_word else typed(name, value, owners[owner][short])
+    return sorted_["recipe"], sorted_["preprocess"], sorted_["model"]
 
 
-def model_arguments(kind: type[Model]) -> dict[str, Any]:
-    """Keyword arguments of a model's constructor and their types, those handed to the detector inside included."""
-    from videre.models.detect.faster_rcnn import FasterRCNN
-
-    parameters = inspect.signature(kind.__init__).parameters
-    hints = typing.get_type_hints(kind.__init__)
-    own = {n: hints.get(n, Any) for n, p in parameters.items() if p.kind is inspect.Parameter.KEYWORD_ONLY}
-    return model_arguments(FasterRCNN) | own if "detector" in parameters else own
+def _no_one_setting(name: str, short: str, having: list[str], owners: dict[str, dict[str, Any]]) -> str:
+    """Why a name is not the name of one setting."""
+    if having:
+        return f"{name} is a setting of {' and of '.join(having)}; say {' or '.join(f'{owner}.{short}' for owner in having)}"
+    full = {f"{owner}.{known}": known for owner, hints in owners.items() for known in hints}
+    near = difflib.get_close_matches(short, full.values(), 1)
+    there = [place for place, known in full.items() if known == short]
+    hint = f"; there is {', '.join(there)}" if there else f"; did you mean {near[0]}?" if near else ""
+    return f"there is no setting {name!r}{hint}"
 
 
 def has_single_labels(data: Dataset) -> bool:

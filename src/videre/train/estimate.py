@@ -11,12 +11,16 @@ import torch
 from videre.data.dataset import Dataset
 from videre.engine.device import choose_device
 from videre.engine.plan import Plan
-from videre.engine.training import planned
 from videre.models.base import Model
+from videre.models.stages import Descent
 from videre.structures import ImageBatch
-from videre.train.optimizer import choose_trained, gradient_norm, make_optimizer
+from videre.train.optimizer import choose_trained, make_optimizer
 from videre.train.recipe import Recipe
 from videre.train.samples import TrainingSamples
+from videre.train.step import LossModule, Step
+
+STEPS = 2
+"""The last of them counts."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,27 +45,25 @@ class Estimate:
 
 
 def estimate(model: Model, data: Dataset, recipe: Recipe, device: str = "auto", plan: Plan | None = None) -> Estimate:
-    """Try the second step of a training on a copy of the model; the first one warms up what is compiled and cached."""
+    """Try steps of a training on a copy of the model, until those that warm up what is compiled and cached are over."""
     place = choose_device(device)
     model = copy.deepcopy(model).to(place).to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
-    choose_trained(model, recipe)
-    optimizer = make_optimizer(model, recipe)
-    samples = TrainingSamples(data, model.preprocess, recipe)
+    stage = next((s for s in model.stages() if isinstance(s, Descent)), Descent())
+    choose_trained(model, recipe, stage)
+    samples = TrainingSamples(data, model, recipe, stage.target)
     plan = plan or Plan.here()
     precision = plan.precision(place) if recipe.precision == "auto" else recipe.precision
+    trained = [p for p in model.parameters() if p.requires_grad]
+    optimizer = make_optimizer(model, recipe)
+    step = Step(LossModule(model, stage.losses), optimizer, trained, precision, plan, clip=recipe.clip)
     loading = computing = 0.0
-    for step in range(2):
+    for number in range(STEPS):
         began = time.perf_counter()
-        group = [samples.sample(step * recipe.batch + n) for n in range(recipe.batch)]
+        group = [samples.sample(number * recipe.batch + n) for n in range(recipe.batch)]
         loading = time.perf_counter() - began
         batch = ImageBatch.cat([b for _, b, _ in group]).to(place)
-        with torch.autocast(place.type, torch.bfloat16, enabled=precision == "bf16"), planned(plan):
-            loss = torch.stack(list(model.losses(batch, [scene for _, _, scene in group]).values())).sum()
-        loss.backward()
-        gradient_norm([p for p in model.parameters() if p.requires_grad], recipe.clip)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        loss.item()  # waits for a GPU
+        parts = step(batch, [target for _, _, target in group])
+        torch.stack(list(parts.values())).sum().item()  # waits for a GPU
         computing = time.perf_counter() - began - loading
     # pictures are loaded ahead on other threads: the slower of the two sets the pace
     seconds = max(computing, loading / recipe.workers) if recipe.workers else computing + loading

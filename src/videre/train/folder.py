@@ -10,23 +10,22 @@ import contextlib
 import json
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from videre.engine.plan import Plan, this_machine
 from videre.errors import ConfigError
-from videre.files import write_atomic
+from videre.files import atomic, write_atomic
 from videre.models.base import Model
 from videre.models.checkpoint import save_checkpoint
-from videre.structures import ImageBatch
+from videre.structures import ImageBatch, Scene
 from videre.tensors import write_tensors
 from videre.train.optimizer import Average
 from videre.train.recipe import Recipe
-from videre.train.state import restore_state, save_state
+from videre.train.state import Status, Trained, save_state
 
 FREE = ("workers", "save_minutes")
 """Fields of a recipe that may change on resume: they change no number."""
@@ -70,27 +69,22 @@ class RunFolder:
                 )
             self._write_record()
 
-    def resume(self, model: Model, average: Average | None, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-        """Put the saved state back and cut the log to it; returns the numbers saved with it.
-
-        A run that ended before its first save begins again. Raises ConfigError when there is nothing to resume, or the
-        run there is another one.
-        """
+    def resume(self) -> None:
+        """Check that the run there is this one. ConfigError when there is nothing to resume, or it is another one."""
         before = recorded(self.path)
         if self.writes:
             self._same_run()
             self.record = before  # the checkpoints say how the run was begun, not how it was resumed
-        numbers = {"step": 0}
-        if self.state.exists():
-            numbers = restore_state(self.state, model, average, optimizer)
-            self.saved = numbers["step"]
-        if self.writes:
             for partial in self.path.rglob(".*.partial"):  # left by a kill
                 partial.unlink(missing_ok=True)
+
+    def cut_log(self, step: int) -> None:
+        """Leave out of the log what came after the step of the state. A run that ended before its first save begins again."""
+        self.saved = step or None
+        if self.writes:
             log = self.path / "log.jsonl"
             lines = log.read_text().splitlines() if log.exists() else []
-            write_atomic(log, "".join(line + "\n" for line in lines if _step_of(line) <= numbers["step"]).encode())
-        return numbers
+            write_atomic(log, "".join(line + "\n" for line in lines if _step_of(line) <= step).encode())
 
     def _same_run(self) -> None:
         plain = lambda record: json.loads(json.dumps(record))
@@ -123,22 +117,25 @@ class RunFolder:
             with self._explained("log.jsonl"), (self.path / "log.jsonl").open("ab", buffering=0) as file:
                 file.write((json.dumps(entry) + "\n").encode())
 
-    def keep(
-        self, model: Model, average: Average | None, optimizer: torch.optim.Optimizer, numbers: dict[str, Any]
-    ) -> None:
-        """Write last.safetensors and the state, as they are now."""
-        if self.writes:
-            self.keep_weights("last", model, average, numbers)
-            with self._explained("state/state.safetensors"):
-                save_state(self.state, model, average, optimizer, numbers)
-            self.saved = numbers["step"]
+    def keep(self, trained: Trained, status: Status) -> None:
+        """Write last.safetensors and the state, as they are now. All processes call it."""
+        self.keep_weights("last", trained, status)
+        with self._explained("state/state.safetensors"):
+            save_state(self.state, trained, status, self.writes)
+        self.saved = status.step
 
-    def keep_weights(self, name: str, model: Model, average: Average | None, numbers: dict[str, Any]) -> None:
+    def keep_weights(self, name: str, trained: Trained, status: Status) -> None:
         """Write the averaged weights as a checkpoint."""
         if self.writes:
-            provenance = {**self.record, "step": numbers["step"], "metrics": numbers["metrics"]}
-            with self._explained(f"{name}.safetensors"), averaged(model, average):
-                save_checkpoint(model, self.path / f"{name}.safetensors", provenance)
+            provenance = {**self.record, "step": status.step, "metrics": status.metrics}
+            with self._explained(f"{name}.safetensors"), averaged(trained.model, trained.average):
+                save_checkpoint(trained.model, self.path / f"{name}.safetensors", provenance)
+
+    def keep_scenes(self, path: Path, scenes: Iterable[tuple[str, Scene]]) -> None:
+        """Write scenes by the names of their pictures, a line each, whole or not at all."""
+        with self._explained(path.name), atomic(path) as file:
+            for name, scene in scenes:
+                file.write((json.dumps({"picture": name, **scene.to_json()}) + "\n").encode())
 
     def keep_batch(self, step: int, names: Sequence[str], batch: ImageBatch, parts: dict[str, Tensor]) -> Path:
         """Write the pictures of a step as the net saw them, with their names and losses; returns the file."""

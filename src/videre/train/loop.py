@@ -1,4 +1,4 @@
-"""The training loop: one function, read top to bottom.
+"""The training loop: one function, read top to bottom, that runs the stages of a model.
 
 A run is a folder (see `RunFolder`). Its last good files survive a kill or a full disk; Ctrl-C ends the step and saves
 the state; a resumed run equals one that never stopped, bit for bit on a CPU.
@@ -20,20 +20,25 @@ from torch.nn.parallel import DistributedDataParallel
 
 from videre import __version__
 from videre.data.dataset import Dataset
+from videre.data.results import read_scenes
 from videre.engine.device import choose_device, describe_processor
 from videre.engine.plan import Plan
-from videre.engine.training import planned
 from videre.errors import ConfigError, DataError
+from videre.evaluate.report import Report
 from videre.models import model_name
 from videre.models.base import Model
+from videre.models.stages import Descent, Fit
 from videre.structures import ImageBatch, Scene
+from videre.train.finish import evaluator, finish
 from videre.train.folder import RunFolder, averaged, plan_of, recorded
 from videre.train.interrupt import Interrupt
-from videre.train.optimizer import Average, choose_trained, gradient_norm, make_optimizer, set_rate
+from videre.train.optimizer import Average, choose_trained, make_optimizer, set_rate
 from videre.train.processes import any_of, from_first, joined, largest, mean
 from videre.train.progress import Progress
 from videre.train.recipe import Recipe
 from videre.train.samples import Sample, TrainingSamples, names
+from videre.train.state import Status, Trained, restore_state
+from videre.train.step import LossModule, Step
 
 Evaluate = Callable[[Model], dict[str, float]]
 """Metrics of a model on validation data; the first is the one that `best` follows."""
@@ -41,11 +46,13 @@ Evaluate = Callable[[Model], dict[str, float]]
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """What a training left: its folder, the last metrics, and whether it came to its end."""
+    """What a training left: its folder, the last metrics, whether it came to its end, and the report on the validation data
+    that it ended with."""
 
     folder: Path
     metrics: dict[str, float]
     finished: bool
+    report: Report | None = None
 
 
 def train(
@@ -54,168 +61,393 @@ def train(
     recipe: Recipe | None = None,
     out: str | Path = "runs/train",
     *,
+    validation: Dataset | None = None,
     evaluate: Evaluate | None = None,
     resume: bool = False,
     device: str = "auto",
     progress: str = "auto",
     provenance: dict[str, Any] | None = None,
     plan: Plan | None = None,
+    page: bool = True,
 ) -> Run:
-    """Train a model; it ends with the averaged weights, in eval mode.
+    """Train a model; it ends with the averaged weights, in eval mode, calibrated on the validation data.
 
     Args:
         model: with a schema that names the data's classes. data: with the truths that the model `needs`.
         recipe: how; None: the defaults. out: the run's folder; must be new or empty unless `resume`.
-        evaluate: metrics on validation data; the best by its first number is kept as best.safetensors.
+        validation: evaluated on while training, the best by the first metric is kept as best.safetensors; in the end
+            thresholds and temperature are chosen on it, and report.html is written.
+        evaluate: metrics in place of those of `validation`.
         resume: go on from the folder's state. progress: "auto", "plain", "none".
         provenance: goes into run.json and the checkpoints (command, data, weights).
         plan: which algorithm each convolution runs, see `planned`; None: what was found on this machine before, or in
             the run that is resumed. One process alone follows a plan, several run torch's own convolutions.
+        page: write report.html.
 
     Raises:
         DataError: the data lacks what the model needs; or a loss is not finite (the batch is saved).
         ConfigError: the folder holds another run, or there is nothing to resume.
     """
-    recipe = recipe or Recipe()
-    out = Path(out)
+    recipe, out = recipe or Recipe(), Path(out)
     model.require(data.fields, data.title)
+    together = evaluate is None
+    if evaluate is None and validation is not None:
+        model.require(validation.fields, validation.title)
+        evaluate = evaluator(validation, device)
     with joined(device) as (rank, world):
-        shown = progress if rank == 0 else "none"
-        return _train(model, data, recipe, out, evaluate, resume, device, shown, provenance or {}, plan, rank, world)
-
-
-def _train(
-    model: Model, data: Dataset, recipe: Recipe, out: Path, evaluate: Evaluate | None, resume: bool, device_name: str,
-    progress_mode: str, provenance: dict[str, Any], plan: Plan | None, rank: int, world: int,
-) -> Run:  # fmt: skip
-    if recipe.batch % world:
-        raise ConfigError(f"a batch of {recipe.batch} cannot be shared by {world} processes; make it a multiple")
-    device = choose_device(device_name)
-    if world > 1 and device.type == "cpu" and any(isinstance(m, nn.SyncBatchNorm) for m in model.modules()):
-        raise ConfigError(
-            "norm=sync works between processes on GPUs only; take norm=group, which needs no other pictures"
+        mode = progress if rank == 0 else "none"
+        training = _Training.begin(
+            model, data, recipe, out, evaluate, resume, device, provenance or {}, plan, rank, world
         )
-    before = recorded(out) if resume else {}
-    plan = plan or plan_of(before) or Plan.here()
-    if recipe.precision == "auto":
-        recipe = recipe.replace(
-            precision=from_first(before["recipe"]["precision"] if before else plan.precision(device))
-        )
-    torch.manual_seed(recipe.seed)
-    model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    lines = choose_trained(model, recipe)
-    samples = TrainingSamples(data, model.preprocess, recipe)
-    steps, per_epoch = samples.steps, max(1, round(len(samples.data) / recipe.batch))
-    optimizer = make_optimizer(model, recipe)
-    trained = [p for p in model.parameters() if p.requires_grad]
-    average = Average(model, recipe.ema) if recipe.ema else None
-    numbers: dict[str, Any] = {"step": 0, "seconds": 0.0, "best": -math.inf, "stale": 0, "metrics": {}}
-    folder = RunFolder(out, _record(model, data, recipe, steps, provenance) if rank == 0 else {}, writes=rank == 0)
-    if resume:
-        numbers |= folder.resume(model, average, optimizer)
-    else:
-        folder.begin()
-    wrapper: nn.Module = LossModule(model)
-    if world > 1:
-        wrapper = DistributedDataParallel(wrapper)
-    first, ends_epoch = numbers["step"], False
-    started, saved = time.monotonic() - numbers["seconds"], time.monotonic()
+        training.together = together
+        done = training.run(mode)
+    ends = done and rank == 0 and (page or validation is not None)
+    report = finish(out, model, validation, device, page) if ends else None
+    return Run(out, training.status.metrics, done, report)
 
-    with (
-        Interrupt(repeats=world == 1) as interrupt,
-        Progress(steps, first, progress_mode) as bar,
-        contextlib.closing(samples.batches(first, steps, rank, world)) as groups,
-    ):
-        for line in [f"resumed at step {first} of {steps}"] if resume else lines:
-            bar.say(line)
+
+@dataclasses.dataclass
+class _Training:
+    """A training under way: what every stage needs."""
+
+    model: Model
+    data: Dataset
+    recipe: Recipe
+    folder: RunFolder
+    device: torch.device
+    plan: Plan
+    evaluate: Evaluate | None
+    rank: int
+    world: int
+    resumed: bool
+    status: Status
+    together: bool = False
+    """Whether all processes evaluate, each its part; else the first one alone."""
+
+    @classmethod
+    def begin(
+        cls, model: Model, data: Dataset, recipe: Recipe, out: Path, evaluate: Evaluate | None, resume: bool,
+        device_name: str, provenance: dict[str, Any], plan: Plan | None, rank: int, world: int,
+    ) -> _Training:  # fmt: skip
+        """Check everything, and make the folder or find the state in it."""
+        if recipe.batch % world:
+            raise ConfigError(f"a batch of {recipe.batch} cannot be shared by {world} processes; make it a multiple")
+        device = choose_device(device_name)
+        if world > 1 and device.type == "cpu" and any(isinstance(m, nn.SyncBatchNorm) for m in model.modules()):
+            raise ConfigError(
+                "norm=sync works between processes on GPUs only; take norm=group, which needs no other pictures"
+            )
+        before = recorded(out) if resume else {}
+        plan = plan or plan_of(before) or Plan.here()
+        if recipe.precision == "auto":
+            recipe = recipe.replace(
+                precision=from_first(before["recipe"]["precision"] if before else plan.precision(device))
+            )
+        torch.manual_seed(recipe.seed)
+        model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        steps = sum(_steps(model, data, recipe))
+        folder = RunFolder(out, _record(model, data, recipe, steps, provenance) if rank == 0 else {}, writes=rank == 0)
+        status = Status()
+        if resume:
+            folder.resume()
+            if folder.state.exists():
+                status = restore_state(folder.state, Trained(model))
+            folder.cut_log(status.step)
+        else:
+            folder.begin()
+        return cls(model, data, recipe, folder, device, plan, evaluate, rank, world, resume, status)
+
+    def run(self, mode: str) -> bool:
+        """All stages that are not done; whether they came to their end."""
+        steps, stages = _steps(self.model, self.data, self.recipe), self.model.stages()
+        self.started, self.saved = time.monotonic() - self.status.seconds, time.monotonic()
+        with (
+            Interrupt(repeats=self.world == 1) as self.interrupt,
+            Progress(sum(steps), self.status.step, mode) as self.bar,
+        ):
+            if self.resumed:
+                self.bar.say(f"resumed at step {self.status.step} of {sum(steps)}")
+            for number, stage in enumerate(stages):
+                if number < self.status.stage:
+                    continue
+                if len(stages) > 1:
+                    self.bar.say(f"stage {number + 1} of {len(stages)}: {stage.name}")
+                first = sum(steps[:number])
+                done = (
+                    self._descend(stage, first, steps[number]) if isinstance(stage, Descent)
+                    else self._fit(stage, first, steps[number])
+                )  # fmt: skip
+                if not done:
+                    self.bar.say(
+                        f"stopped at step {self.status.step} of {sum(steps)}, the state is saved; go on with --resume"
+                    )
+                    return False
+                if number + 1 < len(stages):
+                    self.status.stage, self.status.step = number + 1, sum(steps[: number + 1])
+                    self.status.best, self.status.stale = -math.inf, 0
+                    self.folder.keep(Trained(self.model), self.status)
+            last = stages[-1]
+            if isinstance(last, Descent) and not last.evaluates and self.evaluate is not None:
+                self._evaluate(Trained(self.model))
+                self.folder.keep(Trained(self.model), self.status)
+            minutes, shown = self.status.seconds / 60, self.status.step * self.recipe.batch
+            self.bar.say(
+                f"trained {self.status.step} steps, {shown} pictures, in {minutes:.1f} minutes: {self.folder.path}"
+            )
+        self.model.eval()
+        return True
+
+    # a stage of gradient descent --------------------------------------------------------------------------------------
+
+    def _descend(self, stage: Descent, start: int, steps: int) -> bool:
+        """Train from where the status is to step `start + steps`; the model ends with the averaged weights. False where it
+        was interrupted."""
+        model, device, status = self.model, self.device, self.status
+        recipe = _recipe_of(stage, self.recipe)
+        lines = choose_trained(model, recipe, stage)
+        samples = TrainingSamples(self.data, model, recipe, stage.target, self._found(stage))
+        per_epoch = max(1, round(len(samples.data) / recipe.batch))
+        optimizer = make_optimizer(model, recipe)
+        trained = Trained(model, Average(model, recipe.ema) if recipe.ema else None, optimizer)
+        first = status.step - start
+        if self.resumed and first:
+            restore_state(self.folder.state, trained)
+        else:
+            self._begin_stage(lines)
+        losses: nn.Module = LossModule(model, stage.losses)
+        step_of = Step(
+            DistributedDataParallel(losses) if self.world > 1 else losses, optimizer,
+            [p for p in model.parameters() if p.requires_grad], recipe.precision, self.plan if self.world == 1 else None,
+            recipe.accumulate, recipe.clip,
+        )  # fmt: skip
+        unread: _Numbers | None = None  # on a GPU numbers are read a step late, so that it need not wait for them
+        ends_epoch = False
         model.train()
-        for step, group in enumerate(groups, start=first):
-            if recipe.patience and numbers["stale"] >= recipe.patience:
-                bar.say(f"no gain in {recipe.patience} evaluations: stopped early")
+        with contextlib.closing(samples.batches(first, steps, self.rank, self.world)) as groups:
+            for step, group in enumerate(groups, start=first):
+                if recipe.patience and status.stale >= recipe.patience:
+                    self.bar.say(f"no gain in {recipe.patience} evaluations: stopped early")
+                    break
+                set_rate(optimizer, recipe.rate(step, steps))
+                batch = ImageBatch.cat([b for _, b, _ in group], largest(_size(group), device)).to(device)
+                parts = step_of.forward(batch, [target for _, _, target in group])
+                updates = (step + 1) % recipe.accumulate == 0 or step + 1 == steps
+                numbers = _Numbers(start + step + 1, group, batch, parts, optimizer.param_groups[0]["lr"], stage.name)
+                waits = device.type == "cpu"
+                stop, due = self._agree(numbers if waits else unread)
+                self.folder.keep_plan(self.plan)  # before its choices have changed what a resumed run must repeat
+                numbers.norm = step_of.backward(parts, updates)
+                if waits:
+                    self._check_norm(numbers)
+                if updates:
+                    step_of.update()
+                    if trained.average is not None:
+                        trained.average.update(model, step)
+                status.step, status.seconds = start + step + 1, time.monotonic() - self.started
+                if waits:
+                    self._tell(numbers)
+                elif unread is not None:
+                    self._check_norm(unread)
+                    self._tell(unread)
+                unread = None if waits else numbers
+
+                # the gradients of a half-done accumulation are in no file: all that follows waits for the update
+                ends_epoch = ends_epoch or (step + 1) % (per_epoch * recipe.evaluate_every) == 0 or step + 1 == steps
+                if not updates:
+                    continue
+                if ends_epoch and stage.evaluates:
+                    self._evaluate(trained)
+                if ends_epoch or stop or due:
+                    self._keep(trained)
+                    ends_epoch = False
+                if stop and step + 1 < steps:
+                    return False
+        if unread is not None:
+            self._agree(unread)
+            self._tell(unread)
+        if trained.average is not None:
+            model.load_state_dict(trained.average.values)
+        return True
+
+    def _found(self, stage: Descent | Fit) -> Sequence[Scene] | None:
+        """What the model as it is before the stage finds in every picture: computed once, and kept with the run."""
+        if stage.given is None:
+            return None
+        path = self.folder.path / "state" / f"given-{stage.name}.jsonl"
+        if not path.exists():
+            find = _Finder(self.model, stage.given, self.data, self.recipe, self.device)
+            if self.rank == 0:
+                self.folder.keep_scenes(path, find)
+            from_first(None)  # the others wait
+        return [scene for _, scene in read_scenes(path)]
+
+    def _begin_stage(self, lines: list[str]) -> None:
+        if not self.resumed:
+            for line in lines:
+                self.bar.say(line)
+
+    # a stage that is solved -------------------------------------------------------------------------------------------
+
+    def _fit(self, stage: Fit, start: int, steps: int) -> bool:
+        """Gather and solve, pass by pass. False where it was interrupted."""
+        model, status = self.model.eval(), self.status
+        samples = TrainingSamples(self.data, model, self.recipe, stage.target, self._found(stage))
+        trained, per_pass = Trained(model), math.ceil(len(samples.data) / self.recipe.batch)
+        if self.resumed and status.step > start:
+            restore_state(self.folder.state, trained)
+        while status.passes < stage.passes:
+            begun = status.step - start - status.passes * per_pass
+            with torch.no_grad(), contextlib.closing(samples.plain_batches(begun)) as groups:
+                for group in groups:
+                    batch = ImageBatch.cat([b for _, b, _ in group]).to(self.device)
+                    trained.gathered = stage.add(trained.gathered, batch, [target for _, _, target in group])
+                    status.step, status.seconds = status.step + 1, time.monotonic() - self.started
+                    self.bar.step(status.step, math.nan, 0.0)
+                    stop, due = self._agree(None)
+                    if stop or due:
+                        self._keep(trained)
+                    if stop and status.step < start + steps:
+                        return False
+            with torch.no_grad():
+                again = stage.solve(trained.gathered)
+            status.passes += 1
+            if not again:
                 break
-            set_rate(optimizer, recipe.rate(step, steps))
-            batch = ImageBatch.cat([b for _, b, _ in group], largest(_size(group), device)).to(device)
-            short = torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bf16")
-            with short, planned(plan if world == 1 else None):
-                parts = wrapper(batch, [scene for _, _, scene in group])
-            loss = torch.stack(list(parts.values())).sum()
-            broken, stop = any_of((not bool(torch.isfinite(loss)), interrupt.asked), device)
-            if broken:
-                raise _not_finite(folder, "loss", step, group, batch, parts)
-            folder.keep_plan(plan)  # before its choices have changed anything that a resumed run must repeat
-            (loss / recipe.accumulate).backward()
-            entry = {"step": step + 1, **_shown(mean(parts)), "lr": optimizer.param_groups[0]["lr"]}
-            updates = (step + 1) % recipe.accumulate == 0 or step + 1 == steps
-            if updates:
-                norm = gradient_norm(trained, recipe.clip)
-                if not bool(torch.isfinite(norm)):
-                    raise _not_finite(folder, "gradient", step, group, batch, parts)
-                entry["norm"] = float(norm)
-                optimizer.step()
-                optimizer.zero_grad(set_to_none=True)
-                if average is not None:
-                    average.update(model, step)
-            numbers |= {"step": step + 1, "seconds": time.monotonic() - started}
-            folder.log(entry | {"seconds": round(numbers["seconds"], 2)})
-            bar.step(step + 1, entry["loss"], entry["lr"])
+            self._keep(trained)
+        status.passes, status.step = 0, start + steps
+        self.folder.log({"step": status.step, "stage": stage.name, "solved": True})
+        if self.evaluate is not None:
+            self._evaluate(Trained(model))
+        self.folder.keep(Trained(model), status)
+        return True
 
-            # the gradients of a half-done accumulation are in no file: all that follows waits for the update
-            ends_epoch = ends_epoch or (step + 1) % (per_epoch * recipe.evaluate_every) == 0 or step + 1 == steps
-            if not updates:
-                continue
-            if evaluate is not None and ends_epoch:
-                numbers |= from_first(_evaluate(evaluate, model, average, folder, numbers, bar) if rank == 0 else {})
-            if ends_epoch or stop or time.monotonic() - saved > recipe.save_minutes * 60:
-                folder.keep(model, average, optimizer, numbers)
-                saved, ends_epoch = time.monotonic(), False
-            if stop and step + 1 < steps:
-                bar.say(f"stopped at step {step + 1} of {steps}, the state is saved; go on with --resume")
-                return Run(out, numbers["metrics"], finished=False)
-        seen, minutes = numbers["step"] * recipe.batch, numbers["seconds"] / 60
-        bar.say(f"trained {numbers['step']} steps, {seen} pictures, in {minutes:.1f} minutes: {out}")
-    if average is not None:
-        model.load_state_dict(average.values)
-    model.eval()
-    return Run(out, numbers["metrics"], finished=True)
+    # what both do -----------------------------------------------------------------------------------------------------
+
+    def _agree(self, numbers: _Numbers | None) -> tuple[bool, bool]:
+        """Whether any process was told to stop, and whether a save is due; DataError where a loss is not finite."""
+        broken = numbers is not None and not bool(torch.isfinite(numbers.total))
+        late = time.monotonic() - self.saved > self.recipe.save_minutes * 60
+        broken, stop, due = any_of((broken, self.interrupt.asked, late), self.device)
+        if broken and numbers is not None:
+            raise numbers.not_finite(self.folder, "loss")
+        return stop, due
+
+    def _check_norm(self, numbers: _Numbers) -> None:
+        if numbers.norm is not None and not bool(torch.isfinite(numbers.norm)):
+            raise numbers.not_finite(self.folder, "gradient")
+
+    def _tell(self, numbers: _Numbers) -> None:
+        """A line in the log, and the bar."""
+        several = {"stage": numbers.stage} if len(self.model.stages()) > 1 else {}
+        parts = mean(numbers.parts)
+        entry: dict[str, Any] = {
+            "step": numbers.step,
+            **several,
+            "loss": sum(parts.values()),
+            **parts,
+            "lr": numbers.rate,
+        }
+        entry |= {} if numbers.norm is None else {"norm": float(numbers.norm)}
+        self.folder.log(entry | {"seconds": round(self.status.seconds, 2)})
+        self.bar.step(numbers.step, entry["loss"], entry["lr"])
+
+    def _keep(self, trained: Trained) -> None:
+        self.folder.keep(trained, self.status)
+        self.saved = time.monotonic()
+
+    def _evaluate(self, trained: Trained) -> None:
+        """Metrics of the averaged weights; the best ones are kept."""
+        if self.evaluate is None:
+            return
+        with averaged(trained.model, trained.average):
+            takes_part = self.together or self.rank == 0
+            metrics = from_first(self.evaluate(trained.model.eval()) if takes_part else {})
+        trained.model.train()
+        value = next(iter(metrics.values()), math.nan)
+        value = (
+            -1.0 if math.isnan(value) else value
+        )  # no truth to compare with, or no prediction: worse than any number
+        status = self.status
+        status.metrics = {name: number for name, number in metrics.items() if not math.isnan(number)}  # JSON has no NaN
+        better = value > status.best
+        status.stale, status.best = 0 if better else status.stale + 1, max(value, status.best)
+        if better:
+            self.folder.keep_weights("best", trained, status)
+        self.folder.log({"step": status.step, "metrics": status.metrics})
+        listed = "  ".join(f"{name} {value:.3f}" for name, value in status.metrics.items())
+        self.bar.say(f"step {status.step}  {listed}" + ("  (best)" if better else ""))
 
 
-class LossModule(nn.Module):
-    """A model whose forward is its losses: distributed training synchronises only what goes through `forward`."""
+@dataclasses.dataclass
+class _Numbers:
+    """What a step says of itself, still on its device."""
 
-    def __init__(self, model: Model) -> None:
-        super().__init__()
-        self.model = model
+    step: int
+    group: list[Sample]
+    batch: ImageBatch
+    parts: dict[str, Tensor]
+    rate: float
+    stage: str
+    norm: Tensor | None = None
 
-    def forward(self, batch: ImageBatch, truths: Sequence[Scene]) -> dict[str, Tensor]:
-        return self.model.losses(batch, truths)
+    @property
+    def total(self) -> Tensor:
+        """The loss."""
+        return torch.stack([part.detach() for part in self.parts.values()]).sum()
+
+    def not_finite(self, folder: RunFolder, what: str) -> DataError:
+        """The error that says so; the batch is saved."""
+        losses = ", ".join(f"{name} {value.item():.4g}" for name, value in self.parts.items())
+        saved = folder.keep_batch(self.step, names(self.group), self.batch, self.parts)
+        return DataError(
+            f"step {self.step}: the {what} is not finite ({losses}) on {', '.join(names(self.group))}; the batch is saved as "
+            f"{saved}. Look at these pictures with `videre data check`, or lower lr"
+        )
+
+
+class _Finder:
+    """What a model finds in every picture of a training, one after the other; see `Descent.given`."""
+
+    def __init__(
+        self,
+        model: Model,
+        find: Callable[[ImageBatch], Sequence[Scene]],
+        data: Dataset,
+        recipe: Recipe,
+        device: torch.device,
+    ) -> None:
+        self.model, self.find, self.device = model, find, device
+        self.samples = TrainingSamples(data, model, recipe, target=lambda truth: None)
+
+    @torch.no_grad()
+    def __iter__(self) -> Any:
+        self.model.eval()
+        for group in self.samples.plain_batches(0):
+            for name, batch, _ in group:  # one by one: what is found must not depend on neighbours
+                (scene,) = self.find(batch.to(self.device))
+                yield name, scene.to("cpu")
+
+
+def _recipe_of(stage: Descent, recipe: Recipe) -> Recipe:
+    """The recipe of a stage: its own changes, but for what is not as `Recipe` has it by default."""
+    usual = Recipe()
+    own = {name: value for name, value in stage.recipe.items() if getattr(recipe, name) == getattr(usual, name)}
+    return recipe.replace(**own)
+
+
+def _steps(model: Model, data: Dataset, recipe: Recipe) -> list[int]:
+    """Steps of each stage."""
+    counts = []
+    for stage in model.stages():
+        of_stage = _recipe_of(stage, recipe) if isinstance(stage, Descent) else recipe
+        count = len(TrainingSamples(data, model, of_stage).data)
+        passes = stage.passes if isinstance(stage, Fit) else 0
+        counts.append(passes * math.ceil(count / recipe.batch) if passes else of_stage.steps(count))
+    return counts
 
 
 def _size(group: list[Sample]) -> tuple[int, int]:
-    return max(b.image.shape[2] for _, b, _ in group), max(b.image.shape[3] for _, b, _ in group)
-
-
-def _shown(parts: dict[str, float]) -> dict[str, float]:
-    return {"loss": sum(parts.values()), **parts}
-
-
-def _evaluate(
-    evaluate: Evaluate, model: Model, average: Average | None, folder: RunFolder, numbers: dict[str, Any], bar: Progress
-) -> dict[str, Any]:
-    """Metrics of the averaged weights; the best ones are kept. Returns the numbers that change."""
-    with averaged(model, average):
-        metrics = evaluate(model.eval())
-    model.train()
-    value = next(iter(metrics.values()), math.nan)
-    value = -1.0 if math.isnan(value) else value  # no truth to compare with, or no prediction: worse than any number
-    metrics = {name: number for name, number in metrics.items() if not math.isnan(number)}  # JSON has no NaN
-    better = value > numbers["best"]
-    changed = {"metrics": metrics, "stale": 0 if better else numbers["stale"] + 1, "best": max(value, numbers["best"])}
-    if better:
-        folder.keep_weights("best", model, average, numbers | changed)
-    folder.log({"step": numbers["step"], "metrics": metrics})
-    listed = "  ".join(f"{name} {value:.3f}" for name, value in metrics.items())
-    bar.say(f"step {numbers['step']}  {listed}" + ("  (best)" if better else ""))
-    return changed
+    return max(b.image.shape[-2] for _, b, _ in group), max(b.image.shape[-1] for _, b, _ in group)
 
 
 def _record(model: Model, data: Dataset, recipe: Recipe, steps: int, provenance: dict[str, Any]) -> dict[str, Any]:
@@ -232,14 +464,3 @@ def _record(model: Model, data: Dataset, recipe: Recipe, steps: int, provenance:
         "data": {"title": data.title, "pictures": len(data), "hash": data.content_hash()},
         **provenance,
     }
-
-
-def _not_finite(
-    folder: RunFolder, what: str, step: int, group: list[Sample], batch: ImageBatch, parts: dict[str, Tensor]
-) -> DataError:
-    losses = ", ".join(f"{name} {value.item():.4g}" for name, value in parts.items())
-    saved = folder.keep_batch(step + 1, names(group), batch, parts)
-    return DataError(
-        f"step {step + 1}: the {what} is not finite ({losses}) on {', '.join(names(group))}; the batch is saved as "
-        f"{saved}. Look at these pictures with `videre data check`, or lower lr"
-    )

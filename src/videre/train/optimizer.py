@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from videre.backbones import Backbone
 from videre.layers.norm import FrozenBatchNorm2d
 from videre.models.base import Model
+from videre.models.stages import Descent
 from videre.train.muon import Muon
 from videre.train.recipe import Recipe
 
@@ -17,17 +18,22 @@ NARROW = 16
 """Fewest rows and columns of a matrix that Muon turns; a depthwise 3x3 convolution has nine columns."""
 
 
-def choose_trained(model: Model, recipe: Recipe) -> list[str]:
-    """Set which parameters train, by `Recipe.tune`; returns a line a part for the user, with its learning rate.
+def choose_trained(model: Model, recipe: Recipe, stage: Descent | None = None) -> list[str]:
+    """Set which parameters train, by `Recipe.tune` and the stage; returns a line a part for the user, with its learning rate.
 
     top: all but the backbone. few: and its last stage. many: all but its stem and first stage. all, scratch: all.
     """
+    if stage is not None and stage.parameters is not None:
+        model.requires_grad_(True)  # whatever the stage before has left out
     backbones = [m for m in model.modules() if isinstance(m, Backbone)]
     for backbone in backbones:
         count = len(backbone.stages)
         frozen = {"top": count, "few": count - 1, "many": min(2, count), "all": 0, "scratch": 0}[recipe.tune]
         backbone.requires_grad_(True)
         backbone.freeze(frozen)
+    if stage is not None:
+        for name, p in model.named_parameters():
+            p.requires_grad_(p.requires_grad and stage.trains(name))
     return [describe(model), *_parts(model, recipe)]
 
 

@@ -10,7 +10,7 @@ import datetime
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -82,6 +82,20 @@ def from_first(value: T) -> T:
     box = [value]
     dist.broadcast_object_list(box, src=0)
     return box[0]
+
+
+def from_all(value: T) -> list[T]:
+    """The values of all processes, in every process."""
+    if not _several():
+        return [value]
+    values: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(values, value)
+    return values
+
+
+def rank() -> int:
+    """The number of this process."""
+    return dist.get_rank() if _several() else 0
 
 
 def mean(values: dict[str, torch.Tensor]) -> dict[str, float]:

@@ -2,9 +2,40 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
+from collections import deque
 from types import TracebackType
+
+WARM_STEPS, WARM_SECONDS = 5, 120.0
+"""The pace is known when of so many steps in a row none took much longer than the others, or after so long."""
+STEADY = 2.0
+"""Times the shortest of them that the longest may take."""
+
+
+class Pace:
+    """How long a step takes, once it is known: in the first steps kernels are compiled and plans made."""
+
+    def __init__(self) -> None:
+        self._begun = time.monotonic()
+        self._last = self._begun
+        self._recent: deque[float] = deque(maxlen=WARM_STEPS)
+        self._base: tuple[int, float] | None = None
+
+    def left(self, done: int, steps: int) -> float | None:
+        """Seconds left after step number `done`; None while warming up."""
+        now = time.monotonic()
+        self._recent.append(now - self._last)
+        self._last = now
+        if self._base is None:
+            steady = len(self._recent) == WARM_STEPS and max(self._recent) <= STEADY * min(self._recent)
+            if steady or now - self._begun > WARM_SECONDS:
+                self._base = done - len(self._recent), now - sum(self._recent)
+        if self._base is None:
+            return None
+        first, began = self._base
+        return (now - began) / (done - first) * (steps - done)
 
 
 class Progress:
@@ -18,20 +49,18 @@ class Progress:
         self.steps, self.first, self.mode = steps, first, mode
         self._bar = None
         self._started = self._spoken = time.monotonic()
+        self._pace = Pace()
         if mode == "auto" and sys.stderr.isatty():
             from rich.console import Console
-            from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+            from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
             from rich.progress import Progress as Bar
 
             columns = (
-                TextColumn("{task.description}"),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TimeElapsedColumn(),
-                TimeRemainingColumn(),
-            )
+                TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+                TextColumn("{task.fields[left]}"),
+            )  # fmt: skip
             self._bar = Bar(*columns, console=Console(stderr=True))
-            self._task = self._bar.add_task("train", total=steps, completed=first)
+            self._task = self._bar.add_task("train", total=steps, completed=first, left="warming up")
 
     def __enter__(self) -> Progress:
         if self._bar is not None:
@@ -46,16 +75,14 @@ class Progress:
 
     def step(self, done: int, loss: float, rate: float) -> None:
         """After step number `done`."""
+        seconds = self._pace.left(done, self.steps)
+        left = "warming up" if seconds is None else f"{_clock(seconds)} left"
+        numbers = "" if math.isnan(loss) else f"loss {loss:.3f}  lr {rate:.1e}"
+        now = time.monotonic()
         if self._bar is not None:
-            self._bar.update(self._task, completed=done, description=f"loss {loss:.3f}  lr {rate:.1e}")
-        elif self.mode != "none" and (
-            done == self.steps or time.monotonic() - self._spoken > 20 or done == self.first + 1
-        ):
-            now = time.monotonic()
-            left = (now - self._started) / max(1, done - self.first) * (self.steps - done)
-            self.say(
-                f"step {done}/{self.steps}  loss {loss:.3f}  lr {rate:.1e}  {_clock(now - self._started)}, {_clock(left)} left"
-            )
+            self._bar.update(self._task, completed=done, description=numbers, left=left)
+        elif self.mode != "none" and (done == self.steps or now - self._spoken > 20 or done == self.first + 1):
+            self.say(f"step {done}/{self.steps}  {numbers}  {_clock(now - self._started)}, {left}")
             self._spoken = now
 
     def say(self, line: str) -> None:

@@ -8,6 +8,7 @@ import math
 import typing
 from typing import Any
 
+from videre.data.transforms import from_json
 from videre.errors import ConfigError
 from videre.train.settings import typed
 
@@ -46,6 +47,8 @@ class Recipe:
         scale_min, scale_max: range of scale jitter. crop: smallest side of a random crop, as a share; 1: none.
         brightness, contrast, saturation, hue: strengths of colour jitter; 0: none. stain: of other dyes in
             pictures of stained tissue, see `StainJitter`. invert: probability of the negative.
+        augment: more transforms, applied after those, as `transforms.to_json` has them or by name: ["Mosaic", {"name": "Noise",
+            "sigma": 0.1}].
         short_sides: short sides drawn in training instead of the model's own; empty: the model's.
         seed: of every random choice.
         evaluate_every: epochs between evaluations on validation data. patience: evaluations without gain before an
@@ -83,6 +86,7 @@ class Recipe:
     hue: float = 0.0
     stain: float = 0.0
     invert: float = 0.0
+    augment: tuple[Any, ...] = ()
     short_sides: tuple[int, ...] = ()
     seed: int = 0
     evaluate_every: int = 1
@@ -105,6 +109,8 @@ class Recipe:
         for name in ("lr", "epochs", "scale_min", "crop"):
             if getattr(self, name) <= 0:
                 raise ConfigError(f"recipe: {name} must be positive, found {getattr(self, name)}")
+        for transform in self.augment:
+            from_json(transform)
         if self.scale_min > self.scale_max:
             raise ConfigError(f"recipe: scale_min {self.scale_min} is larger than scale_max {self.scale_max}")
         if min(self.short_sides, default=1) < 1:

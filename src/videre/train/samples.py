@@ -10,7 +10,8 @@ import contextlib
 import functools
 import hashlib
 import itertools
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -26,20 +27,22 @@ from videre.data.transforms import (
     ScaleJitter,
     StainJitter,
     Transform,
+    from_json,
     generator,
 )
 from videre.data.transforms.turn import QuarterTurns
 from videre.errors import ConfigError
 from videre.images.prepare import prepare, prepare_truth
-from videre.structures import ImageBatch, Preprocess, Scene
+from videre.models.base import Model
+from videre.structures import ImageBatch, Scene
 from videre.train.recipe import Recipe
 
-Sample = tuple[str, ImageBatch, Scene]
-"""Name, the prepared picture as a batch of one, its truth in the batch's frame."""
+Sample = tuple[str, ImageBatch, Any]
+"""Name, the prepared picture as a batch of one, and the model's target."""
 
 
 def augmentation(recipe: Recipe) -> list[Transform]:
-    """The transforms that a recipe asks for, in the order they are applied."""
+    """The transforms that a recipe asks for, in the order they are applied: those of its short words, then its list."""
     transforms: list[Transform] = []
     if recipe.flip:
         transforms.append(HorizontalFlip(recipe.flip))
@@ -58,28 +61,29 @@ def augmentation(recipe: Recipe) -> list[Transform]:
         transforms.append(StainJitter(recipe.stain))
     if recipe.invert:
         transforms.append(Invert(recipe.invert))
-    return transforms
+    return transforms + [from_json(transform) for transform in recipe.augment]
 
 
 class TrainingSamples:
     """The endless stream of samples of a training.
 
     Args:
-        data: pictures with truth. preprocess: of the model. recipe: which are shown, order and augmentation.
+        data: pictures with truth. model: prepares them, and says what it takes. recipe: which are shown, order, augmentation.
+        target: from a truth in its batch's frame; None: the model's own.
+        extra: fields found in each picture of the data, in its own pixels, see `Descent.given`.
 
     Attributes:
         data: the pictures that are shown.
     """
 
-    def __init__(self, data: Dataset, preprocess: Preprocess, recipe: Recipe) -> None:
-        if not len(data):
-            raise ConfigError(f"{data.title}: there is no picture to train on")
-        if not recipe.empty:
-            data = data.subset([i for i in range(len(data)) if data.scene(i).instances])
-            if not len(data):
-                raise ConfigError(f"{data.title}: no picture has objects, and empty=false leaves out those without")
-        self.data, self.preprocess, self.recipe = data, preprocess, recipe
+    def __init__(
+        self, data: Dataset, model: Model, recipe: Recipe, target: Callable[[Scene], Any] | None = None,
+        extra: Sequence[Scene] | None = None,
+    ) -> None:  # fmt: skip
+        self.data, self.model, self.recipe = shown(data, recipe), model, recipe
         self.transform = Compose(tuple(augmentation(recipe)))
+        self.target, self.extra = target or model.target, extra
+        self.given = type(model).takes | type(model).accepts
 
     @property
     def steps(self) -> int:
@@ -98,14 +102,25 @@ class TrainingSamples:
     def sample(self, position: int) -> Sample:
         """The sample at a position of the stream."""
         epoch, index = self.place(position)
-        picture, scene = self.data[index]
         rng = generator(self.recipe.seed, epoch, index)
-        picture, scene = self.transform(picture, scene, rng, self.data.schema)
-        preprocess = self.preprocess
+        draw = lambda rng: self._read(int(rng.integers(len(self.data))))
+        picture, scene = self.transform.apply(*self._read(index), rng, self.data.schema, draw)
+        preprocess = self.model.preprocess
         if self.recipe.short_sides:
             preprocess = preprocess.replace(short_side=int(rng.choice(self.recipe.short_sides)))
-        batch = prepare(picture, preprocess, _seed(self.recipe.seed, epoch, index))
-        return self.data.name(index), batch, prepare_truth(scene, batch)
+        given = scene.only(self.given) if self.given else None
+        batch = prepare(picture, preprocess, _seed(self.recipe.seed, epoch, index), given)
+        return self.data.name(index), batch, self.target(prepare_truth(scene, batch))
+
+    def plain(self, index: int) -> Sample:
+        """Picture `index` of the data as it is predicted, with its target."""
+        picture, scene = self._read(index)
+        batch = prepare(picture, self.model.preprocess, given=scene.only(self.given) if self.given else None)
+        return self.data.name(index), batch, self.target(prepare_truth(scene, batch))
+
+    def _read(self, index: int) -> tuple[Any, Scene]:
+        picture, scene = self.data[index]
+        return picture, scene if self.extra is None else scene.joined(self.extra[index])
 
     def batches(self, first: int, last: int, rank: int = 0, world: int = 1) -> Generator[list[Sample], None, None]:
         """The part of one process of each step's pictures, from step `first` to before `last`, loaded ahead."""
@@ -115,6 +130,26 @@ class TrainingSamples:
         with contextlib.closing(load(positions, self.sample, self.recipe.workers, name)) as loaded:
             for _ in range(first, last):
                 yield list(itertools.islice(loaded, size // world))
+
+    def plain_batches(self, first: int) -> Generator[list[Sample], None, None]:
+        """All pictures in the order of the data, from batch `first` on, as they are predicted, loaded ahead."""
+        size = self.recipe.batch
+        order = range(first * size, len(self.data))
+        with contextlib.closing(load(order, self.plain, self.recipe.workers, self.data.where)) as loaded:
+            while group := list(itertools.islice(loaded, size)):
+                yield group
+
+
+def shown(data: Dataset, recipe: Recipe) -> Dataset:
+    """The pictures that a training shows. Raises ConfigError where there are none."""
+    if not len(data):
+        raise ConfigError(f"{data.title}: there is no picture to train on")
+    if recipe.empty:
+        return data
+    with_things = data.subset([i for i in range(len(data)) if len(data.scene(i))])
+    if not len(with_things):
+        raise ConfigError(f"{data.title}: no picture has objects, and empty=false leaves out those without")
+    return with_things
 
 
 def _seed(*parts: int) -> int:

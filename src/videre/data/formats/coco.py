@@ -125,30 +125,38 @@ def write_results(scenes: Sequence[Scene], schema: Schema, path: str | Path) -> 
         raise DataError("COCO results are of instances; the schema names no things")
     results: list[dict[str, Any]] = []
     for scene in scenes:
-        things = scene.instances
         if "id" not in scene.meta:
             raise DataError(f"{scene.name}: COCO results need the image id (meta['id'])")
-        if things is None or len(things) == 0:
-            continue
-        if things.scores is None or things.labels is None or things.boxes is None:
-            raise DataError(f"{scene.name}: COCO results need boxes, labels and scores; found {things.fields()}")
-        rles = things.masks.rle() if things.masks is not None else None
-        for n in range(len(things)):
-            x1, y1, x2, y2 = things.boxes[n].tolist()
-            result = {
-                "image_id": scene.meta["id"],
-                "category_id": schema.things.source_ids[int(things.labels[n])],
-                "bbox": [x1, y1, x2 - x1, y2 - y1],
-                "score": float(things.scores[n]),
-            }
-            if rles is not None:
-                result["segmentation"] = rles[n]
-            if things.keypoints is not None:
-                certain = things.keypoint_scores
-                last = certain[n] if certain is not None else torch.ones(things.keypoints.shape[1])
-                result["keypoints"] = torch.cat([things.keypoints[n] - 0.5, last[:, None]], 1).flatten().tolist()
-            results.append(result)
+        results += result_rows(scene, schema.things, scene.meta["id"])
     Path(path).write_text(json.dumps(results))
+
+
+def result_rows(scene: Scene, categories: Categories, image: int | str) -> list[dict[str, Any]]:
+    """The things of a prediction as entries of COCO's result list; `image` is the id of the picture.
+
+    Raises DataError for things without label or score.
+    """
+    things = scene.instances
+    if things is None or len(things) == 0:
+        return []
+    if things.scores is None or things.labels is None or things.boxes is None:
+        raise DataError(f"{scene.name}: COCO results need boxes, labels and scores; found {things.fields()}")
+    rles = things.masks.rle() if things.masks is not None else None
+    rows = []
+    for n in range(len(things)):
+        x1, y1, x2, y2 = things.boxes[n].tolist()
+        row: dict[str, Any] = {
+            "image_id": image, "category_id": categories.source_ids[int(things.labels[n])],
+            "bbox": [x1, y1, x2 - x1, y2 - y1], "score": float(things.scores[n]),
+        }  # fmt: skip
+        if rles is not None:
+            row["segmentation"] = rles[n]
+        if things.keypoints is not None:  # COCO counts from the middle of the first pixel
+            certain = things.keypoint_scores
+            last = certain[n] if certain is not None else torch.ones(things.keypoints.shape[1])
+            row["keypoints"] = torch.cat([things.keypoints[n] - 0.5, last[:, None]], 1).flatten().tolist()
+        rows.append(row)
+    return rows
 
 
 def read_results(path: str | Path, dataset: Dataset) -> list[Scene]:

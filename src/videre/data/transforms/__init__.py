@@ -7,13 +7,14 @@ randomness comes from `rng`; it goes to JSON and back through `to_json` and `fro
 from videre.data.transforms.compose import Compose, OneOf, Sometimes, Transform, from_json, generator, to_json
 from videre.data.transforms.geometry import CropTo, RandomCrop, Resize, ScaleJitter, crop, resize
 from videre.data.transforms.mirror import HorizontalFlip, mirror_scene
+from videre.data.transforms.mosaic import Mosaic
 from videre.data.transforms.photometric import Blur, ColorJitter, Grey, Invert, Noise
 from videre.data.transforms.rotate import Rotate, rotate, rotate_scene
 from videre.data.transforms.stain import StainJitter
 from videre.data.transforms.turn import QuarterTurns, turn_scene
 
 __all__ = [
-    "Blur", "ColorJitter", "Compose", "CropTo", "Grey", "HorizontalFlip", "Invert", "Noise", "OneOf", "QuarterTurns",
+    "Blur", "ColorJitter", "Compose", "CropTo", "Grey", "HorizontalFlip", "Invert", "Mosaic", "Noise", "OneOf", "QuarterTurns",
     "RandomCrop", "Resize", "Rotate", "ScaleJitter", "Sometimes", "StainJitter", "Transform", "crop", "from_json", "generator", "mirror_scene",
     "resize", "rotate", "rotate_scene", "to_json", "turn_scene",
 ]  # fmt: skip

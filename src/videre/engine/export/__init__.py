@@ -94,7 +94,7 @@ def describe(model: Model, provenance: Mapping[str, Any]) -> dict[str, str]:
         if schema.skeleton is not None and "keypoints" in model.gives
         else None,
         "thresholds": model.thresholds,
-        "score_floor": model.config.get("score_threshold"),
+        "score_floor": model.limits.score_threshold or None,
         "preprocess": model.preprocess.to_json(),
         "config": model.config,
         "provenance": dict(provenance),

@@ -6,15 +6,15 @@ symbols while the module is traced.
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import torch
 from torch import Tensor, nn, sym_max, sym_min
 from torch.export import Dim, ExportedProgram
 
 from videre.errors import ConfigError
-from videre.models.base import Model
-from videre.models.classify.classifier import Classifier
-from videre.ops.paste_masks import paste_masks
+from videre.models.base import Deployable, Model
 from videre.structures import ImageBatch
 
 EXAMPLE = (96, 128)
@@ -24,10 +24,13 @@ SLIVER = 1000
 
 
 class Deployed(nn.Module):
-    """One picture, uint8 [H, W, C] (RGB where C is 3), to what a model says of it; see its two kinds."""
+    """One picture, uint8 [H, W, C] (RGB where C is 3), to what a model says of it, as its `deployed` has it: in pixels of
+    the picture, everything above the model's own least score, best first.
 
-    outputs: list[str]
-    """Names of what is returned, in order."""
+    Args:
+        model: a `Deployable`.
+    """
+
     scale: Tensor
     shift: Tensor
 
@@ -37,6 +40,17 @@ class Deployed(nn.Module):
         std, mean = (torch.tensor(numbers) for numbers in (model.preprocess.std, model.preprocess.mean))
         self.register_buffer("scale", (1 / (255 * std))[:, None, None], persistent=False)
         self.register_buffer("shift", (mean / std)[:, None, None], persistent=False)
+
+    def forward(self, picture: Tensor) -> dict[str, Tensor]:
+        batch = self.prepare(picture)
+        assert isinstance(self.model, Deployable)  # checked
+        return self.model.deployed(self.model(batch), batch)
+
+    @functools.cached_property
+    def outputs(self) -> list[str]:
+        """Names of what is returned, in order."""
+        with torch.no_grad():
+            return list(self(torch.zeros((*EXAMPLE, len(self.model.preprocess.mean)), dtype=torch.uint8)))
 
     def prepare(self, picture: Tensor) -> ImageBatch:
         """Resized, cut out, normalised and padded: `images.prepare.prepare`."""
@@ -54,67 +68,22 @@ class Deployed(nn.Module):
         normalised = down @ pixels @ across.T * self.scale - self.shift
         inside = (torch.arange(padded[0]) < rows)[:, None] & (torch.arange(padded[1]) < columns)
         image = torch.where(inside, normalised, 0)[None]
-        # `matrices` lead back to the original in postprocess, which is not called; the kinds do that
+        # `matrices` lead back to the original in postprocess, which is not called; `deployed` does that
         return ImageBatch(image, ((rows, columns),), ((height, width),), np.empty((0, 2, 3)))
 
 
-class DeployedDetector(Deployed):
-    """What is found, best first.
-
-    Returns:
-        boxes [D, 4] xyxy and scores [D] float32, labels [D] int64; masks [D, H, W] uint8 of 0 and 1, or keypoints
-        [D, J, 3] (x, y, score), where the model gives them. In pixels of the picture, boxes clipped to it; everything
-        above the model's own least score.
-    """
-
-    def __init__(self, model: Model) -> None:
-        super().__init__(model)
-        self.outputs = ["boxes", "scores", "labels", *(name for name in ("masks", "keypoints") if name in model.gives)]
-
-    def forward(self, picture: Tensor) -> dict[str, Tensor]:
-        height, width = picture.shape[:2]
-        batch = self.prepare(picture)
-        ((rows, columns),) = batch.sizes
-        found = self.model(batch)
-        size = torch.stack([torch.scalar_tensor(width), torch.scalar_tensor(height)])
-        back = size / torch.stack([torch.scalar_tensor(columns), torch.scalar_tensor(rows)])
-        corners = found["boxes"].view(-1, 2, 2) * back
-        boxes = torch.minimum(corners.clamp(min=0), size).view(-1, 4)
-        results = {"boxes": boxes, "scores": found["scores"], "labels": found["labels"]}
-        if "masks" in self.model.gives:
-            results["masks"] = paste_masks(found["masks"], boxes, (height, width))
-        if "keypoints" in self.model.gives:
-            results["keypoints"] = torch.cat([found["keypoints"] * back, found["keypoint_scores"][:, :, None]], dim=2)
-        return results
-
-
-class DeployedClassifier(Deployed):
-    """Classes of the picture, the likeliest first.
-
-    Returns:
-        scores [K] float32, probabilities at the model's temperature; labels [K] int64.
-    """
-
-    model: Classifier
-
-    def __init__(self, model: Classifier) -> None:
-        super().__init__(model)
-        self.outputs = ["scores", "labels"]
-
-    def forward(self, picture: Tensor) -> dict[str, Tensor]:
-        logits = self.model(self.prepare(picture))["logits"][0] / self.model.temperature
-        probabilities = logits.sigmoid() if self.model.multilabel else logits.softmax(0)
-        scores, labels = probabilities.sort(descending=True)
-        return {"scores": scores, "labels": labels}
-
-
 def deploy(model: Model) -> Deployed:
-    """The module for a model's kind; ConfigError for a kind that has none."""
-    if isinstance(model, Classifier):
-        return DeployedClassifier(model)
-    if "boxes" in model.gives and model.preprocess.centre_crop is None:
-        return DeployedDetector(model)
-    raise ConfigError(f"{type(model).__name__} is not exported: only detectors and classifiers are")
+    """The module for a model; ConfigError for one that is not exported."""
+    kind = type(model)
+    if kind.takes:
+        raise ConfigError(
+            f"{kind.__name__} takes {', '.join(sorted(kind.takes))} beside the picture; a file takes pictures alone"
+        )
+    if not isinstance(model, Deployable):
+        raise ConfigError(f"{kind.__name__} is not exported: only detectors and classifiers are")
+    if model.preprocess.centre_crop is not None and "boxes" in kind.gives:
+        raise ConfigError(f"{kind.__name__} with centre_crop is not exported: what it finds would be shifted")
+    return Deployed(model)
 
 
 def resize_weights(source: int, target: int, first: int, rows: int, antialias: bool) -> Tensor:

@@ -107,7 +107,7 @@ def compare(
             row = compare_labels(scene, found)
         else:
             grown = max(scene.size) / max(model.preprocess.resized(scene.size))
-            floor, most = model.config["score_threshold"], model.config["max_detections"]
+            floor, most = model.limits.score_threshold, model.limits.max_detections or len(scene) + 1
             row = compare_picture(scene.instances, found, floor, most, BOXES * max(1.0, grown))
         rows.append(Comparison(name, scene.size, **row, seconds_ours=seconds, seconds_theirs=seconds_theirs))
     return Report(file, format, rows)

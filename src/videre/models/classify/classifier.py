@@ -68,8 +68,7 @@ class Classifier(Model):
         smoothing: float = 0.0,
         class_weights: dict[str, float] | None = None,
     ) -> None:
-        config = {k: v for k, v in locals().items() if k not in ("self", "schema", "preprocess", "__class__")}
-        super().__init__(schema, preprocess or self.usual, config)
+        super().__init__(schema, preprocess)
         if schema.pictures is None:
             raise ConfigError("a classifier tells pictures apart: the schema must name their classes (schema.pictures)")
         if len(schema.pictures) < 2 and not multilabel:
@@ -95,20 +94,22 @@ class Classifier(Model):
         self.register_buffer("temperature", torch.ones(()))
         self.register_buffer("weights", torch.tensor(weigh(class_weights or {}, schema)), persistent=False)
 
-    def forward(self, batch: ImageBatch, given: Sequence[Scene] | None = None) -> Outputs:
+    def forward(self, batch: ImageBatch) -> Outputs:
         """ "logits" [B, K]."""
         return {"logits": self.logits(self.dropout(self.backbone(batch.image)[VECTOR]))}
 
-    def losses(self, batch: ImageBatch, truths: Sequence[Scene]) -> dict[str, Tensor]:
+    def target(self, truth: Scene) -> Tensor:
+        """The one true label []; with `multilabel` [K] of 0 and 1."""
+        if not self.multilabel:
+            return only_label(truth)
+        return torch.zeros(self.logits.out_features).index_fill(0, labels_of(truth), 1)
+
+    def losses(self, batch: ImageBatch, targets: Sequence[Tensor]) -> dict[str, Tensor]:
         """ "class": cross-entropy; with `multilabel` the mean over classes of the binary one."""
-        logits = self.forward(batch)["logits"].float()
+        logits, label = self.forward(batch)["logits"].float(), torch.stack(list(targets)).to(batch.image.device)
         if self.multilabel:
-            target = torch.zeros_like(logits)
-            for row, truth in enumerate(truths):
-                target[row, labels_of(truth)] = 1
-            each = F.binary_cross_entropy_with_logits(logits, target, reduction="none") * self.weights
-            return {"class": each.mean(1).sum() / mean_count(len(truths), logits)}
-        label = torch.stack([only_label(truth) for truth in truths]).to(logits.device)
+            each = F.binary_cross_entropy_with_logits(logits, label, reduction="none") * self.weights
+            return {"class": each.mean(1).sum() / mean_count(len(targets), logits)}
         each = F.cross_entropy(logits, label, reduction="none", label_smoothing=self.smoothing)
         weight = self.weights[label]
         return {"class": (each * weight).sum() / mean_count(float(weight.sum()), logits)}
@@ -119,6 +120,35 @@ class Classifier(Model):
         probabilities = logits.sigmoid() if self.multilabel else logits.softmax(1)
         scores, labels = probabilities.sort(dim=1, descending=True, stable=True)
         return [Scene(size, labels=labels[row], label_scores=scores[row]) for row, size in enumerate(batch.originals)]
+
+    def decide(self, scene: Scene, threshold: float | None = None) -> Scene:
+        """The likeliest class; with `multilabel` those that reach their threshold. With a threshold all that reach it."""
+        labels, scores, names = scene.labels, scene.label_scores, self.schema.pictures
+        assert labels is not None and scores is not None and names is not None
+        if threshold is None and not self.multilabel:
+            return scene.take_rows("labels", torch.arange(len(labels))[:1])
+        least = torch.tensor(list(self.shown_from(names).values()))[labels] if threshold is None else threshold
+        return scene.take_rows("labels", (scores >= least).nonzero().flatten())
+
+    def reset_calibration(self) -> None:
+        """Thresholds, and the temperature."""
+        super().reset_calibration()
+        self.temperature.fill_(1)
+
+    def calibrate(self, report: Any) -> tuple[Any, dict[str, Tensor]]:
+        """The temperature at which the true labels are likeliest, and with `multilabel` thresholds."""
+        labels = report.sections["labels"]
+        temperature = labels.best_temperature(exclusive=not self.multilabel)
+        report = report.with_section("labels", labels.at_temperature(temperature, exclusive=not self.multilabel))
+        self.temperature.fill_(temperature)
+        report, _ = super().calibrate(report)
+        return report, {"temperature": self.temperature}
+
+    def deployed(self, outputs: Outputs, batch: ImageBatch) -> dict[str, Tensor]:
+        """scores [K], labels [K]: all classes at the model's temperature, the likeliest first."""
+        logits = outputs["logits"][0] / self.temperature
+        scores, labels = (logits.sigmoid() if self.multilabel else logits.softmax(0)).sort(descending=True)
+        return {"scores": scores, "labels": labels}
 
     def named_rows(self) -> dict[str, Rows]:
         return {"logits.weight": Rows("pictures"), "logits.bias": Rows("pictures")}

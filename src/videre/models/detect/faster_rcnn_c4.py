@@ -7,21 +7,24 @@ configs/Base-RCNN-C4.yaml): 15 anchors a cell, RoI align 14x14, then the fourth 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from torch import Tensor, nn
 
 from videre.backbones.resnet import DEPTHS, ResNet, make_stage
 from videre.errors import ConfigError
 from videre.layers.anchors import Anchors
+from videre.layers.box_head import BoxHead, as_scenes, deployed_boxes, two_stage_losses, weigh_classes
 from videre.layers.conv import initialise
 from videre.layers.roi_pooler import RoIPooler
-from videre.models.base import Model
-from videre.models.detect.faster_rcnn import RPN, BoxHead, FasterRCNN, check_ranges, weigh_classes
-from videre.structures import Preprocess, Schema
+from videre.layers.roi_targets import BoxTarget
+from videre.layers.rpn import RPN
+from videre.models.base import Model, Outputs, Rows, picture_generators
+from videre.models.detect.ranges import check_ranges
+from videre.structures import ImageBatch, Preprocess, Scene, Schema
+from videre.structures.limits import Limits
 
 
-class FasterRCNNC4(FasterRCNN):
+class FasterRCNNC4(Model):
     """Boxes and classes from the stride-16 map of a ResNet.
 
     Args:
@@ -30,6 +33,9 @@ class FasterRCNNC4(FasterRCNN):
         anchor_sizes, anchor_ratios: all on the one level.
         The others as `FasterRCNN`.
     """
+
+    needs = frozenset({"boxes", "instances.labels"})
+    gives = frozenset({"boxes", "instances.labels", "scores"})
 
     def __init__(
         self,
@@ -56,11 +62,9 @@ class FasterRCNNC4(FasterRCNN):
         max_detections: int = 100,
         class_weights: dict[str, float] | None = None,
     ) -> None:
-        config: dict[str, Any] = {
-            k: v for k, v in locals().items() if k not in ("self", "schema", "preprocess", "__class__")
-        }
-        Model.__init__(self, schema, preprocess or Preprocess(), config)
-        check_ranges(config)
+        super().__init__(schema, preprocess)
+        check_ranges(self.config)
+        self.limits = Limits(score_threshold, max_detections)
         if schema.things is None:
             raise ConfigError("Faster R-CNN finds things: the schema must name their categories (schema.things)")
         depths = {f"resnet{d}": d for d in DEPTHS}
@@ -79,10 +83,36 @@ class FasterRCNNC4(FasterRCNN):
         self.box_head = BoxHead(
             RoIPooler([16], resolution, sampling_ratio, aligned),
             nn.Sequential(stage, nn.AdaptiveAvgPool2d(1), nn.Flatten()), out, len(schema.things), batch=roi_batch,
-            positive=roi_positive, score_threshold=score_threshold, nms_threshold=nms, max_detections=max_detections,
-            class_weights=weights,
+            positive=roi_positive, nms_threshold=nms, class_weights=weights,
         )  # fmt: skip
 
     def features(self, image: Tensor) -> list[Tensor]:
         """Pictures [B, C, H, W] to the one map of stride 16."""
         return [self.backbone(image)[16]]
+
+    def forward(self, batch: ImageBatch) -> Outputs:
+        """As Faster R-CNN."""
+        features = self.features(batch.image)
+        return self.box_head.detect(features, self.rpn.propose(features, batch), batch, self.limits)
+
+    def target(self, truth: Scene) -> BoxTarget:
+        """The true boxes that are trained on."""
+        return BoxTarget.of(truth)
+
+    def losses(self, batch: ImageBatch, targets: Sequence[BoxTarget]) -> dict[str, Tensor]:
+        """The four losses: rpn_objectness, rpn_box, class, box."""
+        targets = [target.to(batch.image.device) for target in targets]
+        features, generators = self.features(batch.image), picture_generators(batch)
+        return two_stage_losses(self.rpn, self.box_head, features, batch, targets, generators)[0]
+
+    def postprocess(self, outputs: Outputs, batch: ImageBatch) -> list[Scene]:
+        """Detections in the pixels of the original pictures, clipped to them."""
+        return as_scenes(outputs, batch)
+
+    def deployed(self, outputs: Outputs, batch: ImageBatch) -> dict[str, Tensor]:
+        """boxes [D, 4], scores [D], labels [D]."""
+        return deployed_boxes(outputs, batch)[0]
+
+    def named_rows(self) -> dict[str, Rows]:
+        """Class rows of the box head; background is the row after them."""
+        return {name: Rows("things", each) for name, each in self.box_head.named_rows("box_head").items()}

@@ -13,13 +13,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from videre.layers.box_head import deployed_boxes
 from videre.layers.conv import ConvReLU
 from videre.layers.losses import mean_count
 from videre.layers.roi_pooler import RoIPooler, fill_up
+from videre.layers.roi_targets import BoxTarget, Samples
 from videre.models.base import Model, Outputs, Rows
-from videre.models.detect.faster_rcnn import FasterRCNN, Samples, Target
+from videre.models.detect.faster_rcnn import FasterRCNN
 from videre.ops.crop_masks import crop_masks
-from videre.ops.paste_masks import paste_masks_rle
+from videre.ops.paste_masks import paste_masks, paste_masks_rle
 from videre.structures import ImageBatch, Instances, Masks, Preprocess, Scene, Schema
 
 
@@ -34,8 +36,9 @@ class MaskRCNN(Model):
         detector: keyword arguments of `FasterRCNN`.
     """
 
-    needs = frozenset({"boxes", "masks"})
-    gives = frozenset({"boxes", "scores", "masks"})
+    needs = frozenset({"boxes", "instances.labels", "masks"})
+    gives = frozenset({"boxes", "instances.labels", "scores", "masks"})
+    inner_systems = {"detector": "faster-rcnn"}  # noqa: RUF012 - never changed
 
     def __init__(
         self,
@@ -47,38 +50,41 @@ class MaskRCNN(Model):
         mask_resolution: int = 14,
         **detector: Any,
     ) -> None:
-        boxes = FasterRCNN(schema, preprocess, **detector)
-        mask = {"mask_width": mask_width, "mask_layers": mask_layers, "mask_resolution": mask_resolution}
-        super().__init__(schema, boxes.preprocess, {**boxes.config, **mask})
-        self.detector = boxes
-        pooler = RoIPooler(
-            boxes.config["strides"], mask_resolution, boxes.config["sampling_ratio"], boxes.config["aligned"]
-        )
+        super().__init__(schema, preprocess)
+        self.detector = FasterRCNN(schema, self.preprocess, **detector)
+        self.limits = self.detector.limits
+        pooler, neck = self.detector.box_head.pooler.at(mask_resolution), self.detector.neck
         self.mask_head = MaskHead(
-            pooler, boxes.neck.width, mask_width or boxes.neck.width, mask_layers, boxes.box_head.classes
+            pooler, neck.width, mask_width or neck.width, mask_layers, self.detector.box_head.classes
         )
 
-    def forward(self, batch: ImageBatch, given: Sequence[Scene] | None = None) -> Outputs:
+    def forward(self, batch: ImageBatch) -> Outputs:
         """As Faster R-CNN, and masks [D, S, S], the probability of each cell of the box."""
         features = self.detector.features(batch.image)
-        found = self.detector.detect(features, batch)
+        found = self.detector.detect(features, batch, self.limits)
         rois = torch.cat([found["picture"].to(found["boxes"].dtype)[:, None], found["boxes"]], dim=1)
         logits = self.mask_head(features, rois)
         found["masks"] = logits[torch.arange(rois.shape[0], device=rois.device), found["labels"]].sigmoid()
         return found
 
-    def losses(self, batch: ImageBatch, truths: Sequence[Scene]) -> dict[str, Tensor]:
+    def target(self, truth: Scene) -> tuple[BoxTarget, Masks | None]:
+        """The true boxes that are trained on, and their masks as bitmaps; None where there are none."""
+        boxes = BoxTarget.of(truth)
+        masks = None if truth.instances is None else truth.instances.masks
+        return boxes, None if masks is None else masks.select(boxes.index).as_bitmaps()
+
+    def losses(self, batch: ImageBatch, targets: Sequence[tuple[BoxTarget, Masks | None]]) -> dict[str, Tensor]:
         """The four of Faster R-CNN, and mask."""
-        losses, features, samples = self.detector.train_parts(batch, truths)
+        losses, features, samples = self.detector.train_parts(batch, [boxes for boxes, _ in targets])
         positive = samples.positive
-        goals = self.mask_targets(samples, truths)
+        goals = self.mask_targets(samples, [masks for _, masks in targets])
         logits = self.mask_head(features, samples.rois[positive])
-        mine = logits[torch.arange(len(positive), device=logits.device), samples.labels[positive]]
-        total = F.binary_cross_entropy_with_logits(mine, goals.to(mine), reduction="sum") + logits.sum() * 0
-        return losses | {"mask": total / mean_count(mine.numel(), logits)}
+        of_class = logits[torch.arange(len(positive), device=logits.device), samples.labels[positive]]
+        total = F.binary_cross_entropy_with_logits(of_class, goals.to(of_class), reduction="sum") + logits.sum() * 0
+        return losses | {"mask": total / mean_count(of_class.numel(), logits)}
 
     @torch.no_grad()
-    def mask_targets(self, samples: Samples, truths: Sequence[Scene]) -> Tensor:
+    def mask_targets(self, samples: Samples, masks: Sequence[Masks | None]) -> Tensor:
         """What the mask of each positive sample should be: [P, S, S] in [0, 1].
 
         The true bitmap read through the proposal by RoI align (adaptive, not aligned), so border cells hold the share
@@ -86,34 +92,36 @@ class MaskRCNN(Model):
         """
         side = self.mask_head.resolution
         goals = []
-        starts = torch.tensor([0, *samples.sizes]).cumsum(0).tolist()
-        for i, scene in enumerate(truths):
-            rows = slice(starts[i], starts[i + 1])
-            matches, rois = samples.matches[rows], samples.rois[rows, 1:]
+        for true, matches, rois in zip(
+            masks, samples.matches.split(samples.sizes), samples.rois.split(samples.sizes), strict=True
+        ):
             positive = matches >= 0
-            if scene.instances is None or scene.instances.masks is None or not bool(positive.any()):
+            if true is None or not bool(positive.any()):
                 goals.append(torch.zeros((0, side, side)))
                 continue
-            kept = Target.of(scene, matches.device).index
-            which = kept[matches[positive].cpu()]
-            masks = scene.instances.masks
-            goals.append(crop_masks(*masks.packed(), masks.size, rois[positive].cpu(), which, side))
+            which, boxes = matches[positive].cpu(), rois[positive, 1:].cpu()
+            goals.append(crop_masks(*true.packed(), true.size, boxes, which, side))
         return torch.cat(goals)
+
+    def postprocess(self, outputs: Outputs, batch: ImageBatch) -> list[Scene]:
+        """Detections with masks at the resolution of the original pictures, as run lengths."""
+        scenes = []
+        for i, scene in enumerate(self.detector.postprocess(outputs, batch)):
+            probabilities = outputs["masks"][outputs["picture"] == i].float().cpu()
+            assert isinstance(scene.instances, Instances) and scene.instances.boxes is not None
+            runs = Masks.from_runs(*paste_masks_rle(probabilities, scene.instances.boxes, scene.size), scene.size)
+            scenes.append(scene.replace_unchecked(instances=scene.instances.replace_unchecked(masks=runs)))
+        return scenes
+
+    def deployed(self, outputs: Outputs, batch: ImageBatch) -> dict[str, Tensor]:
+        """As Faster R-CNN, and masks [D, H, W] of 0 and 1."""
+        results, _ = deployed_boxes(outputs, batch)
+        return {**results, "masks": paste_masks(outputs["masks"], results["boxes"], batch.originals[0])}
 
     def named_rows(self) -> dict[str, Rows]:
         """Class rows of the box and mask heads."""
         boxes = {f"detector.{name}": rows for name, rows in self.detector.named_rows().items()}
         return boxes | {f"mask_head.logits.{t}": Rows("things") for t in ("weight", "bias")}
-
-    def postprocess(self, outputs: Outputs, batch: ImageBatch) -> list[Scene]:
-        """Detections with masks at the resolution of the original pictures, as run lengths."""
-        scenes = []
-        for scene, i in zip(self.detector.postprocess(outputs, batch), range(len(batch))):
-            probabilities = outputs["masks"][outputs["picture"] == i].float().cpu()
-            assert isinstance(scene.instances, Instances) and scene.instances.boxes is not None
-            runs = paste_masks_rle(probabilities, scene.instances.boxes, scene.size)
-            scenes.append(scene.replace(instances=scene.instances.replace(masks=Masks.from_runs(*runs, scene.size))))
-        return scenes
 
 
 class MaskHead(nn.Module):

@@ -3,13 +3,14 @@
 Noh, Hong and Han, Learning Deconvolution Network for Semantic Segmentation, 2015; constants of the release
 (HyeonwooNoh/DeconvNet). Trained in two stages: first on crops with one object in the middle, then on crops of all kinds.
 
-    model = DeconvNet(Schema(pixels=VOC21), crops="objects")     # then, from its weights, crops="proposals"
+    model = DeconvNet(Schema(pixels=VOC_PIXELS), crops="both")
 """
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -21,7 +22,8 @@ from videre.layers.norm import make_norm
 from videre.models.base import Outputs, picture_generators
 from videre.models.segment.segmenter import LOGITS, Segmenter, resize_logits
 from videre.models.segment.segnet import UNPOOLS, convolutions, make_vgg, unpool_by
-from videre.structures import ImageBatch, Preprocess, Scene, Schema
+from videre.models.stages import Descent, Stage
+from videre.structures import ImageBatch, Preprocess, Schema
 from videre.structures.scene import VOID
 
 SIDE = 224
@@ -44,10 +46,10 @@ class DeconvNet(Segmenter):
         unpool: see `SegNet`.
         crops: what a training step shows of each picture: "objects": the box of a connected piece of one class, enlarged
             by 1.2, everything else background where there is such a class; "proposals": a random window that shares half
-            with such a box; "none": the whole picture.
+            with such a box; "both": a stage of each, as published; "none": the whole picture.
     """
 
-    takes = frozenset()
+    accepts = frozenset({"proposals"})
 
     def __init__(
         self,
@@ -63,9 +65,11 @@ class DeconvNet(Segmenter):
         loss: str = "cross_entropy",
         class_weights: dict[str, float] | None = None,
     ) -> None:
-        config = {k: v for k, v in locals().items() if k not in ("self", "schema", "preprocess", "__class__")}
-        super().__init__(schema, preprocess, config, loss, class_weights)
-        for name, value, known in (("unpool", unpool, UNPOOLS), ("crops", crops, ("objects", "proposals", "none"))):
+        super().__init__(schema, preprocess, loss, class_weights)
+        for name, value, known in (
+            ("unpool", unpool, UNPOOLS),
+            ("crops", crops, ("both", "objects", "proposals", "none")),
+        ):
             if value not in known:
                 raise ConfigError(f"{name} must be one of {', '.join(known)}; found {value!r}")
         if schema.overlap and crops != "none":
@@ -100,40 +104,51 @@ class DeconvNet(Segmenter):
             x = block(unpool_by(self.unpool, x, pooled))
         return {LOGITS: self.logits(x)}
 
-    def forward(self, batch: ImageBatch, given: Sequence[Scene] | None = None) -> Outputs:
+    def forward(self, batch: ImageBatch) -> Outputs:
         """ "logits" [B, K, H, W]: of each pixel the largest over the windows that hold it, below all others outside.
 
-        Windows are the proposals of `given`, in the batch's frame, and overlapping ones of three sizes without.
+        Windows are the proposals that are given, and overlapping ones of three sizes without.
         """
         image = batch.image
         merged = []
         for row, size in enumerate(batch.sizes):
             scores = image.new_full((self.classes, *image.shape[2:]), -torch.inf)
-            for x1, y1, x2, y2 in windows(size, None if given is None else given[row].proposals):
+            for x1, y1, x2, y2 in windows(size, batch.given[row].proposals if batch.given else None):
                 crop = resize_logits(image[row : row + 1, :, y1:y2, x1:x2], (SIDE, SIDE))
                 found = resize_logits(self.heads(crop)[LOGITS].float(), (y2 - y1, x2 - x1))[0].to(scores)
                 scores[:, y1:y2, x1:x2] = torch.maximum(scores[:, y1:y2, x1:x2], found)
             merged.append(scores.clamp(min=-1e4))
         return {LOGITS: torch.stack(merged)}
 
-    def losses(self, batch: ImageBatch, truths: Sequence[Scene]) -> dict[str, Tensor]:
+    def stages(self) -> Sequence[Stage]:
+        """First crops with one object in the middle, then crops of all kinds, as published; or one of them alone."""
+        if self.crops == "both":
+            return tuple(
+                Descent(crops, losses=partial(self._losses, crops=crops)) for crops in ("objects", "proposals")
+            )
+        return (Descent(),)
+
+    def losses(self, batch: ImageBatch, targets: Sequence[Tensor]) -> dict[str, Tensor]:
         """As every segmenter's, of one crop a picture."""
-        target = self.target(truths, batch)
-        crops, classes = [], []
+        return self._losses(batch, targets, "proposals" if self.crops == "both" else self.crops)
+
+    def _losses(self, batch: ImageBatch, targets: Sequence[Tensor], crops: str) -> dict[str, Tensor]:
+        target = self.stack(targets, batch)
+        shown, classes = [], []
         for row, generator in enumerate(picture_generators(batch)):
-            (x1, y1, x2, y2), seen = self._choose(target[row], batch.sizes[row], generator)
-            crops.append(resize_logits(batch.image[row : row + 1, :, y1:y2, x1:x2], (SIDE, SIDE)))
+            (x1, y1, x2, y2), seen = self._choose(crops, target[row], batch.sizes[row], generator)
+            shown.append(resize_logits(batch.image[row : row + 1, :, y1:y2, x1:x2], (SIDE, SIDE)))
             cut = seen[..., y1:y2, x1:x2].float().reshape(1, -1, y2 - y1, x2 - x1)
             classes.append(F.interpolate(cut, (SIDE, SIDE), mode="nearest").long())
-        shown = torch.cat(classes) if self.schema.overlap else torch.cat(classes)[:, 0]
-        return self.loss(self.heads(torch.cat(crops))[LOGITS].float(), shown)
+        truth = torch.cat(classes) if self.schema.overlap else torch.cat(classes)[:, 0]
+        return self.loss(self.heads(torch.cat(shown))[LOGITS].float(), truth)
 
     def _choose(
-        self, target: Tensor, size: tuple[int, int], generator: torch.Generator
+        self, crops: str, target: Tensor, size: tuple[int, int], generator: torch.Generator
     ) -> tuple[tuple[int, int, int, int], Tensor]:
         """The window of a picture that a step shows, and the classes that it shall tell there."""
         whole = (0, 0, size[1], size[0])
-        if self.crops == "none":
+        if crops == "none":
             return whole, target
         names = list(self.schema.pixels or ())
         background = names.index(BACKGROUND) if BACKGROUND in names else None
@@ -141,7 +156,7 @@ class DeconvNet(Segmenter):
         if piece is None:
             return whole, target
         box, label, mask = piece
-        if self.crops == "objects":
+        if crops == "objects":
             if background is not None:
                 alone = torch.full_like(target, background)
                 alone[: size[0], : size[1]][mask] = label

@@ -41,11 +41,11 @@ class Dilated(Segmenter):
     head_weights = {LOGITS: 1.0, AUXILIARY: AUXILIARY_WEIGHT}  # noqa: RUF012 - never changed
 
     def __init__(
-        self, schema: Schema, preprocess: Preprocess | None, config: dict[str, Any], backbone: str, norm: str,
+        self, schema: Schema, preprocess: Preprocess | None, backbone: str, norm: str,
         padding: str | None, multiplier: float, output_stride: int, auxiliary: bool, head_norm: str, corners: bool, loss: str,
         class_weights: dict[str, float] | None,
     ) -> None:  # fmt: skip
-        super().__init__(schema, preprocess, config, loss, class_weights)
+        super().__init__(schema, preprocess, loss, class_weights)
         if not takes(backbone, "output_stride"):
             raise ConfigError(
                 f"backbone {backbone} has no output_stride; take a ResNet, a VGG, MobileNetV2 or timm:NAME"
@@ -116,8 +116,7 @@ class DilatedFCN(Dilated):
         loss: str = "cross_entropy",
         class_weights: dict[str, float] | None = None,
     ) -> None:
-        config = {k: v for k, v in locals().items() if k not in ("self", "schema", "preprocess", "__class__")}
-        super().__init__(schema, preprocess, config, backbone, norm, padding, multiplier, output_stride, auxiliary, head_norm,
+        super().__init__(schema, preprocess, backbone, norm, padding, multiplier, output_stride, auxiliary, head_norm,
                          corners, loss, class_weights)  # fmt: skip
         self.classifier = fcn_head(self.backbone.channels[self.taps[1]], self.classes, head_norm)
 
@@ -153,8 +152,7 @@ class DeepLabV3(Dilated):
         loss: str = "cross_entropy",
         class_weights: dict[str, float] | None = None,
     ) -> None:
-        config = {k: v for k, v in locals().items() if k not in ("self", "schema", "preprocess", "__class__")}
-        super().__init__(schema, preprocess, config, backbone, norm, padding, multiplier, output_stride, auxiliary, head_norm,
+        super().__init__(schema, preprocess, backbone, norm, padding, multiplier, output_stride, auxiliary, head_norm,
                          corners, loss, class_weights)  # fmt: skip
         if rates is None:
             rates = [rate * 8 // output_stride for rate in RATES]

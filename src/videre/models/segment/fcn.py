@@ -64,8 +64,7 @@ class FCN(Segmenter):
         loss: str = "cross_entropy",
         class_weights: dict[str, float] | None = None,
     ) -> None:
-        config = {k: v for k, v in locals().items() if k not in ("self", "schema", "preprocess", "__class__")}
-        super().__init__(schema, preprocess, config, loss, class_weights)
+        super().__init__(schema, preprocess, loss, class_weights)
         if finest not in OFFSETS:
             raise ConfigError(f"finest must be 32, 16 or 8, found {finest}")
         if border not in ("half", "caffe"):

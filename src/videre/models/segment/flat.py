@@ -38,8 +38,7 @@ class FlatFCN(Segmenter):
         loss: str = "cross_entropy",
         class_weights: dict[str, float] | None = None,
     ) -> None:
-        config = {k: v for k, v in locals().items() if k not in ("self", "schema", "preprocess", "__class__")}
-        super().__init__(schema, preprocess, config, loss, class_weights)
+        super().__init__(schema, preprocess, loss, class_weights)
         ins = [len(self.preprocess.mean), *[width] * (depth - 1)]
         self.layers = nn.Sequential(*(
             conv_block(before, width, 3, norm=norm, dilation=dilations[place % len(dilations)])

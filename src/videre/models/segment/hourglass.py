@@ -37,8 +37,7 @@ class HourglassSegmenter(Segmenter):
         loss: str = "cross_entropy",
         class_weights: dict[str, float] | None = None,
     ) -> None:
-        config = {k: v for k, v in locals().items() if k not in ("self", "schema", "preprocess", "__class__")}
-        super().__init__(schema, preprocess, config, loss, class_weights)
+        super().__init__(schema, preprocess, loss, class_weights)
         self.net = StackedHourglass(self.classes, stacks, width, norm, len(self.preprocess.mean))
         self.head_weights = {LOGITS: 1.0, **{f"stack {n}": 1.0 for n in range(1, stacks)}}
 

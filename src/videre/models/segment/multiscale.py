@@ -8,8 +8,6 @@ paper connects each map to a random subset, and net and classifier are trained t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -17,7 +15,7 @@ from torch import Tensor, nn
 
 from videre.models.base import Outputs
 from videre.models.segment.segmenter import LOGITS, Segmenter, resize_logits
-from videre.structures import ImageBatch, Preprocess, Scene, Schema
+from videre.structures import ImageBatch, Preprocess, Schema
 
 SCALES = 3
 NEIGHBOURS = 15
@@ -51,8 +49,7 @@ class Multiscale(Segmenter):
         loss: str = "cross_entropy",
         class_weights: dict[str, float] | None = None,
     ) -> None:
-        config = {k: v for k, v in locals().items() if k not in ("self", "schema", "preprocess", "__class__")}
-        super().__init__(schema, preprocess, config, loss, class_weights)
+        super().__init__(schema, preprocess, loss, class_weights)
         self.superpixels = superpixels
         self.register_buffer("yuv", torch.tensor(YUV)[:, :, None, None], persistent=False)
         self.net = nn.Sequential(
@@ -73,20 +70,15 @@ class Multiscale(Segmenter):
         joined = torch.cat([resize_logits(x, maps[0].shape[2:]) for x in maps], 1)
         return {LOGITS: self.logits(self.hidden(joined))}
 
-    def forward(self, batch: ImageBatch, given: Sequence[Scene] | None = None) -> Outputs:
-        """ "logits", and with `superpixels` "picture": the batch's own pixels, which the vote needs."""
-        found = super().forward(batch)
-        return {**found, "picture": batch.image} if self.superpixels else found
-
-    def postprocess(self, outputs: Outputs, batch: ImageBatch) -> list[Scene]:
-        """As every segmenter's, after the vote of the superpixels."""
+    def decode(self, outputs: Outputs, batch: ImageBatch) -> Outputs:
+        """The logits after the vote of the superpixels, where there are any."""
         if not self.superpixels:
-            return super().postprocess(outputs, batch)
+            return outputs
         voted = self.probabilities(outputs[LOGITS].float()).cpu()
         for row, (height, width) in enumerate(batch.sizes):
-            picture = outputs["picture"][row, :, :height, :width].permute(1, 2, 0).float().cpu().numpy()
+            picture = batch.image[row, :, :height, :width].permute(1, 2, 0).float().cpu().numpy()
             voted[row, :, :height, :width] = vote(voted[row, :, :height, :width], picture)
-        return super().postprocess({LOGITS: self.as_logits(voted)}, batch)
+        return {**outputs, LOGITS: self.as_logits(voted)}
 
 
 def pyramid(image: Tensor) -> list[Tensor]:

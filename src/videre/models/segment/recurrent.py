@@ -41,8 +41,7 @@ class RecurrentCNN(Segmenter):
         loss: str = "cross_entropy",
         class_weights: dict[str, float] | None = None,
     ) -> None:
-        config = {k: v for k, v in locals().items() if k not in ("self", "schema", "preprocess", "__class__")}
-        super().__init__(schema, preprocess, config, loss, class_weights)
+        super().__init__(schema, preprocess, loss, class_weights)
         if instances < 1:
             raise ConfigError(f"instances must be at least 1, found {instances}")
         self.instances = instances

@@ -59,8 +59,7 @@ class ResidualUNet(Segmenter):
         loss: str = "cross_entropy",
         class_weights: dict[str, float] | None = None,
     ) -> None:
-        config = {k: v for k, v in locals().items() if k not in ("self", "schema", "preprocess", "__class__")}
-        super().__init__(schema, preprocess, config, loss, class_weights)
+        super().__init__(schema, preprocess, loss, class_weights)
         channels = len(self.preprocess.mean)
         options: dict[str, Any] = {"norm": norm, "channels": channels}
         options |= {"multiplier": multiplier} if multiplier != 1 else {}

@@ -7,13 +7,13 @@ and only then is decided.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from videre.errors import ConfigError, DataError
+from videre.layers.maps import stack_padded
 from videre.layers.pixel_losses import PixelLoss
 from videre.models.base import Model, Outputs, Rows
 from videre.structures import ImageBatch, Preprocess, Scene, Schema
@@ -32,7 +32,6 @@ class Segmenter(Model):
 
     Args:
         schema: needs `pixels`, at most 255 classes. preprocess: None: the system's usual one.
-        config: the constructor's keyword arguments.
         loss: names of `layers.pixel_losses` joined by "+", each with a factor where it is not 1: "cross_entropy + 0.5 dice".
         class_weights: weight of a class in the loss, by name; 1 where absent.
 
@@ -45,10 +44,10 @@ class Segmenter(Model):
     head_weights: dict[str, float] = {LOGITS: 1.0}  # noqa: RUF012 - replaced, never changed
 
     def __init__(
-        self, schema: Schema, preprocess: Preprocess | None, config: dict[str, Any], loss: str = "cross_entropy",
+        self, schema: Schema, preprocess: Preprocess | None, loss: str = "cross_entropy",
         class_weights: dict[str, float] | None = None,
     ) -> None:  # fmt: skip
-        super().__init__(schema, preprocess or self.usual, config)
+        super().__init__(schema, preprocess)
         if schema.pixels is None:
             raise ConfigError(
                 f"a {type(self).__name__} gives pixels a class: the schema must name them (schema.pixels)"
@@ -62,13 +61,26 @@ class Segmenter(Model):
         """Pictures [B, C, H, W] to logits [B, K, h, w] by head; while predicting `LOGITS` is enough."""
         raise NotImplementedError
 
-    def forward(self, batch: ImageBatch, given: Sequence[Scene] | None = None) -> Outputs:
+    def forward(self, batch: ImageBatch) -> Outputs:
         """ "logits" [B, K, H, W], at the batch's resolution."""
         return {LOGITS: resize_logits(self.heads(batch.image)[LOGITS], batch.image.shape[2:])}
 
-    def losses(self, batch: ImageBatch, truths: Sequence[Scene]) -> dict[str, Tensor]:
+    def target(self, truth: Scene) -> Tensor:
+        """The true classes [H, W], void where nothing is said; [K, H, W] of 0, 1 and void where they overlap.
+
+        Raises DataError for a picture without a segmentation.
+        """
+        if truth.segmentation is None:
+            raise DataError(f"{truth.name}: nothing says what classes its pixels have")
+        return truth.segmentation
+
+    def stack(self, targets: Sequence[Tensor], batch: ImageBatch) -> Tensor:
+        """The targets of a batch as one tensor int64 [B, H, W] (or [B, K, H, W]), void where pictures are padded."""
+        return stack_padded(targets, batch.image.shape[2:], VOID).to(batch.image.device).long()
+
+    def losses(self, batch: ImageBatch, targets: Sequence[Tensor]) -> dict[str, Tensor]:
         """Each loss of each head, over the pixels of which something is true."""
-        target = self.target(truths, batch)
+        target = self.stack(targets, batch)
         found: dict[str, Tensor] = {}
         for head, logits in self.heads(batch.image).items():
             logits = logits.float().contiguous()  # class by class, as the losses read it: a third of the time
@@ -86,21 +98,6 @@ class Segmenter(Model):
             classes = logits > 0 if self.schema.overlap else logits.argmax(0)
             scenes.append(Scene(original, segmentation=classes.to(torch.uint8).cpu()))
         return scenes
-
-    def target(self, truths: Sequence[Scene], batch: ImageBatch) -> Tensor:
-        """The true classes [B, H, W], int64, void where nothing is said and where a picture is padded; [B, K, H, W] of 0,
-        1 and void where they overlap.
-
-        Raises DataError for a picture without a segmentation.
-        """
-        planes = (self.classes,) if self.schema.overlap else ()
-        target = torch.full((len(truths), *planes, *batch.image.shape[2:]), VOID, dtype=torch.int64)
-        for row, truth in enumerate(truths):
-            if truth.segmentation is None:
-                raise DataError(f"{truth.name}: nothing says what classes its pixels have")
-            height, width = truth.size
-            target[row, ..., :height, :width] = truth.segmentation
-        return target.to(batch.image.device)
 
     def probabilities(self, logits: Tensor) -> Tensor:
         """Of each class at each place, [B, K, H, W]."""

@@ -46,8 +46,7 @@ class SegNet(Segmenter):
         loss: str = "cross_entropy",
         class_weights: dict[str, float] | None = None,
     ) -> None:
-        config = {k: v for k, v in locals().items() if k not in ("self", "schema", "preprocess", "__class__")}
-        super().__init__(schema, preprocess, config, loss, class_weights)
+        super().__init__(schema, preprocess, loss, class_weights)
         if unpool not in UNPOOLS:
             raise ConfigError(f"unpool must be one of {', '.join(UNPOOLS)}; found {unpool!r}")
         self.unpool = unpool

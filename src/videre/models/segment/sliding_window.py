@@ -22,7 +22,7 @@ from videre.layers.conv import initialise
 from videre.layers.losses import mean_count
 from videre.models.base import picture_generators
 from videre.models.segment.segmenter import LOGITS, Segmenter
-from videre.structures import ImageBatch, Preprocess, Scene, Schema
+from videre.structures import ImageBatch, Preprocess, Schema
 from videre.structures.scene import VOID
 
 WINDOW = 44
@@ -55,8 +55,7 @@ class SlidingWindow(Segmenter):
         loss: str = "cross_entropy",
         class_weights: dict[str, float] | None = None,
     ) -> None:
-        config = {k: v for k, v in locals().items() if k not in ("self", "schema", "preprocess", "__class__")}
-        super().__init__(schema, preprocess, config, loss, class_weights)
+        super().__init__(schema, preprocess, loss, class_weights)
         if samples and loss != "cross_entropy":
             raise ConfigError(f"loss={loss} looks at whole pictures: set samples=0, which trains the dense form")
         if samples and schema.overlap:
@@ -83,11 +82,11 @@ class SlidingWindow(Segmenter):
             logits.view(len(image), -1, self.classes).transpose(1, 2).view(len(image), self.classes, *image.shape[2:])
         )
 
-    def losses(self, batch: ImageBatch, truths: Sequence[Scene]) -> dict[str, Tensor]:
+    def losses(self, batch: ImageBatch, targets: Sequence[Tensor]) -> dict[str, Tensor]:
         """ "cross_entropy" of the chosen pixels' patches; without `samples` as every segmenter's."""
         if not self.samples:
-            return super().losses(batch, truths)
-        target = self.target(truths, batch)
+            return super().losses(batch, targets)
+        target = self.stack(targets, batch)
         image = framed(batch.image, WINDOW)
         patches, labels = [], []
         for row, generator in enumerate(picture_generators(batch)):

@@ -48,8 +48,7 @@ class UNet(Segmenter):
         loss: str = "cross_entropy",
         class_weights: dict[str, float] | None = None,
     ) -> None:
-        config = {k: v for k, v in locals().items() if k not in ("self", "schema", "preprocess", "__class__")}
-        super().__init__(schema, preprocess, config, loss, class_weights)
+        super().__init__(schema, preprocess, loss, class_weights)
         if padding not in ("half", "valid"):
             raise ConfigError(f"padding must be half or valid, found {padding!r}")
         widths = [width * 2**level for level in range(LEVELS)]

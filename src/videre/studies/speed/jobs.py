@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +11,7 @@ from torch import Tensor
 from videre.models import find_model
 from videre.models.base import Model
 from videre.models.official import to_torchvision
-from videre.structures import COCO_PERSON, Categories, ImageBatch, Preprocess, Scene, Schema
+from videre.structures import COCO_PERSON, Categories, ImageBatch, Preprocess, Schema
 from videre.studies.speed.classify import our_classes, their_classes
 from videre.studies.speed.job import Answer, Job, Run, Stages
 from videre.studies.speed.rule import BACKGROUND, draw_weights, picture, truth
@@ -80,22 +79,22 @@ def predictions(job: Job, model: Model, engine: str, stages: Stages) -> Run:
     return run
 
 
-def _step(job: Job, model: Model) -> tuple[ImageBatch, list[Scene]]:
-    """Pictures and truths of a detector's training step."""
+def _step(job: Job, model: Model) -> tuple[ImageBatch, list[Any]]:
+    """Pictures and targets of a detector's training step."""
     from videre.images.prepare import prepare, prepare_truth
 
     batches = [prepare(picture(job.size, i), model.preprocess, i) for i in range(job.batch)]
     truths = [prepare_truth(truth(job.size, job.classes, i), batch) for i, batch in enumerate(batches)]
-    return ImageBatch.cat(batches), truths
+    return ImageBatch.cat(batches), [model.target(truth) for truth in truths]
 
 
 def _our_training(
-    model: Model, batch: ImageBatch, truths: list[Scene], engine: str, stages: Stages, tune: str = "many"
+    model: Model, batch: ImageBatch, targets: list[Any], engine: str, stages: Stages, tune: str = "many"
 ) -> Run:
     from videre.engine.plan import Plan
-    from videre.engine.training import planned
     from videre.train.optimizer import choose_trained, make_optimizer
     from videre.train.recipe import Recipe
+    from videre.train.step import LossModule, Step
 
     plan = Plan.here()
     precision = plan.precision(torch.device("cpu")) if engine == "auto" else engine
@@ -103,11 +102,11 @@ def _our_training(
     recipe = Recipe(optimizer="sgd", lr=1e-4, tune=tune)
     choose_trained(model, recipe)
     optimizer = make_optimizer(model, recipe)
+    step = Step(LossModule(model), optimizer, [], precision, None if engine == "plain" else plan)
 
     def run() -> Answer:
-        short = torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16")
-        with stages.part("forward"), short, contextlib.nullcontext() if engine == "plain" else planned(plan):
-            loss = torch.stack(list(model.losses(batch, truths).values())).sum()
+        with stages.part("forward"):
+            loss = torch.stack(list(step.forward(batch, targets).values())).sum()
         plan.save()
         return _update(loss, optimizer, stages)
 

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 
 from videre.images.prepare import prepare
 from videre.models.segment.dilated import AUXILIARY_WEIGHT, DilatedFCN
-from videre.structures import VOC_PIXELS, ImageBatch, Preprocess, Scene, Schema
+from videre.structures import VOC_PIXELS, ImageBatch, Preprocess, Schema
 from videre.studies.speed.job import Answer, Job, Run, Stages
 from videre.studies.speed.rule import draw_weights, picture
 
@@ -73,11 +73,11 @@ def their_classes_of_pixels(job: Job, stages: Stages) -> Run:
     return run
 
 
-def our_step(job: Job) -> tuple[DilatedFCN, ImageBatch, list[Scene]]:
-    """Model, pictures and truths of a training step."""
+def our_step(job: Job) -> tuple[DilatedFCN, ImageBatch, list[torch.Tensor]]:
+    """Model, pictures and targets of a training step."""
     model = segmenter(job)
     batch = ImageBatch.cat([prepare(picture(job.size, i), model.preprocess, i) for i in range(job.batch)])
-    return model, batch, [Scene(job.size, segmentation=truth(job, i)) for i in range(job.batch)]
+    return model, batch, [truth(job, i) for i in range(job.batch)]
 
 
 def their_step(job: Job) -> tuple[Any, Any]:

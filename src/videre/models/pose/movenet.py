@@ -23,9 +23,10 @@ from videre.backbones.mobilenet_v2 import MobileNetV2, round_width
 from videre.errors import ConfigError
 from videre.layers.conv import conv_block, initialise, make_conv
 from videre.layers.losses import mean_count
+from videre.layers.maps import stack_padded
 from videre.layers.upsample import bilinear
 from videre.models.base import Model, Outputs, Rows
-from videre.models.segment.pose import as_scene
+from videre.models.pose.one_person import as_scene
 from videre.structures import ImageBatch, Instances, Preprocess, Scene, Schema
 
 STRIDE = 4
@@ -59,7 +60,7 @@ class MoveNet(Model):
     """
 
     needs = frozenset({"keypoints"})
-    gives = frozenset({"keypoints"})
+    gives = frozenset({"boxes", "instances.labels", "scores", "keypoints", "keypoint_scores"})
     usual = Preprocess(short_side=None, long_side=192, divisor=32, mean=(0.5,) * 3, std=(0.5,) * 3)
 
     def __init__(
@@ -73,8 +74,7 @@ class MoveNet(Model):
         multiplier: float = 1.0,
         fpn_norm: str = "none",
     ) -> None:
-        config = {k: v for k, v in locals().items() if k not in ("self", "schema", "preprocess", "__class__")}
-        super().__init__(schema, preprocess or self.usual, config)
+        super().__init__(schema, preprocess)
         if schema.skeleton is None:
             raise ConfigError("poses have joints: the schema must name them (schema.skeleton)")
         options: dict[str, Any] = {"norm": norm, "channels": len(self.preprocess.mean)}
@@ -89,7 +89,7 @@ class MoveNet(Model):
         self.center, self.heatmap = make_head(width, 1, fpn_norm, PRIOR), make_head(width, joints, fpn_norm, PRIOR)
         self.offset, self.regress = make_head(width, 2 * joints, fpn_norm), make_head(width, 2 * joints, fpn_norm)
 
-    def forward(self, batch: ImageBatch, given: Sequence[Scene] | None = None) -> Outputs:
+    def forward(self, batch: ImageBatch) -> Outputs:
         """Maps of a quarter of the batch's resolution: "center" [B, 1, h, w] and "heatmap" [B, J, h, w] in [0, 1]; in cells,
         (y, x) of each joint in turn: "offset" [B, 2J, h, w] from a joint's cell to the joint, "regress" [B, 2J, h, w] from
         the cell of a person's centre to its joints."""
@@ -103,20 +103,20 @@ class MoveNet(Model):
         heads = {"center": self.center, "heatmap": self.heatmap, "offset": self.offset, "regress": self.regress}
         return {name: head(x).float() for name, head in heads.items()}
 
-    def losses(self, batch: ImageBatch, truths: Sequence[Scene]) -> dict[str, Tensor]:
+    def losses(self, batch: ImageBatch, targets: Sequence[Target]) -> dict[str, Tensor]:
         """Focal loss a centre and a joint; mean distance, per axis, of joints from what "offset" and "regress" say."""
-        return self.compare(self.maps(batch.image), truths)
+        return self.compare(self.maps(batch.image), targets)
 
-    def compare(self, maps: Outputs, truths: Sequence[Scene]) -> dict[str, Tensor]:
-        """The losses of maps with logits, of pictures whose truths are given in the batch's frame."""
+    def compare(self, maps: Outputs, targets: Sequence[Target]) -> dict[str, Tensor]:
+        """The losses of maps with logits."""
         like, joints = maps["heatmap"], maps["heatmap"].shape[1]
-        targets = [self.target(truth, like.shape[2:]) for truth in truths]
         join = lambda field: torch.cat([getattr(target, field) for target in targets]).to(like.device)
         picture = torch.arange(len(targets)).repeat_interleave(torch.tensor([len(t.joint) for t in targets]))
         picture, joint, points = picture.to(like.device), join("joint"), join("points")
         centers, cells = join("centers"), join("cells")
         at = lambda name, cell: maps[name].unflatten(1, (joints, 2))[picture, joint, :, cell[:, 0], cell[:, 1]]
-        hills, counts = (join(field).view(len(targets), 1 + joints, *like.shape[2:]) for field in ("hills", "counts"))
+        hills = stack_padded([target.hills for target in targets], like.shape[2:], 0.0).to(like.device)
+        counts = stack_padded([target.counts for target in targets], like.shape[2:], True).to(like.device)
         focal = focal_loss(torch.cat([maps["center"], like], 1), hills, counts)
         # where nobody is, the sum itself, as CenterNet
         people = mean_count(float((hills[:, 0] == 1).sum()), like).clamp(min=1)
@@ -129,15 +129,16 @@ class MoveNet(Model):
         }
 
     @torch.no_grad()
-    def target(self, truth: Scene, size: Sequence[int]) -> Target:
-        """What the maps of a picture should say; `truth` in the batch's frame, size (h, w) in cells.
+    def target(self, truth: Scene) -> Target:
+        """What the maps of a picture should say.
 
         A person's centre is the mean of its joints, where the released weights have it (CenterNet: the middle of the box).
         Joints that are not labelled count nowhere: in the box of their person their map is not looked at, nor any map in the
         box of those to ignore and of persons without a labelled joint.
         """
         assert self.schema.skeleton is not None
-        joints, things, limit = len(self.schema.skeleton), truth.instances, torch.tensor([*size])
+        size = [-(-side // STRIDE) for side in truth.size]
+        joints, things, limit = len(self.schema.skeleton), truth.instances, torch.tensor(size)
         if things is None or things.keypoints is None:
             things = Instances(keypoints=torch.zeros(0, joints, 2))
         assert things.keypoints is not None

@@ -17,8 +17,9 @@ from torch import Tensor
 from videre.errors import ConfigError
 from videre.layers.hourglass import StackedHourglass
 from videre.layers.losses import mean_count
+from videre.layers.maps import stack_padded
 from videre.models.base import Model, Outputs, Rows
-from videre.models.segment.pose import as_scene
+from videre.models.pose.one_person import as_scene
 from videre.structures import ImageBatch, Instances, Preprocess, Scene, Schema
 
 STRIDE = 4
@@ -45,7 +46,7 @@ class HourglassPose(Model):
     """
 
     needs = frozenset({"keypoints"})
-    gives = frozenset({"keypoints"})
+    gives = frozenset({"boxes", "instances.labels", "scores", "keypoints", "keypoint_scores"})
     usual = Preprocess(short_side=None, long_side=256, divisor=64)
 
     def __init__(
@@ -60,8 +61,7 @@ class HourglassPose(Model):
         loss: str = "squared",
         flip: bool = True,
     ) -> None:
-        config = {k: v for k, v in locals().items() if k not in ("self", "schema", "preprocess", "__class__")}
-        super().__init__(schema, preprocess or self.usual, config)
+        super().__init__(schema, preprocess)
         if schema.skeleton is None:
             raise ConfigError("poses have joints: the schema must name them (schema.skeleton)")
         if sigma <= 0:
@@ -71,7 +71,7 @@ class HourglassPose(Model):
         self.loss, self.sigma, self.flip = loss, sigma, flip and schema.skeleton.flip_pairs is not None
         self.net = StackedHourglass(len(schema.skeleton), stacks, width, norm, len(self.preprocess.mean))
 
-    def forward(self, batch: ImageBatch, given: Sequence[Scene] | None = None) -> Outputs:
+    def forward(self, batch: ImageBatch) -> Outputs:
         """ "maps" [B, J, h, w], a quarter of the batch's resolution, about 1 over a joint."""
         maps = self._maps(batch.image)
         if self.flip and not self.training:
@@ -86,22 +86,22 @@ class HourglassPose(Model):
             maps = maps.flatten(2).softmax(2).view_as(maps) * (2 * math.pi * self.sigma**2)
         return maps
 
-    def losses(self, batch: ImageBatch, truths: Sequence[Scene]) -> dict[str, Tensor]:
+    def losses(self, batch: ImageBatch, targets: Sequence[tuple[Tensor, Tensor]]) -> dict[str, Tensor]:
         """ "stack n": the mean over joints (and cells, if squared); a joint that is not labelled counts nowhere."""
         found = self.net(batch.image)
-        maps, labelled = zip(*(self.target(truth, found[0].shape[2:]) for truth in truths))
-        target = torch.stack(maps).to(found[0])
+        hills, labelled = zip(*targets, strict=True)
+        target = stack_padded(hills, found[0].shape[2:], 0.0).to(found[0])
         weight = torch.stack(labelled).to(found[0])
         count = mean_count(float(weight.sum()), target)
         measure = _squared if self.loss == "squared" else _softmax
         return {f"stack {n}": (measure(maps.float(), target) * weight).sum() / count for n, maps in enumerate(found, 1)}
 
-    def target(self, truth: Scene, size: Sequence[int]) -> tuple[Tensor, Tensor]:
+    def target(self, truth: Scene) -> tuple[Tensor, Tensor]:
         """The heat maps [J, h, w] of a truth in the batch's frame, and bool [J]: which joints are labelled and inside.
 
         Of several persons the largest counts; where there is none nothing is labelled.
         """
-        things = truth.instances
+        things, size = truth.instances, [-(-side // STRIDE) for side in truth.size]
         assert self.schema.skeleton is not None
         if things is None or things.keypoints is None or not len(things):
             joints = len(self.schema.skeleton)

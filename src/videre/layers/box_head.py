@@ -1,0 +1,172 @@
+"""The second stage of a detector: what each proposal is, and where exactly.
+
+Girshick, Fast R-CNN, 2015; constants are torchvision's `fasterrcnn_resnet50_fpn`. Background is the last class column and never a
+label.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from videre.errors import ConfigError
+from videre.layers.losses import mean_count, smooth_l1
+from videre.layers.matcher import NEGATIVE, ignore_covered, match, sample
+from videre.layers.roi_pooler import RoIPooler, fill_up
+from videre.layers.roi_targets import BoxTarget, Samples, to_rois
+from videre.layers.rpn import RPN
+from videre.ops.boxes import box_iou, clip_boxes, decode_boxes, encode_boxes
+from videre.ops.nms import nms
+from videre.structures import Categories, ImageBatch, Instances, Scene
+from videre.structures.limits import Limits
+
+BOX_WEIGHTS = (10.0, 10.0, 5.0, 5.0)
+"""Scales of the box head's regression targets (1 / their typical spread); the RPN's are 1."""
+FEW_SIZES = 40
+"""Proposals are filled up to a multiple of this, of which the usual thousand is one; see `fill_up`."""
+
+
+class TwoLayers(nn.Module):
+    """Flatten, then two fully connected layers with ReLU."""
+
+    def __init__(self, inputs: int, width: int) -> None:
+        super().__init__()
+        self.width = width
+        self.fc1 = nn.Linear(inputs, width)
+        self.fc2 = nn.Linear(width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(self.fc2(F.relu(self.fc1(x.flatten(1)))))
+
+
+class BoxHead(nn.Module):
+    """Reads each proposal's features, says which class it is, and moves its box, one way for each class.
+
+    Args:
+        pooler: from maps and RoIs to [R, C, S, S]. body: from that to [R, width].
+        classes: K; the logits have K + 1 columns, background last.
+        batch, positive: proposals sampled a picture in training, share of positives.
+        class_weights: K + 1 numbers.
+    """
+
+    class_weights: Tensor
+
+    def __init__(
+        self, pooler: RoIPooler, body: nn.Module, width: int, classes: int, *, batch: int, positive: float,
+        nms_threshold: float, class_weights: Sequence[float],
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.pooler, self.body, self.classes = pooler, body, classes
+        self.batch, self.positive = batch, positive
+        self.nms_threshold = nms_threshold
+        self.scores = nn.Linear(width, classes + 1)
+        self.deltas = nn.Linear(width, classes * 4)
+        self.register_buffer("class_weights", torch.tensor(class_weights), persistent=False)
+
+    def forward(self, features: Sequence[Tensor], rois: Tensor) -> tuple[Tensor, Tensor]:
+        """RoIs [R, 5] to class logits [R, K + 1] and deltas [R, K, 4]."""
+        hidden = self.body(self.pooler(features, rois))
+        return self.scores(hidden), self.deltas(hidden).view(-1, self.classes, 4)
+
+    @torch.no_grad()
+    def sample(
+        self, proposals: list[Tensor], targets: Sequence[BoxTarget], generators: list[torch.Generator]
+    ) -> Samples:
+        """Proposals and true boxes to train on: at least half overlap is positive, less is background."""
+        rois, labels, matches, sizes = [], [], [], []
+        for i, (boxes, target) in enumerate(zip(proposals, targets)):
+            boxes = torch.cat([boxes, target.boxes])
+            matched = match(box_iou(target.boxes, boxes), low=0.5, high=0.5)
+            matched = ignore_covered(matched, boxes, target.ignored)
+            chosen = torch.cat(sample(matched, self.batch, self.positive, generators[i]))
+            matched = matched[chosen]
+            background = torch.full_like(matched, self.classes)
+            with_target = target.labels[matched.clamp(min=0)] if len(target.labels) else background
+            labels.append(torch.where(matched >= 0, with_target, background))
+            rois.append(to_rois(boxes[chosen], i))
+            matches.append(torch.where(matched >= 0, matched, NEGATIVE))
+            sizes.append(len(chosen))
+        return Samples(torch.cat(rois), torch.cat(labels), torch.cat(matches), sizes)
+
+    def losses(self, features: Sequence[Tensor], samples: Samples, targets: Sequence[BoxTarget]) -> dict[str, Tensor]:
+        """Cross-entropy over the classes, and smooth L1 of the true class's deltas for the positives."""
+        logits, deltas = self(features, samples.rois)
+        total = mean_count(self.class_weights[samples.labels].sum().item(), logits)
+        classification = F.cross_entropy(logits, samples.labels, self.class_weights, reduction="sum") / total
+        positive = samples.positive
+        truth = samples.gather([t.boxes for t in targets])
+        goal = encode_boxes(truth, samples.rois[positive, 1:], BOX_WEIGHTS)
+        box = smooth_l1(deltas[positive, samples.labels[positive]], goal) + deltas.sum() * 0
+        return {"class": classification, "box": box / mean_count(len(samples.rois), logits)}
+
+    def detect(
+        self, features: Sequence[Tensor], proposals: list[Tensor], batch: ImageBatch, limits: Limits
+    ) -> dict[str, Any]:
+        """Detections of all pictures: those above the score threshold, after NMS within each class, the best ones."""
+        rois = torch.cat([to_rois(boxes, i) for i, boxes in enumerate(proposals)])
+        sizes = [boxes.shape[0] for boxes in proposals]
+        logits, deltas = (rows[: rois.shape[0]] for rows in self(features, fill_up(rois, FEW_SIZES)))
+        scores = logits.float().softmax(dim=1)[:, :-1].split(sizes)
+        moves = deltas.float().split(sizes)
+        parts = []
+        for i, size in enumerate(batch.sizes):
+            proposal, label = (scores[i] > limits.score_threshold).nonzero().unbind(1)
+            score = scores[i][proposal, label]
+            box = clip_boxes(decode_boxes(moves[i][proposal, label], proposals[i][proposal], BOX_WEIGHTS), size)
+            large = ((box[:, 2:] - box[:, :2]) >= 1e-2).all(dim=1)
+            box, score, label = box[large], score[large], label[large]
+            keep = nms(box, score, self.nms_threshold, label)[: limits.max_detections]
+            parts.append((box[keep], score[keep], label[keep], torch.full_like(keep, i)))
+        boxes, kept, labels, picture = (torch.cat(p) for p in zip(*parts))
+        return {"boxes": boxes, "scores": kept, "labels": labels, "picture": picture}
+
+    def named_rows(self, prefix: str) -> dict[str, int]:
+        """Rows a class takes in each tensor of the head, by its name in the state dict of what holds it as `prefix`."""
+        return {
+            f"{prefix}.{layer}.{t}": each for layer, each in (("scores", 1), ("deltas", 4)) for t in ("weight", "bias")
+        }
+
+
+def two_stage_losses(
+    rpn: RPN, head: BoxHead, features: Sequence[Tensor], batch: ImageBatch, targets: Sequence[BoxTarget],
+    generators: list[torch.Generator],
+) -> tuple[dict[str, Tensor], Samples]:  # fmt: skip
+    """rpn_objectness, rpn_box, class and box; and the sampled proposals, for heads that train on the same."""
+    losses, proposals = rpn.losses(features, batch, targets, generators)
+    samples = head.sample(proposals, targets, generators)
+    return losses | head.losses(features, samples, targets), samples
+
+
+def as_scenes(outputs: Mapping[str, Any], batch: ImageBatch) -> list[Scene]:
+    """Detections in the pixels of the original pictures, clipped to them."""
+    scenes = []
+    for i, size in enumerate(batch.originals):
+        of_picture = outputs["picture"] == i
+        boxes = clip_boxes(batch.motion(i).inverse().boxes(outputs["boxes"][of_picture].float().cpu()), size)
+        labels, scores = outputs["labels"][of_picture].cpu(), outputs["scores"][of_picture].float().cpu()
+        scenes.append(
+            Scene.unchecked(size=size, instances=Instances.unchecked(boxes=boxes, labels=labels, scores=scores))
+        )
+    return scenes
+
+
+def deployed_boxes(outputs: Mapping[str, Any], batch: ImageBatch) -> tuple[dict[str, Tensor], Tensor]:
+    """What `Deployable` asks for, and the factors [2] (x, y) from the batch's frame to the picture."""
+    ((height, width),), ((rows, columns),) = batch.originals, batch.sizes
+    size = torch.stack([torch.scalar_tensor(width), torch.scalar_tensor(height)])
+    back = size / torch.stack([torch.scalar_tensor(columns), torch.scalar_tensor(rows)])
+    corners = outputs["boxes"].view(-1, 2, 2) * back
+    boxes = torch.minimum(corners.clamp(min=0), size).view(-1, 4)
+    return {"boxes": boxes, "scores": outputs["scores"], "labels": outputs["labels"]}, back
+
+
+def weigh_classes(weights: Mapping[str, float], things: Categories) -> list[float]:
+    """A weight per class and one for background, 1 where none is given; ConfigError for a class that does not exist."""
+    unknown = sorted(set(weights) - {*things, "background"})
+    if unknown:
+        raise ConfigError(f"class_weights names {', '.join(unknown)}; there are: {', '.join(things)}, background")
+    return [weights.get(name, 1.0) for name in (*things, "background")]

@@ -1,0 +1,1 @@
+"""Systems that find the joints of one person."""
