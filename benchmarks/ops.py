@@ -21,6 +21,7 @@ import torch
 from videre.engine.allocator import keep_memory
 from videre.engine.device import describe_processor
 from videre.ops.crop_masks import crop_masks
+from videre.ops.decode_keypoints import decode_keypoints
 from videre.ops.nms import nms
 from videre.ops.paste_masks import paste_masks, paste_masks_rle
 from videre.ops.ps_roi_align import ps_roi_align
@@ -143,6 +144,15 @@ def main() -> None:
         lambda: roi_heads.paste_masks_in_image(masks[:, None], boxes, (480, 640)) >= 0.5,
     )
     line("paste_masks_rle, 100 on 480 x 640", lambda: paste_masks_rle(masks, boxes, (480, 640)))
+
+    persons = random_boxes(61, 800, 1088, 200)
+    logits = torch.randn(61, 17, 28, 28, generator=generator)
+    heat = torch.nn.functional.interpolate(logits, scale_factor=2, mode="bilinear")
+    line(
+        "decode_keypoints, 61 x 17 x 56 x 56",
+        lambda: decode_keypoints(heat, persons),
+        lambda: roi_heads.heatmaps_to_keypoints(heat, persons),
+    )
 
     truth = paste_masks(torch.ones(20, 28, 28), random_boxes(20, 480, 640, 120), (480, 640))
     runs = rle_encode(truth)

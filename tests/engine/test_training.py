@@ -1,10 +1,11 @@
-"""Planned convolutions of a training step: torch's numbers and gradients, whatever the plan says."""
+"""Planned convolutions and linear layers of a training step: torch's numbers and gradients, whatever the plan says."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from itertools import chain
 
 import pytest
@@ -17,10 +18,14 @@ from videre.engine.training import planned
 
 
 class Always(Plan):
-    """Takes the last candidate, untimed."""
+    """Takes one candidate, the last where none is named, untimed."""
+
+    def __init__(self, way: str | None = None) -> None:
+        super().__init__()
+        self.way = way
 
     def choose(self, key, candidates):
-        self.asked[key] = list(candidates)[-1]
+        self.asked[key] = self.way or list(candidates)[-1]
         return self.asked[key]
 
 
@@ -40,13 +45,14 @@ def step(net: nn.Module, x: Tensor) -> tuple[Tensor, ...]:
 
 @pytest.mark.parametrize("dilation", [1, 2])
 @pytest.mark.parametrize("frozen", [0, 1, 3])
-def test_losses_and_gradients_are_torchs(dilation: int, frozen: int) -> None:
+@pytest.mark.parametrize("way", ["winograd4", "winograd4 onednn"])
+def test_losses_and_gradients_are_torchs(dilation: int, frozen: int, way: str) -> None:
     layers, x = net(dilation), torch.randn(2, 3, 33, 41).requires_grad_(frozen == 0)
     layers[:frozen].requires_grad_(False)
-    plain, plan = step(layers, x), Always()
+    plain, plan = step(layers, x), Always(way)
     with planned(plan):
         found = step(layers, x)
-    assert list(plan.asked.values()) == ["winograd4"] and "64-96 3x3" in next(iter(plan.asked))
+    assert list(plan.asked.values()) == [way] and "64-96 3x3" in next(iter(plan.asked))
     assert next(iter(plan.asked)).endswith({0: "for xw", 1: "for w", 3: "for nothing"}[frozen])
     for a, b in zip(plain, found, strict=True):
         torch.testing.assert_close(b, a, atol=1e-4 * float(a.abs().max()), rtol=1e-4)
@@ -75,6 +81,64 @@ def test_what_has_no_gain_is_not_tried() -> None:
     assert not plan.asked
     with pytest.raises(RuntimeError, match="channels"), planned(plan):
         F.conv2d(x[:, :63], weight)
+
+
+@pytest.mark.parametrize("size", [(1024,), (4, 256)], ids=str)
+@pytest.mark.parametrize("biased", [True, False])
+@pytest.mark.parametrize("frozen", ["", "x", "w", "xw"])
+def test_large_linear_layers_are_torchs(size: tuple[int, ...], biased: bool, frozen: str) -> None:
+    torch.manual_seed(0)
+    layers = nn.Sequential(nn.Linear(320, 256, bias=biased), nn.ReLU(), nn.Linear(256, 4))
+    x = torch.randn(*size, 320, requires_grad="x" not in frozen)
+    layers[0].weight.requires_grad_("w" not in frozen)
+    plain, plan = step(layers, x), Always()
+    with planned(plan):
+        found = step(layers, x)
+    wanted = "".join(name for name in "xw" if name not in frozen) or "nothing"
+    assert plan.asked == {f"training linear 320-256 2^11 for {wanted}": "onednn"}  # the second is small
+    for a, b in zip(plain, found, strict=True):
+        torch.testing.assert_close(b, a, atol=1e-5 * float(a.abs().max()), rtol=1e-4)
+
+
+def test_linear_layers_of_any_layout_are_torchs() -> None:
+    """Slices, transposed and repeated memory, of what comes in and of the gradient that comes back."""
+    torch.manual_seed(0)
+    x, weight = torch.randn(1024, 640), torch.randn(256, 640)
+    sums: list[Callable[[Tensor], Tensor]] = [Tensor.sum, lambda y: y.T[::3].square().sum()]
+    with planned(Always()):
+        for a, b in (
+            (x[:, ::2], weight[:, ::2]),
+            (x.T.contiguous().T, weight.T.contiguous().T),
+            (x[:1].expand_as(x), weight),
+        ):
+            for total in sums:
+                trained = [t.detach().requires_grad_() for t in (a, b)]
+                found = torch.autograd.grad(total(F.linear(*trained)), trained)
+                expected = torch.autograd.grad(total(trained[0] @ trained[1].T), trained)
+                for one, other in zip(found, expected, strict=True):
+                    torch.testing.assert_close(one, other, atol=1e-5 * float(other.abs().max()), rtol=1e-4)
+
+
+def test_a_trial_of_a_linear_layer_leaves_no_trace() -> None:
+    layer, x, plan = nn.Linear(320, 256), torch.randn(1024, 320, requires_grad=True), Plan()
+    with planned(plan):
+        first, second = step(layer, x), step(layer, x)
+    assert len(plan.choices) == 1 and all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+    assert all(p.grad is None for p in layer.parameters())
+
+
+def test_which_linear_layers_are_not_tried() -> None:
+    plan, x, weight = Always(), torch.randn(1024, 320), torch.randn(256, 320)
+    with planned(plan):
+        F.linear(x[:512], weight)
+        F.linear(x.double(), weight.double())
+        with torch.autocast("cpu", torch.bfloat16):
+            F.linear(x, weight)
+    with planned(None):
+        F.linear(x, weight)
+    assert not plan.asked
+    with pytest.raises(RuntimeError, match="shapes"), planned(Plan()):
+        F.linear(x, weight[:, :300])
 
 
 @pytest.mark.parametrize(("channels", "groups", "way"), [(320 + 24, 1, "filled"), (40, 40, "fp32")])

@@ -145,26 +145,44 @@ class Convolution(nn.Module):
         return y.clamp_(max=6) if self.activation == "relu6" else y
 
     def _winograd_onednn(self, x: Tensor, residual: Residual, padding: tuple[int, int], tile: int) -> Tensor:
-        """The products of all places as one 1x1 convolution in as many groups, with weights laid out once."""
         name, relu = _by_onednn(tile), self.activation != "none"
-        places, outputs = (tile + 2) ** 2, len(self.own)
-        how = [[0, 0], [1, 1], [1, 1], places]
         if name not in self._bases:
-            kernels = winograd_weight(self.weight, tile).transpose(1, 2).reshape(places * outputs, -1, 1, 1)
-            size = [1, places * x.shape[1], LEAST_TILES, 1]
-            self._bases[name] = torch.ops.mkldnn._reorder_convolution_weight(kernels, *how, size)
-
-        def multiply(seen: Tensor) -> Tensor:
-            maps = seen.view(1, len(seen), 1, -1).permute(0, 3, 1, 2)
-            found = torch.ops.mkldnn._convolution_pointwise(maps, self._bases[name], None, *how, "none", [], "")
-            return found.permute(0, 2, 3, 1).view(len(seen), places, outputs)
-
-        y = winograd_tiles(x, multiply, outputs, tile, True, self.bias, residual, padding[0], self.dilation[0], relu)
+            self._bases[name] = winograd_onednn_weight(self.weight, tile)
+        how = self.bias, padding[0], self.dilation[0], relu, residual, tile
+        y = winograd_onednn(x, self._bases[name], len(self.own), *how)
         return y.clamp_(max=6) if self.activation == "relu6" else y
 
 
 def _by_onednn(tile: int) -> str:
     return f"winograd{tile} onednn"
+
+
+def winograd_onednn_weight(weight: Tensor, tile: int = 4) -> Tensor:
+    """`winograd_weight` as a 1x1 convolution in as many groups as a tile has places, laid out as the processor likes it."""
+    kernels = winograd_weight(weight.transpose(0, 1), tile).flatten(0, 1)[:, :, None, None]  # (places K, C, 1, 1)
+    groups = (tile + 2) ** 2
+    size = [1, groups * weight.shape[1], LEAST_TILES, 1]
+    return torch.ops.mkldnn._reorder_convolution_weight(kernels, [0, 0], [1, 1], [1, 1], groups, size)
+
+
+def winograd_onednn(
+    x: Tensor, packed: Tensor, outputs: int, bias: Tensor | None = None, padding: int = 0, dilation: int = 1,
+    relu: bool = False, residual: Residual = None, tile: int = 4,
+) -> Tensor:  # fmt: skip
+    """`winograd_conv2d` with the products of all places as one convolution of oneDNN.
+
+    Args:
+        packed: of `winograd_onednn_weight`, for the same tile. outputs: K. bias to residual: see `winograd_conv2d`.
+    """
+    places = (tile + 2) ** 2
+
+    def multiply(seen: Tensor) -> Tensor:
+        maps = seen.view(1, len(seen), 1, -1).permute(0, 3, 1, 2)
+        how = [[0, 0], [1, 1], [1, 1], places]
+        found = torch.ops.mkldnn._convolution_pointwise(maps, packed, None, *how, "none", [], "")
+        return found.permute(0, 2, 3, 1).view(len(seen), places, outputs)
+
+    return winograd_tiles(x, multiply, outputs, tile, True, bias, residual, padding, dilation, relu)
 
 
 class Cast(nn.Module):

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from videre.ops.crop_masks import crop_masks
+from videre.ops.decode_keypoints import decode_keypoints
 from videre.ops.nms import nms
 from videre.ops.paste_masks import paste_masks, paste_masks_rle
 from videre.ops.ps_roi_align import ps_roi_align
@@ -53,6 +54,7 @@ def warm_up() -> Iterator[tuple[str, Callable[[], object]]]:
     yield "winograd", lambda: [winograd_conv2d(maps, winograd_weight(kernel, tile), padding=1) for tile in (2, 4)]
     probabilities = torch.rand(3, 7, 7, generator=torch.Generator().manual_seed(0))
     yield "paste masks", lambda: (paste_masks(probabilities, boxes, SIZE), paste_masks_rle(probabilities, boxes, SIZE))
+    yield "decode keypoints", lambda: decode_keypoints(probabilities[None], boxes[:1])
     square = torch.zeros(1, *SIZE, dtype=torch.uint8)
     square[0, 4:12, 3:9] = 1
     windows = torch.tensor([[0, 0, *SIZE[::-1]]])

@@ -66,8 +66,9 @@ def winograd_weight(weight: Tensor, tile: int = 4) -> Tensor:
             f"winograd_weight: needs (K, C, 3, 3) and a tile of 2 or 4, found {tuple(weight.shape)}, {tile}"
         )
     g = torch.tensor(_KERNEL[tile], dtype=torch.float64, device=weight.device)
-    basis = torch.einsum("ia,kcab,jb->ijck", g, weight.double(), g)
-    return basis.flatten(0, 1).to(weight.dtype).contiguous()
+    taps = weight.double().permute(2, 3, 1, 0)  # (3, 3, C, K)
+    basis = torch.kron(g, g) @ taps.reshape(9, -1)  # one product, since trainings do it in every step
+    return basis.view(-1, *taps.shape[2:]).to(weight.dtype)
 
 
 def winograd_conv2d(
@@ -166,25 +167,34 @@ def _(x: Tensor, weight: Tensor, bias: Tensor | None, padding: int, dilation: in
 
 
 def _save(ctx, inputs, output):
-    x, weight, bias, ctx.padding, ctx.dilation, ctx.tile = inputs
+    x, weight, _, ctx.padding, ctx.dilation, ctx.tile = inputs
     ctx.save_for_backward(x, weight)
-    ctx.biased = bias is not None
 
 
 def _differentiate(ctx, gradient):
+    def convolve(y, kernel, padding):
+        return _winograd(y, winograd_weight(kernel, ctx.tile), None, None, padding, ctx.dilation, False)
+
     x, weight = ctx.saved_tensors
-    for_x, for_weight, for_bias = ctx.needs_input_grad[:3]
-    padding, dilation = ctx.padding, ctx.dilation
+    wanted = ctx.needs_input_grad[:3]
+    return *winograd_gradients(convolve, gradient, x, weight, ctx.padding, ctx.dilation, wanted), None, None, None
+
+
+def winograd_gradients(
+    convolve: Callable[[Tensor, Tensor, int], Tensor], gradient: Tensor, x: Tensor, weight: Tensor, padding: int,
+    dilation: int, wanted: tuple[bool, ...],
+) -> tuple[Tensor | None, Tensor | None, Tensor | None]:  # fmt: skip
+    """The gradients of x, weight and bias, those that are wanted; that of x by `convolve(gradient, kernel, padding)`."""
+    for_x, for_weight, for_bias = wanted
     down = up = shift = None
     if for_x:
-        turned = winograd_weight(weight.flip(2, 3).transpose(0, 1), ctx.tile)
-        down = _winograd(gradient, turned, None, None, 2 * dilation - padding, dilation, False)
+        down = convolve(gradient, weight.flip(2, 3).transpose(0, 1), 2 * dilation - padding)
     if for_weight or for_bias:
         _, up, shift = torch.ops.aten.convolution_backward(
-            gradient, x, weight, [len(weight)] if ctx.biased else None, [1, 1], [padding] * 2, [dilation] * 2,
-            False, [0, 0], 1, [False, for_weight, for_bias],
+            gradient, x, weight, [len(weight)], [1, 1], [padding] * 2, [dilation] * 2, False, [0, 0], 1,
+            [False, for_weight, for_bias],
         )  # fmt: skip
-    return down, up, shift, None, None, None
+    return down, up, shift
 
 
 _winograd_train.register_autograd(_differentiate, setup_context=_save)
