@@ -16,11 +16,11 @@ import torch
 from torch import nn
 
 from videre.backbones import FAMILIES
-from videre.engine import Predictor
 from videre.engine.allocator import keep_memory
 from videre.engine.device import describe_processor
 from videre.images.prepare import prepare
 from videre.models.classify.classifier import Classifier
+from videre.predict import Predictor
 from videre.structures import Categories, ImageBatch, Preprocess, Schema
 from videre.studies.speed.sides import memory
 

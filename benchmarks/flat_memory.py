@@ -25,10 +25,10 @@ def point(name: str, height: int, width: int) -> dict[str, float]:
     """MiB and seconds of a prediction and of a step, in this process."""
     import torch
 
-    from videre.engine import Predictor
     from videre.engine.allocator import keep_memory
     from videre.images.prepare import prepare
     from videre.models import find_model
+    from videre.predict import Predictor
     from videre.structures import Categories, Scene, Schema
     from videre.studies.speed.rule import picture
     from videre.studies.speed.sides import forget_peak, memory

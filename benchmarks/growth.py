@@ -22,11 +22,9 @@ SERIES = {
 
 def point(what: str, amount: int) -> dict[str, float]:
     """Seconds and MiB of one amount of work, in this process."""
-    import videre.engine.predictor
-    import videre.ops.roi_align  # noqa: F401 - counted among the imports
-    from videre.engine import Predictor
     from videre.engine.allocator import keep_memory
     from videre.models import find_model
+    from videre.predict import Predictor
     from videre.structures import Categories, Preprocess, Schema
     from videre.studies.speed.rule import draw_weights, picture
     from videre.studies.speed.sides import forget_peak, memory

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from videre.engine import Predictor
 from videre.models import find_model
+from videre.predict import Predictor
 from videre.structures import Categories, Preprocess, Schema
 
 

@@ -14,9 +14,9 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from videre.data import read, splits
-from videre.engine import Predictor
 from videre.models.checkpoint import save_checkpoint
 from videre.models.pose.movenet import NEAR, MoveNet
+from videre.predict import Predictor
 from videre.structures import COCO_PERSON, Categories, Instances, Schema
 
 JOINTS, AREA, AROUND, CLOSE = 8, 64**2, 1.25, 0.1

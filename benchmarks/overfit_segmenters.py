@@ -14,11 +14,11 @@ import numpy as np
 import torch
 
 from videre.data import Dataset, read
-from videre.engine import load
 from videre.engine.allocator import keep_memory
 from videre.evaluate import evaluate
 from videre.images.prepare import prepare
 from videre.models.base import Model
+from videre.predict import load
 from videre.structures import Scene
 from videre.train import train
 from videre.train.build import prepare_training

@@ -22,7 +22,7 @@ def main() -> None:
     result = None
     for weights in args.weights:
         for flip in (False, True):
-            predictor = videre.engine.load(weights, engine="fp32")
+            predictor = videre.load(weights, engine="fp32")
             predictor.running.flip = flip  # type: ignore[assignment]
             found = [predictor.predict(data.picture(i), threshold=0) for i in range(len(data))]
             for measure in (PCK, PCKH):

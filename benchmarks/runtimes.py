@@ -61,8 +61,8 @@ def side(name: str, onnx: str) -> Callable[[Tensor], list[Tensor]]:
         hints = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": torch.get_num_threads()}
         compiled = openvino.compile_model(onnx, "CPU", hints)
         return lambda x: [torch.from_numpy(y) for y in compiled([x.numpy()]).values()]
-    from videre.engine import Predictor
     from videre.engine.allocator import keep_memory
+    from videre.predict import Predictor
 
     keep_memory()
     predictor = Predictor(detector(), device="cpu", engine="plain" if name == "plain" else "fp32")  # type: ignore[arg-type]

@@ -100,7 +100,7 @@ def measure(weights: Path, data: Path) -> None:
 
     picture, _ = read(data, "val")[0]
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    predictor = videre.engine.load(weights)
+    predictor = videre.load(weights)
     for _ in range(3):
         predictor.predict(picture)
     times: list[float] = []
@@ -185,7 +185,7 @@ def page(data: Path, runs: Path, names: list[str], chosen: int) -> None:
     for name in names:
         out = folder(runs, name)
         if (out / "val" / "metrics.json").is_file():
-            predictor = videre.engine.load(out / "last.safetensors")
+            predictor = videre.load(out / "last.safetensors")
             drawn = draw_pixel_errors(picture, truth, predictor.predict(picture), predictor.model.schema, scale=1.5)
             write_picture(runs / "page" / f"{out.name}.jpg", drawn)
             miou = json.loads((out / "val" / "metrics.json").read_text())["metrics"]["mIoU"]

@@ -14,10 +14,10 @@ from torch import Tensor
 
 from videre.data import read, splits
 from videre.data.semantic import paint
-from videre.engine import Predictor
 from videre.evaluate import evaluate
 from videre.models.checkpoint import save_checkpoint
 from videre.models.segment.dilated import DeepLabV3
+from videre.predict import Predictor
 from videre.structures import VOC_PIXELS, Preprocess, Scene, Schema
 
 NAMES = {

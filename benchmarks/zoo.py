@@ -17,12 +17,12 @@ from typing import Any
 import torch
 
 from videre.data import read
-from videre.engine import Predictor, load
 from videre.evaluate import evaluate_model
 from videre.evaluate.coco import USUAL
 from videre.files import write_atomic
 from videre.models.base import Model
 from videre.models.checkpoint import Checkpoint, read_checkpoint, save_checkpoint
+from videre.predict import Predictor, load
 from videre.zoo import FOLDER
 
 LIMIT = 12 * 2**20

@@ -18,25 +18,25 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from videre.version import __version__
+
 if TYPE_CHECKING:
     from videre import data, draw, engine, evaluate, models, structures, train
     from videre.data import Dataset, read, write
-    from videre.engine import Predictor, load
     from videre.errors import VidereError
+    from videre.predict import Predictor, load
     from videre.structures import Categories, Instances, Scene, Schema
     from videre.train import Recipe
 
-__version__ = "0.1.0"
-
 __all__ = [
     "Categories", "Dataset", "Instances", "Predictor", "Recipe", "Scene", "Schema", "VidereError", "__version__",
-    "data", "draw", "engine", "evaluate", "load", "models", "read", "structures", "train", "write",
+    "data", "draw", "engine", "evaluate", "export", "load", "models", "predict", "read", "structures", "train", "write",
 ]  # fmt: skip
 
-_MODULES = ("data", "draw", "engine", "evaluate", "models", "structures", "train")
+_MODULES = ("data", "draw", "engine", "evaluate", "export", "models", "predict", "structures", "train")
 _NAMES = {
-    "load": "videre.engine",
-    "Predictor": "videre.engine",
+    "load": "videre.predict",
+    "Predictor": "videre.predict",
     "read": "videre.data",
     "write": "videre.data",
     "Dataset": "videre.data",

@@ -1,4 +1,4 @@
-"""Files written whole or not at all."""
+"""Files written whole or not at all, and where those are kept that can be had again."""
 
 from __future__ import annotations
 
@@ -30,3 +30,8 @@ def atomic(path: str | Path) -> Iterator[BinaryIO]:
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def cache_folder() -> Path:
+    """Where fetched weights, plans and features are kept: $VIDERE_CACHE, or ~/.cache/videre."""
+    return Path(os.environ.get("VIDERE_CACHE", Path.home() / ".cache" / "videre"))

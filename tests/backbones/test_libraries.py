@@ -16,7 +16,6 @@ from videre.backbones.base import cut_into_stages
 from videre.data.blocks import blocks_dataset
 from videre.engine.fuse import fuse
 from videre.engine.plan import Plan
-from videre.engine.weights import find_weights
 from videre.errors import ConfigError
 from videre.images.prepare import prepare
 from videre.layers.norm import FrozenBatchNorm2d, exchange_norms
@@ -24,6 +23,7 @@ from videre.models.checkpoint import read_checkpoint, save_checkpoint
 from videre.models.classify.classifier import Classifier
 from videre.structures import Categories, Preprocess, Schema
 from videre.train.build import prepare_training
+from videre.zoo.weights import find_weights
 
 PREPROCESS = Preprocess(short_side=64, long_side=None)
 SCHEMA = Schema(pictures=Categories(("ant", "bee")))

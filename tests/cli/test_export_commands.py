@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from videre.cli.export import _as_input
-from videre.engine.export import FORMATS
+from videre.export import FORMATS
 from videre.models import find_model
 from videre.models.checkpoint import save_checkpoint
 from videre.structures import Categories, Preprocess, Schema
@@ -73,7 +73,7 @@ def test_a_failed_conversion_leaves_no_file(monkeypatch: pytest.MonkeyPatch) -> 
     def fail(*_: object, **__: object) -> None:
         raise RuntimeError("the disk is gone")
 
-    monkeypatch.setattr("videre.engine.export.torch_file.trace", lambda model: None)
+    monkeypatch.setattr("videre.export.torch_file.trace", lambda model: None)
     monkeypatch.setattr("torch.export.save", fail)
     before = sorted(Path.cwd().rglob("*"))
     done = videre("export", "run/best.safetensors", "--format", "torch", "--out", "failed.pt2", "--pictures", "data")

@@ -83,7 +83,7 @@ def test_predict_twice_gives_the_same(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_predict_keeps_what_was_finished_before_ctrl_c(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from videre.engine import Predictor
+    from videre.predict import Predictor
 
     whole = Predictor.stream
 

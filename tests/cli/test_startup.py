@@ -33,12 +33,12 @@ def test_light_start(code: str) -> None:
 def test_every_public_name_is_there_and_stays_what_it_is() -> None:
     """A function called as a module would turn into that module at the first import of it."""
     before = {name: getattr(videre, name) for name in videre.__all__}
-    for module in ("data.blocks", "draw.scene", "engine.predictor", "evaluate.page", "models.official", "train.loop"):
+    for module in ("data.blocks", "draw.scene", "predict.predictor", "evaluate.page", "models.official", "train.loop"):
         importlib.import_module(f"videre.{module}")
     assert {name: getattr(videre, name) for name in videre.__all__} == before
     modules = {name for name, value in before.items() if isinstance(value, types.ModuleType)}
-    assert modules == {"data", "draw", "engine", "evaluate", "models", "structures", "train"}
-    assert videre.train.train is videre.train.loop.train and videre.load is videre.engine.load
+    assert modules == {"data", "draw", "engine", "evaluate", "export", "models", "predict", "structures", "train"}
+    assert videre.train.train is videre.train.loop.train and videre.load is videre.predict.load
     assert set(videre.__all__) <= set(dir(videre))
     with pytest.raises(AttributeError, match="no attribute 'trian'"):
         videre.trian  # noqa: B018

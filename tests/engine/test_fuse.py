@@ -11,7 +11,7 @@ from scenes import CONFIGS, PREPROCESS, SCHEMA, picture_and_truth
 from torch import Tensor, nn
 
 from videre.backbones import Backbone, make_backbone
-from videre.engine import Predictor, convolution, linear
+from videre.engine import convolution, linear
 from videre.engine import fuse as fuse_module
 from videre.engine.convolution import Convolution
 from videre.engine.fuse import fuse, make_fast
@@ -20,6 +20,7 @@ from videre.engine.plan import Plan
 from videre.errors import ConfigError
 from videre.layers.conv import SameConv2d
 from videre.models import MODELS, Model, find_model
+from videre.predict import Predictor
 
 
 def lively(module: nn.Module) -> nn.Module:

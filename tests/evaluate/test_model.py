@@ -8,12 +8,12 @@ import torch
 
 from train.tiny import SQUARE, detector
 from videre.data import Dataset
-from videre.engine import Predictor
 from videre.errors import DataError
 from videre.evaluate import Decision, Report, evaluate_model
 from videre.evaluate.model import align, renaming
 from videre.evaluate.page import write_evaluation_page
 from videre.models import Model
+from videre.predict import Predictor
 from videre.structures import Categories, ImageBatch, Instances, Scene, Schema, Skeleton
 from videre.structures.limits import Limits
 

@@ -6,11 +6,11 @@ import pytest
 import torch
 from scenes import CONFIGS, PREPROCESS, SCHEMA, batch_of, picture_and_truth
 
-from videre.engine import Predictor
 from videre.engine.plan import Plan
 from videre.errors import DataError
 from videre.models import MODELS, Model, find_model, model_name
 from videre.models.checkpoint import read_checkpoint, save_checkpoint
+from videre.predict import Predictor
 from videre.structures.scene import all_fields
 
 

@@ -14,10 +14,10 @@ from torch import Tensor
 
 from videre.backbones import make_backbone
 from videre.data import read
-from videre.engine import Predictor
 from videre.errors import ConfigError
 from videre.layers.maps import stack_padded
 from videre.models.pose.movenet import OVERLAP, STRIDE, MoveNet, Target, focal_loss, hill_radius, hills_at, read_pose
+from videre.predict import Predictor
 from videre.structures import Instances, Scene, Schema
 
 ROOT = Path(__file__).parents[2]

@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from videre.engine import Predictor, load
 from videre.errors import ConfigError
 from videre.models import MODELS, Model, find_model, import_system, model_name, register
 from videre.models.base import arguments
 from videre.models.checkpoint import read_checkpoint, save_checkpoint
+from videre.predict import Predictor, load
 from videre.structures import Categories, ImageBatch, Preprocess, Scene, Schema
 
 SCHEMA = Schema(pictures=Categories.of(["dark", "bright"]))

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from videre.backbones.weights import BackboneWeights
-from videre.engine import load
 from videre.errors import WeightsError
 from videre.models.classify.published import imagenet_names, published_classifier
+from videre.predict import load
 
 SHARED = Path(__file__).parents[2].parent / "shared"
 WEIGHTS = SHARED / "weights" / "mobilenet_v2_imagenet_fp16.safetensors"

@@ -9,7 +9,6 @@ from scenes import CONFIGS, PREPROCESS, SCHEMA, batch_of, picture_and_truth
 from torch import nn
 
 from videre.data.semantic import paint_planes
-from videre.engine import Predictor
 from videre.errors import ConfigError
 from videre.images.prepare import prepare
 from videre.layers.maps import stack_padded
@@ -22,6 +21,7 @@ from videre.models.segment.flat import FlatFCN
 from videre.models.segment.multiscale import normalised, pyramid, vote
 from videre.models.segment.sliding_window import WINDOW, SlidingWindow
 from videre.models.segment.unet import UNet, frame, mirrored
+from videre.predict import Predictor
 from videre.structures import Categories, Instances, Preprocess, Scene, Schema
 
 SEGMENTERS = [name for name in CONFIGS if "segmentation" in find_model(name).gives]

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from videre import data
-from videre.engine import Predictor
 from videre.errors import ConfigError, DataError
 from videre.images.reading import write_picture
 from videre.models.checkpoint import read_checkpoint
+from videre.predict import Predictor
 from videre.tensors import read_tensors
 from videre.train import Recipe, train
 from videre.train.samples import TrainingSamples

@@ -7,10 +7,10 @@ import pytest
 import skimage
 
 from videre.data.blocks import blocks_dataset
-from videre.engine import load
 from videre.evaluate import evaluate_model
 from videre.models import find_model
 from videre.models.checkpoint import read_checkpoint
+from videre.predict import load
 from videre.zoo import zoo_cards, zoo_path
 
 

@@ -4,19 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
 import urllib.request
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from videre.errors import WeightsError
-
-
-def cache_folder() -> Path:
-    """Where fetched weights are kept: $VIDERE_CACHE, or ~/.cache/videre."""
-    return Path(os.environ.get("VIDERE_CACHE", Path.home() / ".cache" / "videre"))
 
 
 def download(url: str) -> bytes:

@@ -14,8 +14,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from videre.backbones.download import cache_folder, download, unpickle
+from videre.backbones.download import download, unpickle
 from videre.errors import ConfigError, WeightsError
+from videre.files import cache_folder
 from videre.structures.preprocess import IMAGENET_MEAN, IMAGENET_STD
 from videre.tensors import read_tensors, write_tensors
 

@@ -55,7 +55,7 @@ def _before(
         for module in imports:
             import_system(module)
     if version:
-        from videre import __version__
+        from videre.version import __version__
 
         print(__version__)
         raise typer.Exit()

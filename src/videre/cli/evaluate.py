@@ -50,13 +50,13 @@ def evaluate(
     from rich.progress import Progress
 
     from videre.data import read, splits
-    from videre.engine import load
     from videre.engine.allocator import keep_memory
     from videre.engine.plan import Plan
     from videre.errors import ConfigError
     from videre.evaluate import evaluate_model
     from videre.evaluate.page import write_evaluation_page
     from videre.files import write_atomic
+    from videre.predict import load
 
     keep_memory()
     there = splits(data, format)

@@ -41,11 +41,11 @@ def export(
 
     Example: videre export blocks --format onnx
     """
-    from videre.engine.export import export_model, find_format
-    from videre.engine.weights import find_weights
     from videre.errors import ConfigError, WeightsError
+    from videre.export import export_model, find_format
     from videre.models.checkpoint import Checkpoint
     from videre.zoo import zoo_cards
+    from videre.zoo.weights import find_weights
 
     suffix = find_format(format).suffix
     out = out or Path(Path(model).stem + suffix)
@@ -77,7 +77,7 @@ def _given(source: str, preprocess: Preprocess) -> Iterator[tuple[str, np.ndarra
     """The first pictures of a folder, as the net takes them."""
     import itertools
 
-    from videre.engine.sources import pictures_from
+    from videre.predict.sources import pictures_from
 
     for name, read in itertools.islice(pictures_from(source), MOST_PICTURES):
         yield name, _as_input(read(), preprocess)

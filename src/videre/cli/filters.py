@@ -21,9 +21,9 @@ def filters(
     import numpy as np
 
     from videre.draw.filters import draw_filters
-    from videre.engine.weights import find_weights
     from videre.images.reading import write_picture
     from videre.models.checkpoint import Checkpoint
+    from videre.zoo.weights import find_weights
 
     found = find_weights(model)
     tensors, order = (

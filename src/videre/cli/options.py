@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from videre.engine.views import Views
+    from videre.predict.views import Views
 
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 Split = Annotated[str | None, typer.Option(help="Part of the data set: train, val, test, …")]
@@ -40,8 +40,8 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but er
 
 def parse_views(tile: int | None, flip: bool, scales: str | None) -> Views:
     """The views that the options ask for; ConfigError for scales that are no numbers."""
-    from videre.engine.views import Views
     from videre.errors import ConfigError
+    from videre.predict.views import Views
     from videre.structures import Tiling
 
     try:

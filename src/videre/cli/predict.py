@@ -47,12 +47,12 @@ def predict(
     """
     from videre.data.results import lost, open_results, read_scenes, result_name
     from videre.draw import draw_scene
-    from videre.engine import load
     from videre.engine.allocator import keep_memory
     from videre.engine.plan import Plan
-    from videre.engine.predictor import with_given
-    from videre.engine.sources import DRAWN, pictures_from
     from videre.images.reading import write_picture
+    from videre.predict import load
+    from videre.predict.predictor import with_given
+    from videre.predict.sources import DRAWN, pictures_from
 
     keep_memory()
     views = parse_views(tile, flip, scales)

@@ -1,5 +1,1 @@
-"""Models put to work: predictions fused and planned, the convolutions of trainings, export."""
-
-from videre.engine.predictor import Prediction, Predictor, load
-
-__all__ = ["Prediction", "Predictor", "load"]
+"""A model made fast for this machine: layers fused, algorithms and number formats found by timing them."""

@@ -16,12 +16,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from videre import __version__
-from videre.backbones.download import cache_folder
 from videre.engine.device import describe_processor
 from videre.engine.precision import fastest_precision
 from videre.errors import ConfigError
-from videre.files import write_atomic
+from videre.files import cache_folder, write_atomic
+from videre.version import __version__
 
 ROUNDS = 3
 """Timed runs of each candidate, in turn, so that a busy moment meets them all; the fastest counts."""

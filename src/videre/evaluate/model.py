@@ -11,11 +11,11 @@ import torch
 import torch.distributed as dist
 
 from videre.data.dataset import Dataset
-from videre.engine.predictor import Predictor
 from videre.errors import DataError
 from videre.evaluate.report import Evaluation, Report
 from videre.evaluate.section import USUAL, Options
 from videre.models.base import Model
+from videre.predict.predictor import Predictor
 from videre.structures import Renaming, Scene
 from videre.structures.scene import field_of
 

@@ -15,12 +15,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from videre import __version__
 from videre.errors import DataError, WeightsError
 from videre.models import find_model, model_name
 from videre.models.base import Model
 from videre.structures import Preprocess, Schema, Tokenizer
 from videre.tensors import read_tensors, write_tensors
+from videre.version import __version__
 
 KEY = "videre"
 """The header entry that marks a checkpoint of ours."""

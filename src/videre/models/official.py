@@ -15,8 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from videre.backbones.download import cache_folder, download, unpickle
+from videre.backbones.download import download, unpickle
 from videre.errors import WeightsError
+from videre.files import cache_folder
 from videre.models import find_model
 from videre.models.base import Model
 from videre.models.checkpoint import read_checkpoint, save_checkpoint

@@ -20,19 +20,18 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from videre.backbones import VECTOR, Backbone, make_backbone
-from videre.backbones.download import cache_folder
 from videre.data.dataset import Dataset
 from videre.data.loading import load
 from videre.engine.device import choose_device
 from videre.engine.fuse import make_fast
 from videre.engine.plan import Plan
-from videre.engine.weights import find_weights
 from videre.errors import ConfigError, WeightsError
-from videre.files import write_atomic
+from videre.files import cache_folder, write_atomic
 from videre.images.prepare import prepare
 from videre.models.base import Model, Outputs
 from videre.models.checkpoint import Checkpoint
 from videre.structures import ImageBatch, Preprocess, Schema
+from videre.zoo.weights import find_weights
 
 WHOLE = Preprocess(short_side=256, long_side=None, centre_crop=(224, 224), divisor=1)
 """As classifiers look at pictures."""

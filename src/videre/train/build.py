@@ -13,7 +13,6 @@ from torch import Tensor
 
 from videre.backbones import Backbone
 from videre.data.dataset import Dataset
-from videre.engine.weights import find_weights
 from videre.errors import ConfigError, VidereError, WeightsError
 from videre.models import Model, find_model, name_of
 from videre.models.base import arguments
@@ -21,6 +20,7 @@ from videre.models.checkpoint import Checkpoint, Transfer, transfer
 from videre.structures import Preprocess, Scene, Schema
 from videre.train.recipe import Recipe
 from videre.train.settings import typed
+from videre.zoo.weights import find_weights
 
 SCRATCH = {"norm": "group", "fpn_norm": "group"}
 """Settings of a detector whose weights start at random: batch statistics of a few pictures are no good

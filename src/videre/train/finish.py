@@ -6,12 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from videre.data.dataset import Dataset
-from videre.engine.predictor import Predictor, load
 from videre.evaluate.model import evaluate_model
 from videre.evaluate.page import write_run_page
 from videre.evaluate.report import Report
 from videre.models.base import Model
 from videre.models.checkpoint import amend
+from videre.predict.predictor import Predictor, load
 
 
 def evaluator(validation: Dataset, device: str = "auto") -> Callable[[Model], dict[str, float]]:

@@ -18,7 +18,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from videre import __version__
 from videre.data.dataset import Dataset
 from videre.data.results import read_scenes
 from videre.engine.device import choose_device, describe_processor
@@ -39,6 +38,7 @@ from videre.train.recipe import Recipe
 from videre.train.samples import Sample, TrainingSamples, names
 from videre.train.state import Status, Trained, restore_state
 from videre.train.step import LossModule, Step
+from videre.version import __version__
 
 Evaluate = Callable[[Model], dict[str, float]]
 """Metrics of a model on validation data; the first is the one that `best` follows."""

@@ -10,11 +10,11 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from videre.engine.weights import find_weights
 from videre.errors import ConfigError, WeightsError
 from videre.models.checkpoint import Checkpoint
 from videre.studies.speed.jobs import JOBS
 from videre.studies.speed.sides import Side
+from videre.zoo.weights import find_weights
 
 
 @dataclasses.dataclass(frozen=True)

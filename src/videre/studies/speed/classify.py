@@ -33,7 +33,7 @@ def classifier(job: Job) -> Classifier:
 
 def our_classes(job: Job, engine: str, stages: Stages) -> Run:
     """As `videre predict` runs it."""
-    from videre.engine import Predictor
+    from videre.predict import Predictor
 
     model = classifier(job)
     predictor = Predictor(model, device="cpu", batch=job.batch, engine=engine)

@@ -55,8 +55,8 @@ def ours(job: Job, engine: str, stages: Stages) -> Run:
 
 def predictions(job: Job, model: Model, engine: str, stages: Stages) -> Run:
     """Predictions of any detector of ours."""
-    from videre.engine import Predictor
     from videre.images.prepare import prepare
+    from videre.predict import Predictor
 
     predictor = Predictor(model, device="cpu", engine=engine)
     detector = getattr(predictor.running, "detector", predictor.running)

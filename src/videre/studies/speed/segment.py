@@ -36,7 +36,7 @@ def truth(job: Job, index: int) -> torch.Tensor:
 
 def our_classes_of_pixels(job: Job, engine: str, stages: Stages) -> Run:
     """As `videre predict` runs it."""
-    from videre.engine import Predictor
+    from videre.predict import Predictor
 
     model = segmenter(job)
     predictor = Predictor(model, device="cpu", engine=engine)

@@ -74,8 +74,8 @@ def main(side: str, job: str) -> None:
     elif job in JOBS:
         run = ours(JOBS[job], side, stages)
     else:
-        from videre.engine import load
         from videre.engine.allocator import keep_memory
+        from videre.predict import load
 
         keep_memory()
         model = load(job, engine="plain").model

@@ -21,12 +21,12 @@ import torch
 
 from videre.data.dataset import Dataset
 from videre.data.splits import by_ratio
-from videre.engine.predictor import Predictor
 from videre.errors import ConfigError, DataError
 from videre.files import write_atomic
 from videre.models.base import Model
 from videre.models.checkpoint import save_checkpoint
 from videre.models.classify.classifier import Classifier
+from videre.predict.predictor import Predictor
 from videre.studies.features import BATCH, TOP, FeatureNet, Features, extract, stage_names
 from videre.studies.transfer.probes import Linear, fit_linear, nearest_labels
 from videre.studies.transfer.row import Row, at

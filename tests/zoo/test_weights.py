@@ -12,9 +12,9 @@ import torch
 
 from videre.backbones import make_backbone
 from videre.backbones.weights import BACKBONE_WEIGHTS, BackboneWeights
-from videre.engine import weights
-from videre.engine.weights import find_weights
 from videre.errors import WeightsError
+from videre.zoo import weights
+from videre.zoo.weights import find_weights
 
 
 @pytest.fixture

@@ -13,13 +13,13 @@ from PIL import Image
 from scenes import PREPROCESS, SCHEMA
 
 from train.tiny import detector, toy
-from videre.engine import Predictor, load
 from videre.engine.device import choose_device
 from videre.errors import ConfigError, DataError, WeightsError
 from videre.images.clips import write_clip
 from videre.images.reading import write_picture
 from videre.models import Model
 from videre.models.checkpoint import save_checkpoint
+from videre.predict import Predictor, load
 from videre.structures import ImageBatch, Instances, Preprocess, Scene, Schema
 
 
@@ -44,7 +44,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_a_broken_picture_is_told_and_the_others_go_on_in_order(predictor: Predictor, folder: Path) -> None:
-    from videre.engine.sources import pictures_from
+    from videre.predict.sources import pictures_from
 
     found = list(predictor.stream(pictures_from(folder)))
     assert [Path(p.name).name[0] for p in found] == list("0123456")
@@ -103,7 +103,7 @@ def test_what_a_net_does_not_take_is_told_with_the_picture(predictor: Predictor)
 
 
 def test_results_are_no_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from videre.engine.sources import pictures_from
+    from videre.predict.sources import pictures_from
 
     monkeypatch.chdir(tmp_path)
     for name in ("a.jpg", "b/c.jpg", "b/a.drawn.jpg", "out/a.drawn.jpg", "out/map.png"):
@@ -131,7 +131,7 @@ def test_clips_are_predicted_frame_by_frame(predictor: Predictor, tmp_path: Path
 
 
 def test_what_does_not_exist_is_told_before_anything_is_predicted(folder: Path) -> None:
-    from videre.engine.sources import pictures_from
+    from videre.predict.sources import pictures_from
 
     (folder / "empty").mkdir()
     for source, message in ((folder / "none.png", "there is no such file"), (folder / "*.bmp", "no file matches"),

@@ -15,7 +15,7 @@ import torch
 from onnxscript import FLOAT, INT64, UINT8, graph, script
 from onnxscript import opset18 as op
 
-from videre.engine.export import operators  # noqa: F401 - that they are there to be named
+from videre.export import operators  # noqa: F401 - that they are there to be named
 
 OPSET = 18
 LOWEST = -3e38

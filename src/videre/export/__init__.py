@@ -17,14 +17,14 @@ from typing import Any
 
 import numpy as np
 
-from videre import __version__
-from videre.engine.export import onnx_file, openvino_file, torch_file
-from videre.engine.export.deployed import Deployed, deploy
-from videre.engine.export.parity import Report, compare
 from videre.errors import ConfigError, DataError
+from videre.export import onnx_file, openvino_file, torch_file
+from videre.export.deployed import Deployed, deploy
+from videre.export.parity import Report, compare
 from videre.files import write_atomic
 from videre.models import model_name
 from videre.models.base import Model
+from videre.version import __version__
 
 Run = Callable[[np.ndarray], dict[str, np.ndarray]]
 """A picture, uint8 [H, W, C], to results by name."""

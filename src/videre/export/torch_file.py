@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from videre.engine.export import operators  # noqa: F401 - the graph calls them
-from videre.engine.export.deployed import Deployed, trace
+from videre.export import operators  # noqa: F401 - the graph calls them
+from videre.export.deployed import Deployed, trace
 from videre.files import write_atomic
 
 METADATA = "videre.json"

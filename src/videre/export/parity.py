@@ -12,8 +12,8 @@ import numpy as np
 import torch
 
 from videre.engine.device import describe_processor
-from videre.engine.predictor import Predictor
 from videre.models.base import Model
+from videre.predict.predictor import Predictor
 from videre.structures import Instances, Scene
 
 SCORES = 1e-4

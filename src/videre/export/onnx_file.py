@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from videre.engine.export.deployed import Deployed, trace
+from videre.export.deployed import Deployed, trace
 from videre.files import write_atomic
 
 INPUT = "picture"
@@ -27,7 +27,7 @@ def write(model: Deployed, path: Path, metadata: Mapping[str, str]) -> None:
 
 def to_onnx(model: Deployed) -> Any:
     """The traced module as an ONNX ModelProto."""
-    from videre.engine.export.onnx_operators import OPSET, TRANSLATIONS  # which needs onnxscript
+    from videre.export.onnx_operators import OPSET, TRANSLATIONS  # which needs onnxscript
 
     logger = logging.getLogger("torch.onnx")
     level = logger.level

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from videre.engine.export.deployed import Deployed
-from videre.engine.export.onnx_file import to_onnx
+from videre.export.deployed import Deployed
+from videre.export.onnx_file import to_onnx
 from videre.files import write_atomic
 
 

@@ -7,11 +7,11 @@ import pytest
 import torch
 from scenes import CONFIGS, SCHEMA, picture_and_truth
 
-from videre.engine import Predictor
-from videre.engine.views import Views, look
 from videre.errors import ConfigError
 from videre.images.prepare import prepare
 from videre.models import Model, find_model
+from videre.predict import Predictor
+from videre.predict.views import Views, look
 from videre.structures import Preprocess, Tiling
 
 WHOLE = Preprocess(short_side=None, long_side=None, divisor=8)

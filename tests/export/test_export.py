@@ -14,14 +14,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scenes import SCHEMA, picture_and_truth
 
-from videre.engine import Predictor
-from videre.engine.export import FORMATS, export_model, find_format
-from videre.engine.export.deployed import Deployed, deploy
-from videre.engine.export.parity import compare_labels, compare_picture
 from videre.errors import ConfigError, DataError
+from videre.export import FORMATS, export_model, find_format
+from videre.export.deployed import Deployed, deploy
+from videre.export.parity import compare_labels, compare_picture
 from videre.images.prepare import prepare
 from videre.models import Model, find_model
 from videre.models.classify.classifier import Classifier
+from videre.predict import Predictor
 from videre.structures import Categories, ImageBatch, Instances, Preprocess, Scene, Schema
 from videre.structures.limits import Limits
 
@@ -107,7 +107,7 @@ def test_results_are_in_the_types_and_pixels_that_are_promised(written: tuple[Mo
 
 def test_openvino_runs_the_same_graph(written: tuple[Model, Path], tmp_path: Path) -> None:
     pytest.importorskip("openvino", reason="OpenVINO is not installed: pip install 'videre[export]'")
-    from videre.engine.export import openvino_file, parity
+    from videre.export import openvino_file, parity
 
     model, path = written
     openvino_file.convert(path, tmp_path / "model.xml", {"classes": '["a"]'})
@@ -132,7 +132,7 @@ class SecondStage(torch.nn.Module):
 def test_no_proposals_give_no_detections_in_onnxruntime() -> None:
     """By itself: no picture leaves a region proposal network without proposals."""
     runtime, _ = pytest.importorskip("onnxruntime"), pytest.importorskip("onnxscript")
-    from videre.engine.export.onnx_operators import OPSET, TRANSLATIONS
+    from videre.export.onnx_operators import OPSET, TRANSLATIONS
 
     model = detector("faster-rcnn", Preprocess(size=(64, 80)), **ONE)
     model.box_head.score_threshold = 0.1

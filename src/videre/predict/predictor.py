@@ -15,17 +15,17 @@ from PIL import Image
 from videre.engine.device import choose_device
 from videre.engine.fuse import make_fast
 from videre.engine.plan import Plan
-from videre.engine.sources import is_one_picture, pictures_from
-from videre.engine.views import Views, check_views, look
-from videre.engine.weights import find_weights
 from videre.errors import ConfigError, DataError, VidereError
 from videre.images.prepare import prepare
 from videre.images.reading import as_picture
 from videre.models.base import Model
 from videre.models.checkpoint import Checkpoint
 from videre.models.classify.published import published_classifier
+from videre.predict.sources import is_one_picture, pictures_from
+from videre.predict.views import Views, check_views, look
 from videre.structures import ImageBatch, Scene
 from videre.structures.limits import Limits
+from videre.zoo.weights import find_weights
 
 Order = Literal["rgb", "bgr"]
 
