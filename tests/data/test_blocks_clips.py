@@ -5,7 +5,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from videre.data.blocks import Clip, render_clip
+from videre.data.blocks import BlocksClip, render_clip
 from videre.data.blocks.clips import ENTERS, FALLS, HITS, LEAVES, ROLLS, SLIDES, TURNS
 from videre.data.blocks.solids import SPHERE, distance, mesh
 
@@ -13,11 +13,11 @@ SIZE, FPS = (64, 80), 8.0
 
 
 @pytest.fixture(scope="module")
-def clips() -> list[Clip]:
+def clips() -> list[BlocksClip]:
     return [render_clip(0, i, SIZE, fps=FPS) for i in range(16)]
 
 
-def path(clip: Clip, track: int) -> dict[int, np.ndarray]:
+def path(clip: BlocksClip, track: int) -> dict[int, np.ndarray]:
     """Where a solid's centre is in the world, by frame, in the frames that show it."""
     found = {}
     for t, truth in enumerate(clip.truths):

@@ -40,6 +40,8 @@ def lively(module: nn.Module) -> nn.Module:
 class Wrapped(Model):
     """Any module as a model."""
 
+    mixes_formats = True
+
     def __init__(self, inner: nn.Module) -> None:
         super().__init__(SCHEMA, PREPROCESS)
         self.inner = inner
@@ -335,3 +337,25 @@ def test_blocks_of_torch_read_their_own_weights(kind: str, dtype: torch.dtype) -
     tolerance = 1e-5 if dtype == torch.float32 else 0.05
     torch.testing.assert_close(found, expected, atol=tolerance * float(expected.abs().max()), rtol=0)
     assert sum(isinstance(m, Dense) for m in fast.modules()) >= 2, "what stands beside is fused"
+
+
+class Plain(Model):
+    """As a user writes it, who thinks of no number format."""
+
+    def __init__(self) -> None:
+        super().__init__(SCHEMA, PREPROCESS)
+        self.before, self.after = nn.Conv2d(3, 16, 3), nn.Linear(16, 4)
+        self.register_buffer("table", torch.randn(16, 16))
+
+    def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
+        return self.after(self.before(x).mean((2, 3)) @ self.table)
+
+
+def test_code_that_thinks_of_no_format_gets_float32() -> None:
+    torch.manual_seed(0)
+    model, x = Plain().eval(), torch.randn(2, 3, 20, 20)
+    fast = fuse(model, Plan(), torch.bfloat16)
+    with torch.inference_mode():
+        found, expected = fast(x), model(x)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, expected, atol=0.1, rtol=0.05)

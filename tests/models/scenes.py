@@ -9,12 +9,28 @@ import torch
 
 from videre.images.prepare import prepare, prepare_truth
 from videre.models.base import Model
-from videre.structures import COCO_PERSON, Categories, ImageBatch, Instances, Masks, Preprocess, Scene, Schema
+from videre.structures import (
+    COCO_PERSON,
+    Camera,
+    Categories,
+    Clip,
+    Event,
+    ImageBatch,
+    Instances,
+    Masks,
+    Mesh,
+    Preprocess,
+    Relations,
+    Scene,
+    Schema,
+    WordTokenizer,
+)
 from videre.structures.scene import VOID
 
 SCHEMA = Schema(
     things=Categories.of(["square", "disc"]), pictures=Categories.of(["squares", "discs"]), skeleton=COCO_PERSON,
-    pixels=Categories.of(["ground", "square", "disc"]),
+    pixels=Categories.of(["ground", "square", "disc"]), predicates=Categories.of(["left of", "right of"]),
+    events=Categories.of(["flash"]), tokenizer=WordTokenizer.build(["a square", "a disc", "nothing"], least=1),
 )  # fmt: skip
 TINY = {"width": 16, "hidden": 32, "backbone": "mobilenet_v2", "norm": "group", "fpn_norm": "group"}
 """Settings that make a detector small enough for a test."""
@@ -75,10 +91,41 @@ def picture_and_truth(size: tuple[int, int], seed: int, things: int = 2) -> tupl
         visibility=torch.full((things, 17), 2, dtype=torch.uint8),
     )  # fmt: skip
     classes[:2] = VOID
+    middles = (box[:, 0] + box[:, 2]) / 2
+    pairs = [(s, o) for s in range(things) for o in range(things) if s != o]
+    relations = Relations(
+        [s for s, _ in pairs], [int(middles[s] > middles[o]) for s, o in pairs], [o for _, o in pairs]
+    )
+    corners = torch.from_numpy(rng.random((6, 2, 2)).astype(np.float32)).sort(1).values * torch.tensor(size[::-1])
+    focal = float(rng.uniform(40, 60))
+    tetrahedron = [[0.0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]]
+    meshes = [Mesh(torch.tensor(tetrahedron) + 0.1 * n + focal / 20, [[0, 1, 2], [0, 2, 3]]) for n in range(things)]
     # of the picture as a whole: what lies in front
     return picture, Scene(
-        size, instances, labels=torch.tensor(labels[-1:] or [0]), segmentation=torch.from_numpy(classes)
-    )
+        size, instances.replace(meshes=meshes), labels=torch.tensor(labels[-1:] or [0]),
+        segmentation=torch.from_numpy(classes), relations=relations,
+        captions=[f"a {SCHEMA.things[labels[-1]]}" if labels else "nothing"],
+        proposals=torch.cat([box + 1, corners.reshape(6, 4)]),
+        camera=Camera([[focal, 0, size[1] / 2], [0, focal, size[0] / 2], [0, 0, 1]]),
+    )  # fmt: skip
+
+
+def clip_and_truth(size: tuple[int, int], seed: int, things: int = 1) -> tuple[Clip, Scene]:
+    """Two seconds of noise that is bright for half of one, where there is something."""
+    rng = np.random.default_rng(seed)
+    frames = rng.integers(90, 130, (16, *size, 3), dtype=np.uint8)
+    start = float(rng.uniform(0.2, 1.2))
+    seconds = np.arange(16) / 8
+    inside = (seconds >= start) & (seconds <= start + 0.5) & (things > 0)
+    frames[inside] = 250
+    events = [Event(start, start + 0.5, label=0)] if things else []
+    return Clip(frames, seconds, 2.0), Scene(size, events=events, duration=2.0)
+
+
+def example(model: Model, size: tuple[int, int], seed: int, things: int = 2) -> tuple[Any, Scene]:
+    """A picture, or a clip for a model that takes one, with its truth."""
+    make = picture_and_truth if model.preprocess.frames is None else clip_and_truth
+    return make(size, seed, things)
 
 
 def batch_of(model: Model, cases: list[tuple[np.ndarray, Scene]]) -> tuple[ImageBatch, list[Any]]:

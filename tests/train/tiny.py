@@ -26,7 +26,12 @@ SIZES = ((64, 80), (50, 64), (64, 64), (80, 60), (48, 90), (64, 70))
 class TinySource:
     """Pictures of `picture_and_truth`; number 2 is empty, or all are."""
 
-    fields = frozenset({"boxes", "instances.labels", "masks", "keypoints", "visibility", "labels", "segmentation"})
+    fields = frozenset(
+        {
+            "boxes", "instances.labels", "masks", "keypoints", "visibility", "labels", "segmentation", "proposals",
+            "relations", "captions", "camera", "meshes",
+        }
+    )  # fmt: skip
 
     def __init__(self, count: int = 6, empty: bool = False) -> None:
         self.count, self.empty = count, empty
@@ -94,6 +99,14 @@ def register() -> None:
 def toy(preprocess: Preprocess = PREPROCESS) -> Model:
     torch.manual_seed(0)
     return Toy(SCHEMA, preprocess)
+
+
+def regions() -> Model:
+    """A probe of two stages that takes proposals."""
+    from probes import Regions
+
+    torch.manual_seed(0)
+    return Regions(SCHEMA, PREPROCESS)
 
 
 SQUARE = Preprocess(size=(64, 64))

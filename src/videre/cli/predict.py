@@ -53,13 +53,14 @@ def predict(
     from videre.predict import load
     from videre.predict.predictor import with_given
     from videre.predict.sources import DRAWN, pictures_from
+    from videre.structures import AnyClip
 
     keep_memory()
     views = parse_views(tile, flip, scales)
     predictor = load(model, device, engine=engine, plan=Plan.read(plan) if plan else None, views=views)
     schema = predictor.model.schema
     scenes = dict(read_scenes(given, schema)) if given is not None else None
-    source = with_given(pictures_from(pictures, results=out), scenes)
+    source = with_given(pictures_from(pictures, out, predictor.model.preprocess.frames), scenes)
     done = failed = found = 0
     taken: set[str] = set()
     try:
@@ -77,7 +78,9 @@ def predict(
                 write(prediction.name, prediction.scene)
                 done, found = done + 1, found + len(prediction.scene)
                 if draw:
-                    drawn = draw_scene(prediction.picture, prediction.scene, schema)
+                    shown = prediction.picture  # of a clip the frame in the middle
+                    shown = shown.sample(1).frames[0] if isinstance(shown, AnyClip) else shown
+                    drawn = draw_scene(shown, prediction.scene, schema)
                     write_picture(out / f"{result_name(prediction.name, taken)}{DRAWN}", drawn)
                 if not quiet:
                     print(f"{prediction.name}: {_count(prediction.scene, schema)}")

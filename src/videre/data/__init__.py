@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import ModuleType
-from typing import Any
+from typing import Any, Protocol
 
 from videre.data.dataset import Dataset, Repair, Source
 from videre.data.formats import (
@@ -19,15 +18,36 @@ from videre.data.formats import (
     labelme,
     labels_csv,
     panoptic,
+    scenes,
     voc,
 )
 from videre.data.splits import by_list
 from videre.errors import ConfigError, DataError
 
-FORMATS: dict[str, ModuleType] = {
+
+class Format(Protocol):
+    """What the module of a format provides."""
+
+    LOOKS_FOR: str
+    """What of a folder or file it knows its own by, for messages."""
+
+    def recognise(self, path: Path) -> str:
+        """What was found that makes a path of this format; "" where it is none."""
+
+    def splits(self, path: Path) -> list[str]:
+        """The parts that `read` takes."""
+
+    def read(self, path: Path, split: str | None = None) -> Dataset:
+        """The whole set or a part of it."""
+
+    def write(self, dataset: Dataset, path: Path, split: str = "train", lossy: bool = False) -> list[str]:
+        """Write a set with its pictures; the fields that were lost."""
+
+
+FORMATS: dict[str, Format] = {
     "voc": voc, "coco": coco, "panoptic": panoptic, "instances": instance_png, "coco-stuff": coco_stuff, "maps": class_maps,
     "planes": class_planes, "labelme": labelme, "cityscapes": cityscapes, "joints": joints, "csv": labels_csv,
-    "folders": folders,
+    "scenes": scenes, "folders": folders,
 }  # fmt: skip
 """Every format by its name; folders, which fit almost anything, come last."""
 

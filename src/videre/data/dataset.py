@@ -15,7 +15,7 @@ from torch import Tensor
 
 from videre.errors import DataError, ShapeError
 from videre.images.reading import picture_size, read_picture
-from videre.structures import Masks, Scene, Schema
+from videre.structures import AnyClip, Masks, Scene, Schema
 
 
 class Source(Protocol):
@@ -37,8 +37,8 @@ class Source(Protocol):
     def scene(self, i: int) -> Scene:
         """The truth, without reading the picture; meta has "path" and "id"."""
 
-    def picture(self, i: int) -> np.ndarray:
-        """The picture, uint8 or uint16 [H, W, C] RGB."""
+    def picture(self, i: int) -> Any:
+        """The picture, uint8 or uint16 [H, W, C] RGB; or a `Clip`."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,15 +114,15 @@ class Dataset(Sequence[tuple[np.ndarray, Scene]]):
                 raise
             raise type(error)(f"{self.where(i)}: {error}") from error
 
-    def picture(self, i: int) -> np.ndarray:
-        """Picture i, uint8 or uint16 [H, W, C] RGB. Raises DataError when its size is not what its truth says."""
+    def picture(self, i: int) -> Any:
+        """Picture i, uint8 or uint16 [H, W, C] RGB, or a `Clip`. Raises DataError when its size is not what its truth says."""
         place = self._place(i)
         picture, (height, width) = self.source.picture(place), self.source.size(place)
-        if picture.shape[:2] != (height, width):
-            turned = picture.shape[:2] == (width, height)
+        found = picture.size if isinstance(picture, AnyClip) else picture.shape[:2]
+        if found != (height, width):
+            turned = found == (width, height)
             raise DataError(
-                f"{self.source.path(place) or self.source.name(place)}: the picture is {picture.shape[1]}x"
-                f"{picture.shape[0]} (width x height), its annotation says {width}x{height}; "
+                f"{self.source.path(place) or self.source.name(place)}: the picture is {found[1]}x{found[0]} (width x height), its annotation says {width}x{height}; "
                 + ("the labels were drawn without the EXIF orientation: turn the picture's pixels and drop the tag, or "
                    "turn the labels" if turned else "it is another picture, or was resized: resize it back, or the "
                    "labels with it")

@@ -70,7 +70,7 @@ def fuse(model: Model, plan: Plan, dtype: torch.dtype = torch.float32) -> Model:
             stays in it until the model itself asks for float32, as under autocast.
     """
     fused = _copy(model)
-    _fuse_children(fused, plan, dtype)
+    _fuse_children(fused, plan, dtype, gives_float32=dtype != torch.float32 and not model.mixes_formats)
     return fused
 
 
@@ -102,20 +102,22 @@ def _compile_children(parent: nn.Module) -> None:
                 _compile_children(child)
 
 
-def _fuse_children(parent: nn.Module, plan: Plan, dtype: torch.dtype) -> None:
+def _fuse_children(parent: nn.Module, plan: Plan, dtype: torch.dtype, gives_float32: bool) -> None:
+    """Replace what can be fused among the children of a module that is not traced itself. gives_float32: whether its own
+    code shall get float32 of them."""
     for name, child in list(parent.named_children()):
         layer = _layer(child, plan, dtype)
         if layer is not None:
-            setattr(parent, name, layer)
+            setattr(parent, name, _ending_in_float32(layer) if gives_float32 else layer)
         elif is_torch_block(child):
             _keep_format(child)
         elif not has_products(child):
-            _fuse_children(child, plan, dtype)
+            _fuse_children(child, plan, dtype, gives_float32)
         elif (graph := _trace(child)) is not None:
             _fuse_graph(graph, plan, torch.float32 if _is_foreign(child) else dtype)
-            setattr(parent, name, graph)
+            setattr(parent, name, _ending_in_float32(graph) if gives_float32 else graph)
         elif not _is_foreign(child):
-            _fuse_children(child, plan, dtype)
+            _fuse_children(child, plan, dtype, gives_float32)
 
 
 def is_torch_block(module: nn.Module) -> bool:
@@ -126,6 +128,13 @@ def is_torch_block(module: nn.Module) -> bool:
         return False
     homes = [kind.__module__ for kind in type(module).__mro__ if kind not in CONTAINERS]
     return any(home.startswith("torch.nn.modules.") for home in homes) and not isinstance(module, CONTAINERS[1:])
+
+
+def _ending_in_float32(module: nn.Module) -> nn.Module:
+    """The module, whose results are float32 whatever it computes in."""
+    widen = lambda x: x.float() if isinstance(x, Tensor) and x.dtype == torch.bfloat16 else x
+    module.register_forward_hook(lambda _, __, found: tree_map(widen, found))
+    return module
 
 
 def _keep_format(module: nn.Module) -> None:

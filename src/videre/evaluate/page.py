@@ -91,13 +91,17 @@ def _read_log(path: Path) -> Log:
             entry = json.loads(line)
         except json.JSONDecodeError:
             continue
-        (evaluations if "metrics" in entry else steps).append(entry)
+        if "metrics" in entry:
+            evaluations.append(entry)
+        elif "loss" in entry:
+            steps.append(entry)
     return steps, evaluations
 
 
 def _training_charts(steps: list[dict[str, Any]], evaluations: list[dict[str, Any]]) -> list[Chart]:
     at = [e["step"] for e in steps]
-    parts = [name for name in steps[0] if name not in ("step", "lr", "norm", "seconds")]
+    told = dict.fromkeys(name for entry in steps for name in entry)  # stages have losses of their own
+    parts = [name for name in told if name not in ("step", "stage", "lr", "norm", "seconds")]
     series = lambda name: [float(e.get(name, math.nan)) for e in steps]
     charts = [
         Chart(

@@ -13,6 +13,7 @@ from PIL import Image
 
 from videre.errors import DataError
 from videre.images.reading import as_picture
+from videre.structures.clip import AnyClip, Clip, middles
 
 CLIP_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".gif")
 """What counts as a clip by its name; a .gif is a picture too."""
@@ -21,7 +22,7 @@ _CODECS = {".mp4": "mp4v", ".m4v": "mp4v", ".mov": "mp4v", ".avi": "MJPG", ".mkv
 
 
 @dataclasses.dataclass(frozen=True)
-class Clip:
+class ClipInfo:
     """What the header of a clip says.
 
     Args:
@@ -38,13 +39,13 @@ class Clip:
         return self.count / self.rate if self.rate > 0 else 0.0
 
 
-def clip_info(path: str | Path) -> Clip:
+def clip_info(path: str | Path) -> ClipInfo:
     """Read the header of a clip. Raises DataError when it is missing or no clip."""
     capture = _open(path)
     try:
         height, width = (int(capture.get(k)) for k in (cv2.CAP_PROP_FRAME_HEIGHT, cv2.CAP_PROP_FRAME_WIDTH))
         count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
-        return Clip((height, width), float(capture.get(cv2.CAP_PROP_FPS)), max(count, 0))
+        return ClipInfo((height, width), float(capture.get(cv2.CAP_PROP_FPS)), max(count, 0))
     finally:
         capture.release()
 
@@ -84,6 +85,30 @@ def read_clip(
             raise DataError(f"{path}: the clip breaks off after {seen} of {expected:.0f} pictures")
     finally:
         capture.release()
+
+
+class ClipFile(AnyClip):
+    """A clip in a file, of which only the frames that are asked for are kept.
+
+    Raises DataError when it is missing or no clip.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path, self.info = Path(path), clip_info(path)
+        self.size = self.info.size
+        # where the header does not say how long it is, the last frame does
+        self.duration = self.info.seconds or max((seconds for seconds, _ in read_clip(path)), default=0.0)
+
+    def sample(self, count: int) -> Clip:
+        wanted = middles(self.duration, count)
+        kept: list[tuple[float, np.ndarray] | None] = [None] * count
+        for seconds, frame in read_clip(self.path):
+            for k, moment in enumerate(wanted):
+                best = kept[k]
+                if best is None or abs(seconds - moment) < abs(best[0] - moment):
+                    kept[k] = seconds, frame
+        found = [pair for pair in kept if pair is not None]
+        return Clip(np.stack([frame for _, frame in found]), np.array([s for s, _ in found]), self.duration)
 
 
 def write_clip(

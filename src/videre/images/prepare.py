@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from videre.errors import DataError
-from videre.structures import ImageBatch, Preprocess, Scene
+from videre.structures import AnyClip, Clip, ImageBatch, Preprocess, Scene
 
 _RANGE = {np.dtype(np.uint8): 255.0, np.dtype(np.uint16): 65535.0, np.dtype(np.float32): 1.0}
 CHANNELS = 4
@@ -17,16 +17,42 @@ CHANNELS = 4
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
 
 
-def prepare(picture: np.ndarray, preprocess: Preprocess, seed: int = 0, given: Scene | None = None) -> ImageBatch:
-    """One picture as a batch of one.
+def prepare(
+    picture: np.ndarray | AnyClip, preprocess: Preprocess, seed: int = 0, given: Scene | None = None
+) -> ImageBatch:
+    """One picture or clip as a batch of one.
 
     Args:
-        picture: [H, W, C] RGB (or grey, or many channels), uint8, uint16, or float32 in [0, 1].
+        picture: [H, W, C] RGB (or grey, or many channels), uint8, uint16, or float32 in [0, 1]; or a clip of such.
         given: what the net takes beside it, in the picture's pixels.
 
     Raises:
-        DataError: a shape or dtype that is not a picture's, or a number of channels that the net does not take.
+        DataError: a shape or dtype that is not a picture's, a number of channels that the net does not take, or a clip for a
+        net of pictures or the other way round.
     """
+    if isinstance(picture, AnyClip) != (preprocess.frames is not None):
+        found, wanted = ("a clip", "pictures") if isinstance(picture, AnyClip) else ("a picture", "clips")
+        raise DataError(f"the net takes {wanted}, this is {found}")
+    batch = (
+        _prepare_clip(picture, preprocess, seed)
+        if isinstance(picture, AnyClip)
+        else _prepare(picture, preprocess, seed)
+    )
+    return batch if given is None else dataclasses.replace(batch, given=(prepare_truth(given, batch),))
+
+
+def _prepare_clip(clip: AnyClip, preprocess: Preprocess, seed: int) -> ImageBatch:
+    """Every frame like a picture, [1, T, C, H, W]."""
+    assert preprocess.frames is not None
+    sampled = isinstance(clip, Clip) and len(clip) == preprocess.frames
+    chosen = clip if sampled else clip.sample(preprocess.frames)
+    assert isinstance(chosen, Clip)
+    frames = [_prepare(frame, preprocess, seed) for frame in chosen.frames]
+    image = torch.stack([frame.image for frame in frames], 1)
+    return dataclasses.replace(frames[0], image=image, times=(chosen.seconds,))
+
+
+def _prepare(picture: np.ndarray, preprocess: Preprocess, seed: int) -> ImageBatch:
     if picture.ndim != 3 or 0 in picture.shape:
         raise DataError(f"a picture is [height, width, channels] and has pixels, found shape {picture.shape}")
     if picture.dtype not in _RANGE:
@@ -43,8 +69,7 @@ def prepare(picture: np.ndarray, preprocess: Preprocess, seed: int = 0, given: S
     image = torch.zeros((1, *padded, normalised.shape[2])).permute(0, 3, 1, 2)  # channels-last in memory
     image[0, :, :height, :width] = torch.from_numpy(normalised).permute(2, 0, 1)
     matrix = np.array([[resized[1] / size[1], 0, -left], [0, resized[0] / size[0], -top]])
-    batch = ImageBatch(image, ((height, width),), (size,), matrix[None], (seed,))
-    return batch if given is None else dataclasses.replace(batch, given=(prepare_truth(given, batch),))
+    return ImageBatch(image, ((height, width),), (size,), matrix[None], (seed,))
 
 
 def resample(picture: np.ndarray, size: tuple[int, int], antialias: bool = True) -> np.ndarray:

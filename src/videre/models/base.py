@@ -70,6 +70,8 @@ class Model(nn.Module):
         headline: the metrics that are told first, the first of which `best` follows; those it does not name come as the
             evaluation orders them.
         usual: how pictures are prepared where nothing else is asked for.
+        mixes_formats: whether its own code, between its layers, works on what they give in bfloat16; else the engine gives
+            it float32.
         schema, preprocess: what its labels mean, how its pictures are prepared; saved with the weights.
         config: the constructor's other keyword arguments, plain JSON; rebuilds the model.
         limits: how many things it gives, from which score on.
@@ -84,6 +86,7 @@ class Model(nn.Module):
     augment: ClassVar[tuple[Mapping[str, Any], ...]] = ()
     headline: ClassVar[tuple[str, ...]] = ()
     usual: ClassVar[Preprocess] = Preprocess()
+    mixes_formats: ClassVar[bool] = False
 
     config: dict[str, Any]
 

@@ -21,9 +21,9 @@ from videre.images.reading import as_picture
 from videre.models.base import Model
 from videre.models.checkpoint import Checkpoint
 from videre.models.classify.published import published_classifier
-from videre.predict.sources import is_one_picture, pictures_from
+from videre.predict.sources import is_clip, is_one_picture, pictures_from
 from videre.predict.views import Views, check_views, look
-from videre.structures import ImageBatch, Scene
+from videre.structures import AnyClip, ImageBatch, Scene
 from videre.structures.limits import Limits
 from videre.zoo.weights import find_weights
 
@@ -35,7 +35,7 @@ class Prediction:
     """What came of one picture: the picture and its scene, or the reason why there is none."""
 
     name: str
-    picture: np.ndarray | None
+    picture: np.ndarray | AnyClip | None
     scene: Scene | None
     error: str | None = None
 
@@ -110,11 +110,15 @@ class Predictor:
             `stream`.
         """
         scenes = []
-        for prediction in self.stream(with_given(pictures_from(source), given), threshold, order):
+        for prediction in self.stream(with_given(self._items(source), given), threshold, order):
             if prediction.scene is None:
                 raise DataError(prediction.error or prediction.name)
             scenes.append(prediction.scene)
-        return scenes[0] if is_one_picture(source) else scenes
+        one = is_one_picture(source) or (self.model.preprocess.frames is not None and is_clip(source))
+        return scenes[0] if one else scenes
+
+    def _items(self, source: Any) -> Iterator[tuple[str, Any]]:
+        return pictures_from(source, frames=self.model.preprocess.frames)
 
     def stream(
         self, pictures: Iterable[tuple[str, Any] | tuple[str, Any, Scene | None]], threshold: float | None = None,
@@ -172,8 +176,10 @@ class Predictor:
                             f"{', '.join(missing)} is not given (--given FILE, or given=)")  # fmt: skip
         return None if scene is None else scene.only(kind.takes | kind.accepts)
 
-    def _as_rgb(self, value: Any, order: Order) -> np.ndarray:
+    def _as_rgb(self, value: Any, order: Order) -> Any:
         """A picture in memory as files are read."""
+        if isinstance(value, AnyClip):
+            return value
         picture = as_picture(value)
         if isinstance(value, str | Path | Image.Image):  # they know their own order
             return picture

@@ -11,8 +11,9 @@ import numpy as np
 from PIL import Image
 
 from videre.errors import DataError, VidereError
-from videre.images.clips import CLIP_SUFFIXES, clip_info, read_clip
+from videre.images.clips import CLIP_SUFFIXES, ClipFile, clip_info, read_clip
 from videre.images.reading import picture_paths, read_picture
+from videre.structures import AnyClip
 
 Named = tuple[str, Any]
 """A picture's name, and the picture as it was given or what reads it."""
@@ -20,29 +21,36 @@ DRAWN = ".drawn.jpg"
 """How the names of pictures with predictions drawn on them end: results, never a source."""
 
 
-def pictures_from(source: Any, results: Path | None = None) -> Iterator[Named]:
+def pictures_from(source: Any, results: Path | None = None, frames: int | None = None) -> Iterator[Named]:
     """Every picture of a source, in order; of a clip every frame, named by its number and second.
 
     Args:
         source: a path, folder, glob, clip, array or tensor of one picture or of several, Pillow image, and lists of all
             these. A .gif is a picture. Folders and globs leave out what `videre predict` has drawn.
         results: where results go: folders and globs leave it out, unless it holds them.
+        frames: for nets that take clips: every clip is one item, of so many frames.
 
     Raises:
         DataError: when called, if something named does not exist; what cannot be read raises when it is its turn.
     """
     if isinstance(source, list | tuple):
-        return _numbered([pictures_from(item, results) for item in source])
+        return _numbered([pictures_from(item, results, frames) for item in source])
+    if isinstance(source, AnyClip):
+        return iter([("clip", source)])
     if is_clip(source):
         clip_info(source)
-        return _frames(Path(source))
+        whole = [(str(source), functools.partial(ClipFile, source))] if frames is not None else []
+        return iter(whole) if whole else _frames(Path(source))
+    if frames is not None and isinstance(source, str | Path) and Path(source).is_dir():
+        clips = [path for path in sorted(Path(source).iterdir()) if is_clip(path)]
+        return _numbered([pictures_from(path, results, frames) for path in clips])
     if isinstance(source, str | Path):
         paths = _without_results(source, results)
         return ((str(path), functools.partial(read_picture, path)) for path in paths)
     if isinstance(source, Image.Image) or (hasattr(source, "shape") and len(source.shape) < 4):
         return iter([("picture 0", source)])
     if isinstance(source, Iterable):
-        return _numbered(pictures_from(item, results) for item in source)
+        return _numbered(pictures_from(item, results, frames) for item in source)
     raise DataError(f"pictures come from a path, glob, array, tensor, Pillow image or a list of these; "
                     f"found {type(source).__name__}")  # fmt: skip
 
@@ -56,6 +64,8 @@ def is_one_picture(source: Any) -> bool:
     """Whether a source is one picture, whatever is in it, and not a collection that happens to hold one."""
     if isinstance(source, str | Path):
         return Path(source).is_file() and not is_clip(source)
+    if isinstance(source, AnyClip):
+        return True
     return not isinstance(source, Iterable) or (hasattr(source, "shape") and len(source.shape) < 4)
 
 

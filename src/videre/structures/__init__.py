@@ -4,6 +4,7 @@ from videre.structures.affine import Affine, invert
 from videre.structures.box3d import Box3D
 from videre.structures.camera import Camera
 from videre.structures.categories import VOC_PIXELS, Categories, palette
+from videre.structures.clip import AnyClip, Clip
 from videre.structures.fields import Kind, Renaming, entry
 from videre.structures.image_batch import ImageBatch
 from videre.structures.instances import Instances
@@ -20,7 +21,7 @@ from videre.structures.tokenizer import SubwordTokenizer, Tokenizer, WordTokeniz
 from videre.structures.vocabulary import Vocabulary
 
 __all__ = [
-    "COCO_PERSON", "VOC_PIXELS", "VOID", "Affine", "Box3D", "Camera", "Categories", "Event", "ImageBatch", "Instances",
+    "COCO_PERSON", "VOC_PIXELS", "VOID", "Affine", "AnyClip", "Box3D", "Camera", "Categories", "Clip", "Event", "ImageBatch", "Instances",
     "Kind", "Masks", "Mesh", "Polygons", "Preprocess", "Ragged", "Relations", "Renaming", "Scene", "Schema", "Situation",
     "Skeleton", "SubwordTokenizer", "Tiling", "Tokenizer", "Vocabulary", "WordTokenizer", "entry", "invert", "palette",
 ]  # fmt: skip

@@ -33,6 +33,7 @@ class Preprocess:
         divisor: both sides are padded with zeros (the mean colour), right and bottom, to multiples of this.
         channels: of the input, "rgb" (or "bgr", "grey").
         mean, std: per channel, of pictures scaled to [0, 1].
+        frames: of a clip so many are taken, at the middles of equal parts of it; None: the net takes pictures.
         antialias: average over the pixels that fall into one when shrinking (area); otherwise plain bilinear.
     """
 
@@ -45,6 +46,7 @@ class Preprocess:
     mean: tuple[float, ...] = IMAGENET_MEAN
     std: tuple[float, ...] = IMAGENET_STD
     antialias: bool = True
+    frames: int | None = None
 
     def __post_init__(self) -> None:
         for name in ("mean", "std"):
@@ -70,6 +72,8 @@ class Preprocess:
             side = getattr(self, name)
             if side is not None and side < 1:
                 raise ConfigError(f"preprocess: {name} must be at least 1, found {side}")
+        if self.frames is not None and self.frames < 1:
+            raise ConfigError(f"preprocess: frames must be at least 1, found {self.frames}")
         if self.divisor < 1:
             raise ConfigError(f"preprocess: divisor must be at least 1, found {self.divisor}")
 

@@ -53,6 +53,8 @@ class FeatureNet(Model):
             in words.
     """
 
+    mixes_formats = True
+
     def __init__(self, backbone: Backbone, name: str, preprocess: Preprocess, digest: str, card: str) -> None:
         super().__init__(Schema(), preprocess)
         self.backbone, self.name, self.digest, self.card = backbone, name, digest, card

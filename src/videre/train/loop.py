@@ -68,7 +68,7 @@ def train(
     progress: str = "auto",
     provenance: dict[str, Any] | None = None,
     plan: Plan | None = None,
-    page: bool = True,
+    page: bool | None = None,
 ) -> Run:
     """Train a model; it ends with the averaged weights, in eval mode, calibrated on the validation data.
 
@@ -82,7 +82,7 @@ def train(
         provenance: goes into run.json and the checkpoints (command, data, weights).
         plan: which algorithm each convolution runs, see `planned`; None: what was found on this machine before, or in
             the run that is resumed. One process alone follows a plan, several run torch's own convolutions.
-        page: write report.html.
+        page: whether to write report.html; None: unless `evaluate` is given.
 
     Raises:
         DataError: the data lacks what the model needs; or a loss is not finite (the batch is saved).
@@ -91,6 +91,7 @@ def train(
     recipe, out = recipe or Recipe(), Path(out)
     model.require(data.fields, data.title)
     together = evaluate is None
+    page = together if page is None else page
     if evaluate is None and validation is not None:
         model.require(validation.fields, validation.title)
         evaluate = evaluator(validation, device)
@@ -430,9 +431,9 @@ class _Finder:
 
 def _recipe_of(stage: Descent, recipe: Recipe) -> Recipe:
     """The recipe of a stage: its own changes, but for what is not as `Recipe` has it by default."""
-    usual = Recipe()
-    own = {name: value for name, value in stage.recipe.items() if getattr(recipe, name) == getattr(usual, name)}
-    return recipe.replace(**own)
+    usual = Recipe().replace(**stage.recipe)  # checked
+    own = [name for name in stage.recipe if getattr(recipe, name) == getattr(Recipe(), name)]
+    return recipe.replace(**{name: getattr(usual, name) for name in own})
 
 
 def _steps(model: Model, data: Dataset, recipe: Recipe) -> list[int]:

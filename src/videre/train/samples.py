@@ -7,6 +7,7 @@ what makes a resumed run equal to an uninterrupted one.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import hashlib
 import itertools
@@ -30,11 +31,12 @@ from videre.data.transforms import (
     from_json,
     generator,
 )
+from videre.data.transforms.compose import Draw
 from videre.data.transforms.turn import QuarterTurns
 from videre.errors import ConfigError
 from videre.images.prepare import prepare, prepare_truth
 from videre.models.base import Model
-from videre.structures import ImageBatch, Scene
+from videre.structures import AnyClip, ImageBatch, Scene
 from videre.train.recipe import Recipe
 
 Sample = tuple[str, ImageBatch, Any]
@@ -104,13 +106,25 @@ class TrainingSamples:
         epoch, index = self.place(position)
         rng = generator(self.recipe.seed, epoch, index)
         draw = lambda rng: self._read(int(rng.integers(len(self.data))))
-        picture, scene = self.transform.apply(*self._read(index), rng, self.data.schema, draw)
+        picture, scene = self._augmented(*self._read(index), rng, draw)
         preprocess = self.model.preprocess
         if self.recipe.short_sides:
             preprocess = preprocess.replace(short_side=int(rng.choice(self.recipe.short_sides)))
         given = scene.only(self.given) if self.given else None
         batch = prepare(picture, preprocess, _seed(self.recipe.seed, epoch, index), given)
         return self.data.name(index), batch, self.target(prepare_truth(scene, batch))
+
+    def _augmented(self, picture: Any, scene: Scene, rng: np.random.Generator, draw: Draw) -> tuple[Any, Scene]:
+        """The picture and its truth after the transforms; of a clip every frame after the same ones."""
+        if not isinstance(picture, AnyClip) or self.model.preprocess.frames is None:
+            return self.transform.apply(picture, scene, rng, self.data.schema, draw)
+        clip = picture.sample(self.model.preprocess.frames)
+        state, frames = rng.bit_generator.state, []
+        for frame in clip.frames:
+            rng.bit_generator.state = state
+            changed, moved = self.transform.apply(frame, scene, rng, self.data.schema, draw)
+            frames.append(changed)
+        return dataclasses.replace(clip, frames=np.stack(frames)), moved
 
     def plain(self, index: int) -> Sample:
         """Picture `index` of the data as it is predicted, with its target."""

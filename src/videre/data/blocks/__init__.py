@@ -7,12 +7,22 @@
 The same (seed, index, size, solids) gives the same pixels and words, on any number of threads.
 """
 
-from videre.data.blocks.clips import Clip, Happening, render_clip
+from videre.data.blocks.clips import BlocksClip, Happening, render_clip
 from videre.data.blocks.pictures import render, truth_of
-from videre.data.blocks.scenes import BlocksSource, blocks_dataset, blocks_schema, to_clip_scene, to_scene
+from videre.data.blocks.scenes import BlocksSource, blocks_clips, blocks_dataset, blocks_schema, to_clip_scene, to_scene
 from videre.data.blocks.truth import Truth
 
 __all__ = [
-    "BlocksSource", "Clip", "Happening", "Truth", "blocks_dataset", "blocks_schema", "render", "render_clip",
-    "to_clip_scene", "to_scene", "truth_of",
+    "BlocksClip",
+    "BlocksSource",
+    "Happening",
+    "Truth",
+    "blocks_clips",
+    "blocks_dataset",
+    "blocks_schema",
+    "render",
+    "render_clip",
+    "to_clip_scene",
+    "to_scene",
+    "truth_of",
 ]  # fmt: skip

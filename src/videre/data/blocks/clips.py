@@ -40,7 +40,7 @@ class Happening:
 
 
 @dataclass(frozen=True, eq=False)
-class Clip:
+class BlocksClip:
     """A clip: frames uint8 [T,H,W,3] RGB with the truth about each, taken at t / fps seconds, and what happens."""
 
     frames: npt.NDArray[np.uint8]
@@ -75,7 +75,7 @@ def render_clip(
     seconds: float = 4.0,
     fps: float = 8.0,
     min_pixels: int = 12,
-) -> Clip:
+) -> BlocksClip:
     """Render clip `index` of the endless set `seed`; as for pictures, the same arguments give the same pixels.
 
     Raises ConfigError for `seconds` or `fps` that are not positive, and as `render` does.
@@ -91,7 +91,7 @@ def render_clip(
         picture, who, depth, whole = photograph(now.solids, now.view, now.studio, size, rng)
         frames.append(picture)
         truths.append(observe(now, who, depth, whole, rng, min_pixels))
-    return Clip(np.stack(frames), tuple(truths), tuple(events), fps, looks_of(world))
+    return BlocksClip(np.stack(frames), tuple(truths), tuple(events), fps, looks_of(world))
 
 
 def _at(world: World, moves: list[_Move], time: float) -> World:

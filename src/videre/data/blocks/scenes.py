@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from videre.data.blocks.clips import VERBS, Clip
+from videre.data.blocks.clips import VERBS, BlocksClip, render_clip
 from videre.data.blocks.pictures import render, truth_of
 from videre.data.blocks.solids import SHAPES
 from videre.data.blocks.truth import KEYPOINT_EDGES, KEYPOINT_FLIPS, KEYPOINTS, PIXELS, Truth
@@ -20,6 +20,7 @@ from videre.structures import (
     Box3D,
     Camera,
     Categories,
+    Clip,
     Event,
     Instances,
     Masks,
@@ -89,7 +90,7 @@ def to_scene(truth: Truth, name: str = "blocks", meshes: bool = False) -> Scene:
     )
 
 
-def to_clip_scene(clip: Clip, name: str = "blocks") -> tuple[Scene, list[Scene]]:
+def to_clip_scene(clip: BlocksClip, name: str = "blocks") -> tuple[Scene, list[Scene]]:
     """Return the `Scene` of a whole clip (its solids, events and duration) and one per frame.
 
     The clip's instances are all solids that ever appear; a frame's `ids` are indices of them.
@@ -126,6 +127,53 @@ def blocks_dataset(
     Sets of different seeds share no picture, so one seed trains and another one tests. Arguments as in `render`.
     """
     return Dataset(BlocksSource(count, seed, size, solids, meshes, min_pixels), blocks_schema(), title=f"blocks {seed}")
+
+
+def blocks_clips(
+    count: int, seed: int = 0, size: tuple[int, int] = (64, 64), solids: tuple[int, int] = (2, 4), seconds: float = 4.0,
+    fps: float = 4.0,
+) -> Dataset:  # fmt: skip
+    """Return `count` clips with their events, rendered when they are asked for. Arguments as in `render_clip`."""
+    return Dataset(BlocksClips(count, seed, size, solids, seconds, fps), blocks_schema(), title=f"blocks clips {seed}")
+
+
+@dataclass
+class BlocksClips:
+    """Rendered clips as a `Source`. Asking for a clip and then its truth, in one thread, renders once."""
+
+    count: int
+    seed: int
+    clip_size: tuple[int, int]
+    solids: tuple[int, int]
+    seconds: float
+    fps: float
+    fields: frozenset[str] = frozenset({"instances.labels", "attributes", "ids", "captions", "events", "duration"})
+
+    def __len__(self) -> int:
+        return self.count
+
+    def name(self, i: int) -> str:
+        return f"blocks-clip-{self.seed}-{i:06d}"
+
+    def path(self, i: int) -> Path | None:
+        return None
+
+    def size(self, i: int) -> tuple[int, int]:
+        return self.clip_size
+
+    def scene(self, i: int) -> Scene:
+        return to_clip_scene(self._render(i), self.name(i))[0]
+
+    def picture(self, i: int) -> Clip:
+        clip = self._render(i)
+        return Clip(clip.frames, np.arange(len(clip.frames)) / clip.fps, clip.duration)
+
+    def _render(self, i: int) -> BlocksClip:
+        key, clip = getattr(_latest, "clip", (None, None))
+        if key != (self.seed, self.clip_size, i) or clip is None:
+            clip = render_clip(self.seed, i, self.clip_size, self.solids, self.seconds, self.fps)
+            _latest.clip = (self.seed, self.clip_size, i), clip
+        return clip
 
 
 @dataclass

@@ -47,6 +47,7 @@ class Classifier(Model):
 
     needs = frozenset({"labels"})
     gives = frozenset({"labels", "label_scores"})
+    mixes_formats = True
     usual = Preprocess(short_side=256, long_side=None, centre_crop=(224, 224), divisor=1)
 
     temperature: Tensor

@@ -55,6 +55,7 @@ class FasterRCNN(Model):
 
     needs = frozenset({"boxes", "instances.labels"})
     gives = frozenset({"boxes", "instances.labels", "scores"})
+    mixes_formats = True
 
     def __init__(
         self,

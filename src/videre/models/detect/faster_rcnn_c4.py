@@ -36,6 +36,7 @@ class FasterRCNNC4(Model):
 
     needs = frozenset({"boxes", "instances.labels"})
     gives = frozenset({"boxes", "instances.labels", "scores"})
+    mixes_formats = True
 
     def __init__(
         self,

@@ -39,6 +39,7 @@ class KeypointRCNN(Model):
 
     needs = frozenset({"boxes", "instances.labels", "keypoints", "visibility"})
     gives = frozenset({"boxes", "instances.labels", "scores", "keypoints", "keypoint_scores"})
+    mixes_formats = True
     inner_systems = {"detector": "faster-rcnn"}  # noqa: RUF012 - never changed
 
     def __init__(

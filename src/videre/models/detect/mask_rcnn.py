@@ -38,6 +38,7 @@ class MaskRCNN(Model):
 
     needs = frozenset({"boxes", "instances.labels", "masks"})
     gives = frozenset({"boxes", "instances.labels", "scores", "masks"})
+    mixes_formats = True
     inner_systems = {"detector": "faster-rcnn"}  # noqa: RUF012 - never changed
 
     def __init__(

@@ -40,6 +40,7 @@ class Segmenter(Model):
 
     needs = frozenset({"segmentation"})
     gives = frozenset({"segmentation"})
+    mixes_formats = True
     usual = Preprocess(short_side=None, long_side=None)
     head_weights: dict[str, float] = {LOGITS: 1.0}  # noqa: RUF012 - replaced, never changed
 

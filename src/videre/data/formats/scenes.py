@@ -1,0 +1,114 @@
+"""videre's own format: JSON lines of scenes beside their pictures or clips. It holds everything that a scene holds.
+
+    my-data/
+      schema.json              what the labels mean
+      train.scenes.jsonl       {"picture": "pictures/a.png", "size": [480, 640], "instances": {"boxes": […], …}, …}
+      val.scenes.jsonl
+      pictures/…
+
+A file of proposals, or of anything else that `predict` has written, is made a data set so.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from videre.data.dataset import Dataset, FileSource
+from videre.data.results import read_scenes
+from videre.data.writing import placed
+from videre.errors import DataError
+from videre.files import write_atomic
+from videre.images.clips import CLIP_SUFFIXES, ClipFile, write_clip
+from videre.images.reading import read_picture
+from videre.structures import AnyClip, Scene, Schema
+
+ENDING = ".scenes.jsonl"
+SCHEMA = "schema.json"
+PICTURES = "pictures"
+RATE = 25.0
+"""Frames a second of clips that are written where their times do not say."""
+LOOKS_FOR = f"scenes: {SCHEMA} and SPLIT{ENDING}, a scene a line as JSON, beside the pictures"
+
+
+def recognise(path: Path) -> str:
+    """What was found, or "" ."""
+    return f"*{ENDING}" if path.is_dir() and any(path.glob(f"*{ENDING}")) else ""
+
+
+def splits(path: Path) -> list[str]:
+    """One a file."""
+    return sorted(file.name.removesuffix(ENDING) for file in path.glob(f"*{ENDING}"))
+
+
+def read(path: Path, split: str | None = None) -> Dataset:
+    """Read one split, or all.
+
+    Raises DataError naming the file, the line and the field that cannot be read.
+    """
+    try:
+        schema = Schema.from_json(json.loads((path / SCHEMA).read_text(encoding="utf-8-sig")))
+    except FileNotFoundError:
+        raise DataError(f"{path}: there is no {SCHEMA}, which says what the labels mean") from None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"{path / SCHEMA}: not a schema ({error})") from error
+    names = splits(path) if split is None else [split]
+    rows = [row for name in names for row in read_scenes(path / f"{name}{ENDING}", schema)]
+    return Dataset(SceneSource.of(path, rows), schema, title=" ".join(filter(None, (path.name, split))))
+
+
+def write(dataset: Dataset, path: Path, split: str = "train", lossy: bool = False) -> list[str]:
+    """Write a data set with its pictures or clips; nothing is lost."""
+    known = path / SCHEMA
+    if known.exists() and Schema.from_json(json.loads(known.read_text())) != dataset.schema:
+        raise DataError(
+            f"{known}: the labels there mean something else than those of {dataset.title}; write another folder"
+        )
+    write_atomic(known, (json.dumps(dataset.schema.to_json(), indent=1) + "\n").encode())
+    lines = []
+    rows = _clips(dataset, path / PICTURES) if _has_clips(dataset) else placed(dataset, path / PICTURES)
+    for name, scene in rows:
+        lines.append(json.dumps({"picture": f"{PICTURES}/{name}", **scene.to_json(dataset.schema.names)}))
+    write_atomic(path / f"{split}{ENDING}", ("\n".join(lines) + "\n").encode())
+    return []
+
+
+def _has_clips(dataset: Dataset) -> bool:
+    return len(dataset) > 0 and isinstance(dataset.picture(0), AnyClip)
+
+
+def _clips(dataset: Dataset, folder: Path) -> Any:
+    """Write each clip; the file's name and the truth."""
+    for i in range(len(dataset)):
+        clip, name = dataset.picture(i), f"{Path(dataset.name(i)).stem}.avi"
+        frames = clip if hasattr(clip, "frames") else clip.sample(max(1, round(clip.duration * RATE)))
+        write_clip(folder / name, frames.frames, len(frames) / frames.duration if frames.duration else RATE)
+        yield name, dataset.scene(i)
+
+
+@dataclasses.dataclass
+class SceneSource(FileSource):
+    """Scenes in memory, pictures and clips in files."""
+
+    scenes: list[Scene] = dataclasses.field(default_factory=list)
+
+    @classmethod
+    def of(cls, root: Path, rows: list[tuple[str, Scene]]) -> SceneSource:
+        """From the pictures' names, relative to `root`, and their scenes. Only what every scene has are fields of the set."""
+        names, scenes = [name for name, _ in rows], [scene for _, scene in rows]
+        fields = frozenset.intersection(*(scene.present() for scene in scenes)) if scenes else frozenset()
+        sizes = np.array([scene.size for scene in scenes], np.int64).reshape(-1, 2)
+        return cls([str(root / name) for name in names], names, sizes, fields, scenes)
+
+    def scene(self, i: int) -> Scene:
+        meta = {"id": self.names[i], **self.scenes[i].meta, "path": self.paths[i]}
+        return self.scenes[i].replace_unchecked(meta=meta)
+
+    def picture(self, i: int) -> Any:
+        if Path(self.paths[i]).suffix.lower() in {*CLIP_SUFFIXES} - {".gif"}:
+            return ClipFile(self.paths[i])
+        return read_picture(self.paths[i])
