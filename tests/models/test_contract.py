@@ -38,10 +38,6 @@ def predict(predictor: Predictor, cases: list[tuple[Any, Scene]]) -> list[Scene]
     return predictor.predict([picture for picture, _ in cases], threshold=0, given=given)
 
 
-MAY_REST: dict[str, tuple[str, ...]] = {}
-"""Parameters that a batch of two pictures need not reach: beginnings of their names, by system."""
-
-
 def test_config_rebuilds_the_model(model: Model) -> None:
     again = type(model)(model.schema, model.preprocess, **model.config)
     assert {n: v.shape for n, v in again.state_dict().items()} == {n: v.shape for n, v in model.state_dict().items()}
@@ -50,6 +46,8 @@ def test_config_rebuilds_the_model(model: Model) -> None:
 
 def test_losses_are_finite_and_reach_every_trained_tensor(model: Model) -> None:
     model.train()
+    for zeros in (p for p in model.parameters() if not p.any()):
+        torch.nn.init.normal_(zeros, std=0.1)  # a head that begins with zeros (FCN's) holds back the gradients below it
     batch, truths = batch_of(model, [example(model, (64, 80), 1), example(model, (60, 70), 2, things=1)])
     losses = model.losses(batch, truths)
     assert all(v.ndim == 0 and torch.isfinite(v) for v in losses.values())
@@ -58,7 +56,7 @@ def test_losses_are_finite_and_reach_every_trained_tensor(model: Model) -> None:
         n for n, p in model.named_parameters()
         if p.requires_grad and (p.grad is None or not p.grad.isfinite().all() or not p.grad.any())
     ]  # fmt: skip
-    assert [name for name in without if not name.startswith(MAY_REST.get(model_name(model), "-"))] == []
+    assert without == []
 
 
 def test_a_batch_without_objects_trains(model: Model) -> None:

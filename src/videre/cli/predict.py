@@ -45,7 +45,8 @@ def predict(
     A picture that cannot be read is reported and the rest goes on; the exit code is then 1. What is finished before an
     interruption is kept.
     """
-    from videre.data.results import lost, open_results, read_scenes, result_name
+    from videre.data.results import lost, open_results, result_name
+    from videre.data.scene_lines import read_scenes
     from videre.draw import draw_scene
     from videre.engine.allocator import keep_memory
     from videre.engine.plan import Plan

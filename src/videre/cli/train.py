@@ -142,8 +142,6 @@ def _describe(training: Any, validation: Any, start: Any, out: Path) -> None:
         else "no validation data: nothing is evaluated while training, no best.safetensors is kept (see `videre data split`)"
     )
     lines += start.lines
-    weights = start.model.config.get("class_weights")
-    lines += ["class weights " + ", ".join(f"{name} {w:g}" for name, w in weights.items())] if weights else []
     if len(stages) > 1:
         kinds = (f"{stage.name} ({'descent' if isinstance(stage, Descent) else 'fit'})" for stage in stages)
         lines.append(f"{len(stages)} stages: {', '.join(kinds)}")

@@ -21,7 +21,8 @@ import numpy as np
 from videre.data.formats.class_maps import as_palette
 from videre.data.formats.class_planes import write_planes
 from videre.data.formats.coco import result_rows
-from videre.errors import ConfigError, DataError, ShapeError
+from videre.data.scene_lines import scene_line
+from videre.errors import ConfigError, DataError
 from videre.images.reading import SUFFIXES
 from videre.structures import Scene, Schema
 from videre.structures.scene import all_fields
@@ -46,7 +47,7 @@ class Writer(Protocol):
 def open_results(format: str, folder: Path, schema: Schema) -> Iterator[Writer]:
     """A writer of predictions into `folder`.
 
-    json: predictions.jsonl, a line a picture: its name and the whole scene, as `Scene.to_json` and `read_scenes` have it.
+    json: predictions.jsonl, a line a picture: its name and the whole scene, see `scene_lines`.
     csv: predictions.csv, a row an instance, or a class of the picture. coco: predictions.json (COCO's result list) and pictures.json, which says
     which image_id is which picture. voc: an XML a picture. png: a 16-bit map of instance ids a picture, the best on top; of
     pixels with classes a palette PNG, ids to programs and colours to the eye; where classes overlap a folder for each, with
@@ -104,37 +105,6 @@ def describe_labels(scene: Scene, schema: Schema) -> list[dict[str, Any]]:
     ]
 
 
-def read_scenes(path: str | Path, schema: Schema | None = None) -> Iterator[tuple[str, Scene]]:
-    """The scenes of a JSON lines file, one after the other, each with its picture's name.
-
-    What predict and evaluate write as json; or anybody: {"picture": "a.png", "size": [480, 640], "proposals": [[…], …]}.
-
-    Args:
-        schema: whose classes the names in the file are; None: labels are numbers.
-
-    Raises DataError naming the line and the field that cannot be read.
-    """
-    names = schema.names if schema is not None else {}
-    try:
-        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        where = f"{path}, line {number}"
-        try:
-            data = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise DataError(f"{where}: not JSON ({error})") from error
-        if not isinstance(data, dict) or not isinstance(data.get("picture"), str):
-            raise DataError(f'{where}: a scene is {{"picture": NAME, "size": [HEIGHT, WIDTH], …}}, found {line[:60]}')
-        try:
-            yield data["picture"], Scene.from_json({k: v for k, v in data.items() if k != "picture"}, names)
-        except (DataError, ShapeError) as error:
-            raise DataError(f"{where} ({data['picture']}): {error}") from error
-
-
 @contextmanager
 def _growing(path: Path) -> Iterator[Any]:
     unfinished = path.with_name(f"{path.stem}.unfinished{path.suffix}")
@@ -165,8 +135,7 @@ def _json_lines(folder: Path, schema: Schema) -> Iterator[Writer]:
     with _growing(folder / "predictions.jsonl") as file:
 
         def write(name: str, scene: Scene) -> None:
-            whole = scene.replace_unchecked(meta={})
-            file.write(json.dumps({"picture": name, **whole.to_json(schema.names)}) + "\n")
+            file.write(scene_line(name, scene.replace_unchecked(meta={}), schema) + "\n")
 
         yield write
 

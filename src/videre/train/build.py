@@ -81,7 +81,7 @@ def prepare_training(
         model = _make(
             kind, data, kind.usual.replace(**for_pictures), {k: v for k, v in SCRATCH.items() if k in known} | for_model
         )
-        return Start(model, recipe, ["all weights start at random"], {"from": None})
+        return Start(model, recipe, ["all weights start at random", *_weights_in(for_model)], {"from": None})
     found = find_weights(source)
     if isinstance(found, Checkpoint):
         config = {**carried_over(found, kind), **for_model}
@@ -89,7 +89,7 @@ def prepare_training(
         taken = transfer(model, found)
         if what := _unfilled(model, taken):
             raise WeightsError(f"{source}: the {what} of this {found.model} does not fit a {name} with these settings")
-        lines = [f"from {source} ({found.model}):", *str(taken).splitlines()]
+        lines = [f"from {source} ({found.model}):", *str(taken).splitlines(), *_weights_in(for_model)]
         return Start(model, recipe, lines, {"from": {"file": Path(source).name, "provenance": found.provenance}})
     card, tensors = found
     if backbone is not None and backbone != card.backbone:
@@ -103,6 +103,7 @@ def prepare_training(
     lines = [
         f"backbone {card.backbone} from {source} ({card.name}; {card.licence}; trained on {card.data})",
         f"in the file but not used: {', '.join(unused) or 'nothing'}; the heads start at random",
+        *_weights_in(for_model),
     ]
     return Start(model, recipe, lines, {"from": {"weights": card.name, "sha256": card.sha256, "licence": card.licence}})
 
@@ -142,6 +143,11 @@ def _asked_for(
         for_pictures,
         for_model | ({"backbone": backbone} if backbone else {}),
     )
+
+
+def _weights_in(settings: dict[str, Any]) -> list[str]:
+    weights = settings.get("class_weights") or {}
+    return ["class weights " + ", ".join(f"{name} {w:g}" for name, w in weights.items())] if weights else []
 
 
 def carried_over(old: Checkpoint, kind: type[Model]) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from videre.data.dataset import Dataset
-from videre.data.results import read_scenes
+from videre.data.scene_lines import read_scenes
 from videre.engine.device import choose_device, describe_processor
 from videre.engine.plan import Plan
 from videre.errors import ConfigError, DataError

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from videre.data.dataset import Dataset, FileSource
-from videre.data.results import read_scenes
+from videre.data.scene_lines import read_scenes, scene_line
 from videre.data.writing import placed
 from videre.errors import DataError
 from videre.files import write_atomic
@@ -72,7 +72,7 @@ def write(dataset: Dataset, path: Path, split: str = "train", lossy: bool = Fals
     lines = []
     rows = _clips(dataset, path / PICTURES) if _has_clips(dataset) else placed(dataset, path / PICTURES)
     for name, scene in rows:
-        lines.append(json.dumps({"picture": f"{PICTURES}/{name}", **scene.to_json(dataset.schema.names)}))
+        lines.append(scene_line(f"{PICTURES}/{name}", scene, dataset.schema))
     write_atomic(path / f"{split}{ENDING}", ("\n".join(lines) + "\n").encode())
     return []
 
