@@ -89,15 +89,15 @@ def evaluate(
 
 
 def _results(out: Path, model: Model) -> AbstractContextManager[Writer]:
-    """Where predictions are written as they come: of things COCO's results, of pixels PNGs of classes, of pictures a table,
-    of all else JSON lines."""
-    from videre.data.results import open_results
+    """Where predictions are written as they come: COCO's results, PNGs of classes or a table where that holds all that the
+    model gives, else JSON lines."""
+    from videre.data.results import lost, open_results
 
-    if "boxes" in model.gives:
+    if model.gives >= {"boxes", "instances.labels", "scores"} and not lost("coco", model.gives):
         return open_results("coco", out, model.schema)
-    if "segmentation" in model.gives:
+    if not lost("png", model.gives) and "segmentation" in model.gives:
         return open_results("png", out / "predictions", model.schema)
-    return open_results("csv" if "labels" in model.gives else "json", out, model.schema)
+    return open_results("json" if lost("csv", model.gives) else "csv", out, model.schema)
 
 
 def _run_of(model: str) -> Path | None:

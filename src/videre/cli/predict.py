@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from videre.cli.options import Device, Engine, Flip, PlanFile, Quiet, Scales, Tile, parse_views
+
+if TYPE_CHECKING:
+    from videre.structures import Categories, Scene, Schema
 
 SHOWN, LEAST_SHARE = 5, 0.005
 """Classes of pixels named on the line of a picture: so many, of so much of it."""
@@ -63,6 +67,7 @@ def predict(
     scenes = dict(read_scenes(given, schema)) if given is not None else None
     source = with_given(pictures_from(pictures, out, predictor.model.preprocess.frames), scenes)
     done = failed = found = 0
+    of_things = False
     taken: set[str] = set()
     try:
         with open_results(format, out, schema) as write:
@@ -78,6 +83,7 @@ def predict(
                     continue
                 write(prediction.name, prediction.scene)
                 done, found = done + 1, found + len(prediction.scene)
+                of_things |= prediction.scene.instances is not None
                 if draw:
                     shown = prediction.picture  # of a clip the frame in the middle
                     shown = shown.sample(1).frames[0] if isinstance(shown, AnyClip) else shown
@@ -91,22 +97,32 @@ def predict(
         raise
     if not quiet:
         print(
-            f"{done} pictures{'' if schema.things is None else f', {found} things'}; results in {out}"
+            f"{done} pictures{f', {found} things' if of_things else ''}; results in {out}"
             + (f"; {failed} could not be read" if failed else "")
         )
     if failed:
         raise typer.Exit(1)
 
 
-def _count(scene: Any, schema: Any) -> str:
-    """ "3 RBC, 1 WBC"; "bee .97"; "road 31%, sky 20%"."""
-    if scene.labels is not None:
-        said = [f"{schema.pictures[k]} {p:.2f}" for k, p in zip(scene.labels.tolist(), scene.label_scores.tolist())]
-        return ", ".join(said) or "nothing"
-    if scene.segmentation is not None:
+def _count(scene: Scene, schema: Schema) -> str:
+    """What was found, in a line: "3 RBC, 1 WBC"; "bee .97"; "road 31%, sky 20%"; "a man on a horse"; "2 goals"."""
+    parts: list[str] = []
+    if scene.labels is not None and scene.label_scores is not None and schema.pictures:
+        scores = zip(scene.labels.tolist(), scene.label_scores.tolist(), strict=True)
+        parts += [f"{schema.pictures[k]} {p:.2f}" for k, p in scores]
+    if scene.segmentation is not None and schema.pixels:
         shares = scene.class_planes(len(schema.pixels)).float().mean((1, 2))
         most = [int(k) for k in shares.argsort(descending=True)[:SHOWN] if shares[k] >= LEAST_SHARE]
-        return ", ".join(f"{schema.pixels[k]} {shares[k]:.0%}" for k in most)
-    labels = scene.instances.labels.tolist() if scene.instances is not None else []
-    counts = {schema.things[label]: labels.count(label) for label in sorted(set(labels))}
-    return ", ".join(f"{n} {name}" for name, n in counts.items()) or "nothing"
+        parts += [f"{schema.pixels[k]} {shares[k]:.0%}" for k in most]
+    if scene.instances is not None:
+        of = scene.instances.labels
+        parts += _counts(of.tolist(), schema.things) if of is not None else [f"{len(scene)} things"] * (len(scene) > 0)
+    if scene.relations is not None:
+        parts += _counts(scene.relations.predicates.tolist(), schema.predicates)
+    if scene.events:
+        parts += _counts([event.label for event in scene.events if event.label is not None], schema.events)
+    return ", ".join([*parts, *(scene.captions or ())]) or "nothing"
+
+
+def _counts(labels: list[int], names: Categories | None) -> list[str]:
+    return [f"{n} {names[label] if names else label}" for label, n in sorted(Counter(labels).items())]

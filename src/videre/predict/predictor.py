@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, Literal
 
@@ -200,12 +201,14 @@ def with_given(
 ) -> Iterator[tuple[str, Any, Scene | None]]:
     """Each picture with what is given of it: by its name, the end of its path, or its place.
 
-    Raises DataError where a sequence has another length.
+    Raises DataError where a sequence has another length, or several names are the end of a picture's path.
     """
     if isinstance(given, Mapping):
-        ends = {Path(name).name: scene for name, scene in given.items()}
+        ends: dict[str, list[str]] = {}
+        for name in given:
+            ends.setdefault(Path(name).name, []).append(name)
         for name, picture in pictures:
-            yield name, picture, given.get(name, ends.get(Path(name).name))
+            yield name, picture, given.get(_named(name, ends.get(Path(name).name, [])))
         return
     in_order = None if given is None else iter([given] if isinstance(given, Scene) else given)
     for name, picture in pictures:
@@ -215,6 +218,18 @@ def with_given(
         yield name, picture, scene
     if in_order is not None and next(in_order, None) is not None:
         raise DataError("more scenes are given than there are pictures")
+
+
+def _named(name: str, known: Sequence[str]) -> str:
+    """Which of the known names, all with the same last part, is that of a picture; the longest common end decides."""
+    if len(known) < 2:
+        return known[0] if known else name
+    pairs = {other: zip(Path(name).parts[::-1], Path(other).parts[::-1], strict=False) for other in known}
+    common = {other: len(list(takewhile(lambda pair: pair[0] == pair[1], ends))) for other, ends in pairs.items()}
+    best = [other for other in known if common[other] == max(common.values())]
+    if len(best) > 1:
+        raise DataError(f"{name}: it is not clear what is given of it; {' and '.join(best[:2])} both end like it")
+    return best[0]
 
 
 def load(

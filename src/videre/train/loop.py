@@ -23,6 +23,7 @@ from videre.data.scene_lines import read_scenes
 from videre.engine.device import choose_device, describe_processor
 from videre.engine.plan import Plan
 from videre.errors import ConfigError, DataError
+from videre.evaluate.metrics import metrics_for
 from videre.evaluate.report import Report
 from videre.models import model_name
 from videre.models.base import Model
@@ -94,6 +95,12 @@ def train(
     page = together if page is None else page
     if evaluate is None and validation is not None:
         model.require(validation.fields, validation.title)
+        if not metrics_for(model.gives, validation.fields):
+            raise DataError(
+                f"{validation.title}: no metric compares what a {type(model).__name__} gives ({', '.join(sorted(model.gives))}) "
+                f"with what is true there ({', '.join(sorted(validation.fields))}); add one to METRICS, or train without "
+                "validation data (--val none)"
+            )
         evaluate = evaluator(validation, device)
     with joined(device) as (rank, world):
         mode = progress if rank == 0 else "none"
