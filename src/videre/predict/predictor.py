@@ -20,13 +20,11 @@ from videre.errors import ConfigError, DataError, VidereError
 from videre.images.prepare import prepare
 from videre.images.reading import as_picture
 from videre.models.base import Model
-from videre.models.checkpoint import Checkpoint
-from videre.models.classify.published import published_classifier
 from videre.predict.sources import is_clip, is_one_picture, pictures_from
 from videre.predict.views import Views, check_views, look
 from videre.structures import AnyClip, ImageBatch, Scene
 from videre.structures.limits import Limits
-from videre.zoo.weights import find_weights
+from videre.zoo.weights import load_model
 
 Order = Literal["rgb", "bgr"]
 
@@ -242,10 +240,9 @@ def load(
 ) -> Predictor:
     """A predictor from a checkpoint file, the name of one in the wheel (see `videre models`), or of an official one.
 
-    Published weights of a backbone are the classifier of ImageNet's classes that they were trained as. The other arguments are those of `Predictor`.
+    Published weights of a backbone are the classifier of ImageNet's classes that they were trained as. The other arguments
+    are those of `Predictor`.
 
     Raises WeightsError when there is no such thing, or the file is damaged.
     """
-    found = find_weights(source)
-    model = found.build() if isinstance(found, Checkpoint) else published_classifier(*found)
-    return Predictor(model, device, batch, engine, plan, views)
+    return Predictor(load_model(source), device, batch, engine, plan, views)

@@ -10,7 +10,9 @@ from videre.backbones import LIBRARIES, find_backbone
 from videre.backbones.download import unpickle
 from videre.backbones.weights import BACKBONE_WEIGHTS, PublishedWeights, fetch_backbone, recognise_weights
 from videre.errors import WeightsError
+from videre.models.base import Model
 from videre.models.checkpoint import KEY, Checkpoint, read_checkpoint
+from videre.models.classify.published import published_classifier
 from videre.models.official import OFFICIAL, convert_official, fetch_official
 from videre.tensors import PICKLES, read_tensors
 from videre.zoo import zoo_cards, zoo_path
@@ -44,6 +46,13 @@ def find_weights(source: str | Path) -> Checkpoint | PublishedWeights:
     raise WeightsError(
         f"{name}: neither a file nor a checkpoint of the zoo, nor official weights{hint} There are: {', '.join(names)}"
     )
+
+
+def load_model(source: str | Path) -> Model:
+    """The model that `source` names; published weights of a backbone are the classifier of ImageNet's classes that they were
+    trained as. Raises as `find_weights`."""
+    found = find_weights(source)
+    return found.build() if isinstance(found, Checkpoint) else published_classifier(*found)
 
 
 def _of_file(path: Path) -> Checkpoint | PublishedWeights:
