@@ -18,7 +18,8 @@ import numpy as np
 import torch
 
 from videre.data.cleaning import UNREADABLE
-from videre.data.dataset import Dataset, hash_file
+from videre.data.dataset import Dataset
+from videre.data.hashes import hash_file
 from videre.data.loading import load
 from videre.errors import DataError
 from videre.images.reading import exif_orientation
@@ -264,7 +265,7 @@ def _look_at_instances(scene: Scene, things: Instances, schema: Schema, look: _L
         keep = ~ignored.numpy()
         look.boxes = boxes.numpy()[keep]
         look.areas = (look.boxes[:, 2:] - look.boxes[:, :2]).prod(1)
-        look.ids = [i for i, k in zip(ids, keep) if k]
+        look.ids = [i for i, k in zip(ids, keep, strict=True) if k]
 
 
 # The set as a whole -----------------------------------------------------------------------------------------------------

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import hashlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -13,6 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 from torch import Tensor
 
+from videre.data.hashes import hash_file
 from videre.errors import DataError, ShapeError
 from videre.images.reading import picture_size, read_picture
 from videre.structures import AnyClip, Masks, Scene, Schema
@@ -263,17 +263,6 @@ class _Joined:
     def picture(self, i: int) -> np.ndarray:
         dataset, place = self._find(i)
         return dataset.picture(place)
-
-
-@functools.lru_cache(maxsize=100_000)
-def _hash_stat(path: str, size: int, changed: int) -> str:
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
-
-
-def hash_file(path: Path) -> str:
-    """SHA-256 of a file's bytes; read once as long as it does not change."""
-    stat = path.stat()
-    return _hash_stat(str(path), stat.st_size, stat.st_mtime_ns)
 
 
 def _hash_value(digest: Any, value: Any) -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from videre.data.dataset import Dataset, hash_file
+from videre.data.dataset import Dataset
+from videre.data.hashes import hash_file
 from videre.errors import ConfigError, DataError
 
 

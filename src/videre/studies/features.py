@@ -21,6 +21,7 @@ from torch import Tensor
 
 from videre.backbones import VECTOR, Backbone, make_backbone
 from videre.data.dataset import Dataset
+from videre.data.hashes import hash_file
 from videre.data.loading import load
 from videre.engine.device import choose_device
 from videre.engine.fuse import make_fast
@@ -179,7 +180,7 @@ def _extract(
 def _content(data: Dataset, i: int) -> str:
     """The bytes of a picture in short; of a rendered one its pixels."""
     path = data.path(i)
-    return hashlib.sha256(path.read_bytes() if path is not None else data.picture(i).tobytes()).hexdigest()
+    return hash_file(path) if path is not None else hashlib.sha256(data.picture(i).tobytes()).hexdigest()
 
 
 def stage_names(features: Features) -> Sequence[str]:

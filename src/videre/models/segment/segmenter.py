@@ -93,7 +93,7 @@ class Segmenter(Model):
     def postprocess(self, outputs: Outputs, batch: ImageBatch) -> list[Scene]:
         """The likeliest class of each pixel of the original picture; each class that is likely where they overlap."""
         scenes = []
-        for row, (size, original) in enumerate(zip(batch.sizes, batch.originals)):
+        for row, (size, original) in enumerate(zip(batch.sizes, batch.originals, strict=True)):
             logits = outputs[LOGITS][row : row + 1, :, : size[0], : size[1]].float()
             logits = resize_logits(logits, original)[0]
             classes = logits > 0 if self.schema.overlap else logits.argmax(0)
