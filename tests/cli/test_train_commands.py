@@ -6,8 +6,13 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 
+from videre.cli.options import parse_settings
+from videre.data import read
 from videre.models.checkpoint import read_checkpoint
+from videre.train import train
+from videre.train.build import prepare_training
 
 from .conftest import SMALL, videre
 
@@ -53,3 +58,17 @@ def test_resume_takes_every_setting_from_the_run(tmp_path: Path) -> None:
         assert "--resume" not in provenance["command"] and provenance["command"] in before
     other = videre("train", "mask-rcnn", "data", "--out", tmp_path / "run", "--resume")
     assert other.code == 2 and "the run there trains faster-rcnn, not mask-rcnn" in other.err
+
+
+def test_a_training_in_python_ends_with_the_same_weights_and_thresholds(tmp_path: Path) -> None:
+    """What ends a training belongs to the library: the same settings give the same checkpoint as the command line."""
+    settings = parse_settings([word for word in SMALL[2:] if word != "-o"])
+    start = prepare_training("faster-rcnn", read("data", "train"), "mobilenet_v2", None, None, settings)
+    run = train(
+        start.model, read("data", "train"), start.recipe, tmp_path, validation=read("data", "val"), progress="none"
+    )
+    assert run.finished and run.report is not None and (tmp_path / "report.html").exists()
+    for name in ("best", "last"):
+        ours, theirs = (read_checkpoint(folder / f"{name}.safetensors") for folder in (tmp_path, Path("run")))
+        assert ours.thresholds == theirs.thresholds == start.model.thresholds
+        assert {n for n, v in theirs.tensors.items() if not torch.equal(ours.tensors[n], v)} == set()

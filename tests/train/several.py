@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import torch.distributed as dist
+from torch.nn.parallel import DistributedDataParallel
 
 from videre.models import Model
 from videre.train import train
@@ -19,6 +20,13 @@ def unsampled() -> Model:
     """A detector that trains on every anchor and proposal: which ones are sampled may hang on the last digit of one."""
     every = {"rpn_batch": 100_000, "roi_batch": 1000, "rpn_pre_nms": (2000, 100), "rpn_post_nms": (2000, 20)}
     return detector(preprocess=PICTURES, **every)
+
+
+def unvaried() -> Model:
+    """A toy without dropout, whose random numbers differ from process to process."""
+    model = toy()
+    model.body[3].p = 0.0
+    return model
 
 
 def main(out: Path) -> None:
@@ -34,13 +42,22 @@ def main(out: Path) -> None:
     early = train(
         toy(), tiny_data(), tiny_recipe(pictures=600, patience=2), out / "toy", evaluate=evaluate, progress="none"
     )
+    alone = []
+    with_none = DistributedDataParallel.no_sync
+    DistributedDataParallel.no_sync = lambda wrapped: alone.append(1) or with_none(wrapped)  # type: ignore[method-assign]
+    train(unvaried(), *ACCUMULATED, out / "accumulated", evaluate=measure, progress="none")
     rank = dist.get_rank()
     (out / f"asked-{rank}").write_text(f"{len(asked)} {early.metrics} {os.getpid()}")
+    (out / f"alone-{rank}").write_text(str(len(alone)))
     dist.destroy_process_group()
 
 
 # Adam would hide a difference in size, and blow up one in sign where a gradient is nearly nothing
 THREE_STEPS = (tiny_data(4), tiny_recipe(pictures=12, batch=4, workers=0, optimizer="sgd", lr=0.01))
+ACCUMULATED = (
+    tiny_data(4),
+    tiny_recipe(pictures=24, batch=4, accumulate=3, workers=0, optimizer="sgd", lr=0.01, ema=0.0),
+)
 
 if __name__ == "__main__":
     main(Path(sys.argv[1]))

@@ -12,7 +12,7 @@ import pytest
 from videre.tensors import read_tensors
 from videre.train import train
 
-from .several import THREE_STEPS, unsampled
+from .several import ACCUMULATED, THREE_STEPS, unsampled, unvaried
 from .test_resume import TESTS
 from .tiny import log_of, measure
 
@@ -54,3 +54,14 @@ def test_an_early_stop_stops_all_and_only_the_first_evaluates(together: Path) ->
     assert first == ["3", "{'box", "AP':"] and second == ["0", "{'box", "AP':"]
     steps = [line["step"] for line in log_of(together / "toy") if "loss" in line]
     assert steps == list(range(1, 10))  # each written once; best after one epoch of three steps, then two without gain
+
+
+def test_gradients_of_a_half_done_accumulation_are_not_exchanged(together: Path, tmp_path: Path) -> None:
+    """Six steps in two updates: four backward passes by themselves, and the weights of one process in the end."""
+    assert [(together / f"alone-{rank}").read_text() for rank in (0, 1)] == ["4", "4"]
+    train(unvaried(), *ACCUMULATED, tmp_path, evaluate=measure, progress="none")
+    one, two = (read_tensors(d / "state/state.safetensors")[0] for d in (tmp_path, together / "accumulated"))
+    begun = unvaried().state_dict()
+    for name, value in begun.items():
+        moved = (one[f"model/{name}"] - value).norm()
+        assert moved > 0 and (two[f"model/{name}"] - one[f"model/{name}"]).norm() < 0.01 * moved, name

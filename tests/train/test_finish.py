@@ -1,0 +1,34 @@
+"""What ends a training: what is chosen on the validation data is in the checkpoints and in the model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from scenes import CONFIGS, SCHEMA
+
+from videre.evaluate import evaluate_model
+from videre.models import find_model
+from videre.models.checkpoint import read_checkpoint
+from videre.predict import Predictor
+from videre.train import train
+
+from .tiny import SQUARE, tiny_data, tiny_recipe
+
+
+def test_a_classifier_is_calibrated_where_it_is_trained(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = find_model("classifier")(SCHEMA, SQUARE, **CONFIGS["classifier"])
+    data = tiny_data()
+    run = train(model, data, tiny_recipe(pictures=12, lr=1e-3), tmp_path, validation=data, progress="none")
+    best, last = (read_checkpoint(tmp_path / f"{name}.safetensors") for name in ("best", "last"))
+    assert 0.2 < model.temperature < 5 and model.temperature != 1
+    assert best.tensors["temperature"] == last.tensors["temperature"] == model.temperature
+    # the temperature of the least negative log likelihood: none beside it is better
+    losses = {}
+    for factor in (0.8, 1.0, 1.25):
+        one = best.build()
+        one.temperature.mul_(factor)
+        losses[factor] = evaluate_model(Predictor(one, engine="plain"), data, bootstrap=0).metrics["log loss"]
+    assert losses[1.0] == min(losses.values()), losses
+    assert run.report is not None and (tmp_path / "report.html").exists()
