@@ -13,8 +13,8 @@ def test_a_checkpoint_is_measured_by_stage(tmp_path: Path) -> None:
     assert done.code == 0 and "blocks" in done.out and "detections" in done.out
     (row,) = json.loads((tmp_path / "rows.json").read_text())
     assert row["job"] == "blocks" and row["side"] == "plain" and row["ratio"] == 1.0 and row["processor"]
-    assert set(row["stages"]) == {"preparing", "backbone", "pyramid", "proposals", "heads", "results"}
-    assert 0 < sum(row["stages"].values()) <= row["seconds"] and row["memory"] > 2**20
+    assert set(row["parts"]) == {"preparing", "backbone", "pyramid", "proposals", "heads", "results"}
+    assert 0 < sum(row["parts"].values()) <= row["seconds"] and row["memory"] > 2**20
 
 
 def test_mistakes_are_found_before_anything_is_measured() -> None:

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from videre.layers.matcher import IGNORED, NEGATIVE, ignore_covered, match, sample
+from videre.layers.matcher import IGNORED, NEGATIVE, assign, ignore_covered, sample
 
 
 @st.composite
@@ -19,7 +19,7 @@ def overlaps(draw):
 @given(overlaps(), st.booleans())
 def test_match_follows_the_rule(iou, keep_best):
     low, high = torch.tensor([0.3, 0.7]).tolist()
-    found = match(iou, low, high, keep_best)
+    found = assign(iou, low, high, keep_best)
     assert found.shape == (iou.shape[1],) and found.dtype == torch.int64
     for m in range(iou.shape[1]):
         column = iou[:, m].tolist()
@@ -34,12 +34,12 @@ def test_match_follows_the_rule(iou, keep_best):
 def test_the_best_anchor_keeps_its_own_best_truth():
     """Truth 1 overlaps anchor 0 most, but anchor 0 overlaps truth 0 more."""
     iou = torch.tensor([[0.6, 0.9], [0.5, 0.1]])
-    assert match(iou, 0.3, 0.7, keep_best=True).tolist() == [0, 0]
-    assert match(iou, 0.3, 0.7).tolist() == [IGNORED, 0]
+    assert assign(iou, 0.3, 0.7, keep_best=True).tolist() == [0, 0]
+    assert assign(iou, 0.3, 0.7).tolist() == [IGNORED, 0]
 
 
 def test_a_truth_that_nothing_touches_brings_no_positives():
-    assert match(torch.zeros(1, 5), 0.3, 0.7, keep_best=True).tolist() == [NEGATIVE] * 5
+    assert assign(torch.zeros(1, 5), 0.3, 0.7, keep_best=True).tolist() == [NEGATIVE] * 5
 
 
 @given(st.integers(0, 2**32 - 1))

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scenes import TINY
 
 from videre.layers.box_head import BOX_WEIGHTS, BoxHead, as_scenes
-from videre.layers.matcher import IGNORED, match
+from videre.layers.matcher import IGNORED, assign
 from videre.layers.roi_targets import BoxTarget, Samples
 from videre.models.detect.faster_rcnn import FasterRCNN
 from videre.models.detect.keypoint_rcnn import KeypointRCNN, decode_keypoints
@@ -106,7 +106,7 @@ def test_rpn_losses_by_their_definition():
     anchors = torch.cat(model.rpn.anchors_of(features, batch))
     objectness = box = count = 0
     for i, target in enumerate(targets):
-        matched = match(box_iou(target.boxes, anchors), 0.3, 0.7, keep_best=True)
+        matched = assign(box_iou(target.boxes, anchors), 0.3, 0.7, keep_best=True)
         used, positive = matched != IGNORED, matched >= 0
         assert positive.any()
         mine = torch.cat(logits, 1)[i]

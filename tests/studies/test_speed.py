@@ -15,7 +15,7 @@ from videre.models import Model, find_model
 from videre.models.official import from_torchvision, to_torchvision
 from videre.structures import COCO_PERSON, Categories, Schema
 from videre.studies.speed.bench import agreement, find_peer
-from videre.studies.speed.job import Stages
+from videre.studies.speed.job import Timer
 from videre.studies.speed.jobs import JOBS, ours
 from videre.studies.speed.sides import Side
 
@@ -47,18 +47,18 @@ def test_other_detectors_have_no_place_in_torchvision() -> None:
 def test_a_step_of_training_runs_in_every_format() -> None:
     losses, job = {}, dataclasses.replace(JOBS["mobilenet-training"], batch=1)
     for engine in ("plain", "fp32", "bf16"):
-        stages = Stages()
-        losses[engine] = ours(job, engine, stages)()["loss"][0]
-        assert list(stages.seconds) == ["forward", "backward", "update"]
+        timer = Timer()
+        losses[engine] = ours(job, engine, timer)()["loss"][0]
+        assert list(timer.seconds) == ["forward", "backward", "update"]
     assert losses["fp32"] == pytest.approx(losses["plain"], rel=1e-3) and losses["plain"] > 0
     assert losses["bf16"] == pytest.approx(losses["plain"], rel=2e-2)
 
 
 def test_parts_inside_others_count_once() -> None:
-    stages = Stages()
-    with stages.part("outer"), stages.part("inner"):
+    timer = Timer()
+    with timer.part("outer"), timer.part("inner"):
         sum(range(200_000))
-    assert stages.seconds["inner"] > 10 * stages.seconds["outer"] > 0
+    assert timer.seconds["inner"] > 10 * timer.seconds["outer"] > 0
 
 
 def test_answers_are_compared_in_words() -> None:

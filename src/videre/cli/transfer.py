@@ -74,7 +74,7 @@ def transfer(
         read(data, split, format), read(data, val, format) if val else None, source, out,
         shares=tuple(share or (0.01, 0.1, 1.0)), seeds=seeds,
         methods=[known[name] for name in method or known], pictures=pictures, preprocess=parse_settings(settings),
-        device=device, tell=lambda line: None if quiet else print(line, file=sys.stderr, flush=True),
+        device=device, log=lambda line: None if quiet else print(line, file=sys.stderr, flush=True),
     )  # fmt: skip
     write_atomic(out / "transfer.png", chart(found))
     if not quiet:

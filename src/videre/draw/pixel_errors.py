@@ -36,20 +36,20 @@ def draw_pixel_errors(
     check_size(picture, truth)
     check_size(picture, prediction)
     assert truth.segmentation is not None and prediction.segmentation is not None
-    true, said = truth.segmentation.numpy(), prediction.segmentation.numpy()
+    true, predicted = truth.segmentation.numpy(), prediction.segmentation.numpy()
     plain = Canvas(picture, scale)
     panels: list[tuple[str, np.ndarray]] = [("picture", plain.pixels)]
     for name, scene in (("prediction", prediction), ("truth", truth)):
         canvas = Canvas(picture, scale)
         draw_all(canvas, scene, schema, frozenset({"segmentation"}), [], [])
         panels.append((name, canvas.pixels))
-    valid, wrong = true != VOID, (true != said) & (true != VOID)
+    valid, wrong = true != VOID, (true != predicted) & (true != VOID)
     share = wrong.sum() / max(1, valid.sum())
     if true.ndim == 3:  # classes that overlap: where any of them is wrong, none is known
-        counts = ((true == 1) | (said == 1)).sum((1, 2))
+        counts = ((true == 1) | (predicted == 1)).sum((1, 2))
         valid, wrong = valid.any(0), wrong.any(0)
     else:
-        counts = np.bincount(np.concatenate([true[valid], said[said != VOID]]), minlength=1)
+        counts = np.bincount(np.concatenate([true[valid], predicted[predicted != VOID]]), minlength=1)
     canvas = Canvas((picture * 0.35 + 0.65 * picture.mean()).astype(picture.dtype), scale)
     colors = np.zeros((*truth.size, 3), np.uint8)
     colors[wrong], colors[~valid] = MISSED, GREY

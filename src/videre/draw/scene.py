@@ -295,14 +295,14 @@ def _paint_maps(canvas: Canvas, scene: Scene, schema: Schema, there: frozenset[s
     return []
 
 
-def _paint_classes(canvas: Canvas, classes: np.ndarray, hues: np.ndarray, said: np.ndarray) -> None:
+def _paint_classes(canvas: Canvas, classes: np.ndarray, hues: np.ndarray, predicted: np.ndarray) -> None:
     """Translucent areas with strong borders."""
-    classes, said = canvas.fit(classes.astype(np.int32)), canvas.fit(said.astype(np.uint8)) > 0
+    classes, predicted = canvas.fit(classes.astype(np.int32)), canvas.fit(predicted.astype(np.uint8)) > 0
     border: np.ndarray = np.zeros(classes.shape, np.uint8)
     border[:, 1:] |= classes[:, 1:] != classes[:, :-1]
     border[1:] |= classes[1:] != classes[:-1]
     border = cv2.dilate(border, np.ones((canvas.width(1.5),) * 2, np.uint8))
-    canvas.paint(hues[classes], np.where(said, np.where(border, 0.9, 0.5), 0))
+    canvas.paint(hues[classes], np.where(predicted, np.where(border, 0.9, 0.5), 0))
 
 
 # what is drawn when asked for -------------------------------------------------------------------------------------------

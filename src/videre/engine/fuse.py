@@ -155,7 +155,7 @@ def _is_foreign(module: nn.Module) -> bool:
 
 
 def _computes_as(module: nn.Module, kinds: Sequence[type[nn.Module]]) -> bool:
-    """Whether it does what one of the kinds does; heirs of another library may pad, scale or activate beside."""
+    """Whether it does what one of the kinds does; subclasses in another library may pad, scale or activate beside."""
     return isinstance(module, tuple(kinds)) and type(module).forward in [kind.forward for kind in kinds]
 
 

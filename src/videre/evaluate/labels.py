@@ -127,8 +127,8 @@ class LabelSection:
         first = f"labels: {self.protocol}"
         if self.temperature is not None:
             first += f"; temperature {self.temperature:.2f}, chosen on these pictures"
-        told = "  ".join(f"{n} {self.intervals.get(n) or number(v)}" for n, v in self.metrics.items())
-        lines = [first, f"  {told}"]
+        numbers = "  ".join(f"{n} {self.intervals.get(n) or number(v)}" for n, v in self.metrics.items())
+        lines = [first, f"  {numbers}"]
         columns = list(next(iter(self.per_class.values()), {}))
         width = max([5, *map(len, self.names)])
         lines.append("  " + "class".ljust(width) + "".join(c.rjust(12) for c in columns))

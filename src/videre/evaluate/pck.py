@@ -79,12 +79,12 @@ class PoseResult:
 
     def lines(self) -> list[str]:
         """The result as plain text."""
-        told = [f"{name} {self.intervals.get(name) or number(value)}" for name, value in self.metrics.items()]
+        numbers = [f"{name} {self.intervals.get(name) or number(value)}" for name, value in self.metrics.items()]
         first = (
             f"joints: {self.measure.name}, {len(self.found)} persons, {int(self.labelled.sum())} joints; the mean pose in each "
             f"box would have {number(self.baseline)}"
         )
-        return [first, *(f"  {line}" for line in told)]
+        return [first, *(f"  {line}" for line in numbers)]
 
     def to_json(self) -> dict[str, Any]:
         """Plain numbers; what has no value is null."""

@@ -43,7 +43,7 @@ class PixelCounts:
     Args:
         confusion: int64 [N, K, K + 1]: true class by row, predicted one by column, the last for void; None where classes
             overlap.
-        shared, said, there, asked: pixels that have the class and were given it; were given it; have it; of which it is
+        shared, assigned, there, asked: pixels that have the class and were given it; were given it; have it; of which it is
             known.
         band_shared, band_either: pixels of both boundary bands, and of one of them.
         found, predicted, matched, true: pixels of the predicted contour near a true one, of all predicted contours; of the
@@ -52,7 +52,7 @@ class PixelCounts:
 
     confusion: np.ndarray | None
     shared: np.ndarray
-    said: np.ndarray
+    assigned: np.ndarray
     there: np.ndarray
     asked: np.ndarray
     band_shared: np.ndarray
@@ -108,7 +108,7 @@ class PixelSection:
         return {}
 
     def decided(self, thresholds: Mapping[str, float], chosen_here: bool) -> Self:
-        """The same: nothing here is told from thresholds on."""
+        """The same: nothing here is decided by thresholds."""
         return self
 
     @property
@@ -138,12 +138,12 @@ class PixelSection:
     def picture_iou(self) -> np.ndarray:
         """The mean IoU of each picture alone [N]; NaN where all of it is void."""
         of = self.counts
-        return np.array([mean_iou(*rows) for rows in zip(of.shared, of.said, of.there, strict=True)])
+        return np.array([mean_iou(*rows) for rows in zip(of.shared, of.assigned, of.there, strict=True)])
 
     def lines(self) -> list[str]:
         """The report as plain text."""
-        told = "  ".join(f"{n} {self.intervals.get(n) or number(v)}" for n, v in self.metrics.items())
-        lines = [f"pixels: {self.protocol}", f"  {told}"]
+        numbers = "  ".join(f"{n} {self.intervals.get(n) or number(v)}" for n, v in self.metrics.items())
+        lines = [f"pixels: {self.protocol}", f"  {numbers}"]
         columns = list(next(iter(self.per_class.values()), {}))
         width = max([5, *map(len, self.names)])
         lines.append("  " + "class".ljust(width) + "".join(c.rjust(14) for c in columns))
@@ -184,17 +184,17 @@ class Pixels:
         if prediction.segmentation is None or truth.segmentation is None:
             raise DataError(f"{truth.name}: {'the prediction' if truth.segmentation is not None else 'the truth'} says nothing "
                             "of its pixels")  # fmt: skip
-        said, true, overlap = prediction.segmentation.numpy(), truth.segmentation.numpy(), self.schema.overlap
-        if said.shape[-2:] != true.shape[-2:]:
-            raise DataError(f"{truth.name}: the prediction is {said.shape[-1]}x{said.shape[-2]} (width x height), the truth "
+        assigned, true, overlap = prediction.segmentation.numpy(), truth.segmentation.numpy(), self.schema.overlap
+        if assigned.shape[-2:] != true.shape[-2:]:
+            raise DataError(f"{truth.name}: the prediction is {assigned.shape[-1]}x{assigned.shape[-2]} (width x height), the truth "
                             f"{true.shape[-1]}x{true.shape[-2]}")  # fmt: skip
-        for side, planes in (("prediction", said), ("truth", true)):
+        for side, planes in (("prediction", assigned), ("truth", true)):
             if planes.shape[:-2] != ((self.classes,) if overlap else ()):
                 raise DataError(f"{truth.name}: the {side} is {list(planes.shape)}; classes that "
                                 + (f"overlap have a plane each, {self.classes}" if overlap else "exclude each other have one plane"))  # fmt: skip
-        self.rows[picture] = counts = count_picture(said, true, self.classes)
+        self.rows[picture] = counts = count_picture(assigned, true, self.classes)
         if not overlap:
-            self.confusions[picture] = confusion_of(said, true, self.classes)
+            self.confusions[picture] = confusion_of(assigned, true, self.classes)
         self.examples.add(picture, mean_iou(*counts[:3]), prediction, truth)
 
     def merge(self, other: Pixels) -> None:
@@ -215,40 +215,40 @@ class Pixels:
         return PixelSection(counts, intervals, self.schema, numbers, self.examples)
 
 
-def mean_iou(shared: np.ndarray, said: np.ndarray, there: np.ndarray) -> float:
+def mean_iou(shared: np.ndarray, assigned: np.ndarray, there: np.ndarray) -> float:
     """Of the classes of one picture, from its counts [K]; NaN where all of it is void."""
-    iou = _share(shared, there + said - shared)
+    iou = _share(shared, there + assigned - shared)
     return math.nan if np.isnan(iou).all() else float(np.nanmean(iou))
 
 
-def confusion_of(said: np.ndarray, true: np.ndarray, classes: int) -> np.ndarray:
+def confusion_of(assigned: np.ndarray, true: np.ndarray, classes: int) -> np.ndarray:
     """Pixels int64 [K, K + 1] of one picture: true class by row, predicted one by column; both uint8 [H, W], 255 void."""
     valid = true != VOID
-    columns = np.minimum(said, classes).astype(np.int64)  # void, and what is no class, in the last column
+    columns = np.minimum(assigned, classes).astype(np.int64)  # void, and what is no class, in the last column
     places = true[valid].astype(np.int64) * (classes + 1) + columns[valid]
     return np.bincount(places, minlength=classes * (classes + 1)).reshape(classes, classes + 1)
 
 
-def count_picture(said: np.ndarray, true: np.ndarray, classes: int) -> np.ndarray:
+def count_picture(assigned: np.ndarray, true: np.ndarray, classes: int) -> np.ndarray:
     """The rows [10, K] of one picture in the order of `PixelCounts`, without the confusion.
 
     Args:
-        said, true: uint8 [H, W], 255 void; or [K, H, W] of 0, 1 and 255.
+        assigned, true: uint8 [H, W], 255 void; or [K, H, W] of 0, 1 and 255.
     """
     diagonal = math.hypot(*true.shape[-2:])
     width, near = max(1, round(BAND * diagonal)), NEAR * diagonal
     counts = np.zeros((10, classes), np.int64)
     for k in range(classes):
         if true.ndim == 3:
-            valid, mine, theirs = true[k] != VOID, said[k] == 1, true[k] == 1
+            valid, marked, wanted = true[k] != VOID, assigned[k] == 1, true[k] == 1
         else:
-            valid, mine, theirs = true != VOID, said == k, true == k
-        mine = mine & valid
-        counts[:4, k] = (mine & theirs).sum(), mine.sum(), theirs.sum(), valid.sum()
-        if not (mine.any() or theirs.any()):
+            valid, marked, wanted = true != VOID, assigned == k, true == k
+        marked = marked & valid
+        counts[:4, k] = (marked & wanted).sum(), marked.sum(), wanted.sum(), valid.sum()
+        if not (marked.any() or wanted.any()):
             continue
-        bands = [band(mask, width) & valid for mask in (mine, theirs)]
-        lines = [band(mask, 1) & valid for mask in (mine, theirs)]
+        bands = [band(mask, width) & valid for mask in (marked, wanted)]
+        lines = [band(mask, 1) & valid for mask in (marked, wanted)]
         counts[4:6, k] = (bands[0] & bands[1]).sum(), (bands[0] | bands[1]).sum()
         for row, (line, other) in enumerate((lines, lines[::-1])):
             counts[7 + 2 * row, k] = line.sum()
@@ -268,7 +268,7 @@ def band(mask: np.ndarray, width: int) -> np.ndarray:
 def by_class(counts: PixelCounts, weights: np.ndarray) -> dict[str, np.ndarray]:
     """The columns of the table [K], picture i counted weights[i] times; NaN where a class is nowhere."""
     total = lambda rows: np.tensordot(weights, rows, 1)
-    shared, said, there = total(counts.shared), total(counts.said), total(counts.there)
+    shared, assigned, there = total(counts.shared), total(counts.assigned), total(counts.there)
     precision = _share(total(counts.found), total(counts.predicted))
     recall = _share(total(counts.matched), total(counts.true))
     f = np.where((precision + recall) > 0, 2 * precision * recall / np.maximum(precision + recall, 1e-12), 0.0)
@@ -276,8 +276,8 @@ def by_class(counts: PixelCounts, weights: np.ndarray) -> dict[str, np.ndarray]:
     one_side = (total(counts.predicted) == 0) | (total(counts.true) == 0)
     return {
         "share": _share(there, total(counts.asked)),
-        "IoU": _share(shared, there + said - shared),
-        "Dice": _share(2 * shared, there + said),
+        "IoU": _share(shared, there + assigned - shared),
+        "Dice": _share(2 * shared, there + assigned),
         "accuracy": _share(shared, there),
         "boundary IoU": _share(total(counts.band_shared), total(counts.band_either)),
         "boundary F": np.where(contours, np.where(one_side, 0.0, f), math.nan),
@@ -287,12 +287,12 @@ def by_class(counts: PixelCounts, weights: np.ndarray) -> dict[str, np.ndarray]:
 def summarise(counts: PixelCounts, weights: np.ndarray) -> dict[str, float]:
     """The metrics by name, picture i counted weights[i] times."""
     table = by_class(counts, weights)
-    shared, said, there, asked = (
-        np.tensordot(weights, rows, 1) for rows in (counts.shared, counts.said, counts.there, counts.asked)
+    shared, assigned, there, asked = (
+        np.tensordot(weights, rows, 1) for rows in (counts.shared, counts.assigned, counts.there, counts.asked)
     )
     right, answers = shared, there  # of a pixel its one class is asked; where they overlap, each one
     if counts.confusion is None:
-        right, answers = asked - said - there + 2 * shared, asked
+        right, answers = asked - assigned - there + 2 * shared, asked
     shares = _share(there, there.sum())
     mean = lambda values: float(np.nanmean(values)) if not np.isnan(values).all() else math.nan
     return {

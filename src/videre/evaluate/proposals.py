@@ -74,10 +74,10 @@ class ProposalSection:
 
     def lines(self) -> list[str]:
         """As plain text."""
-        told = "  ".join(
+        numbers = "  ".join(
             f"{n.removeprefix('proposals ')} {self.intervals.get(n) or number(v)}" for n, v in self.metrics.items()
         )
-        return [f"proposals: {self.proposals:.0f} a picture; recall at IoU .50, AR over IoU .50:.95", f"  {told}"]
+        return [f"proposals: {self.proposals:.0f} a picture; recall at IoU .50, AR over IoU .50:.95", f"  {numbers}"]
 
     def to_json(self) -> dict[str, Any]:
         """Plain numbers."""

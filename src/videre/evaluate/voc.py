@@ -48,14 +48,14 @@ def _curve(
     for i, (prediction, truth) in enumerate(zip(predictions, truths, strict=True)):
         p, t = prediction.instances, truth.instances
         if p is not None and p.boxes is not None and p.labels is not None and p.scores is not None:
-            mine = (p.labels == label).numpy()
-            scores.append(p.scores.numpy()[mine])
-            boxes.append(p.boxes.numpy().astype(float)[mine])
-            owners.append(np.full(int(mine.sum()), i))
+            of_label = (p.labels == label).numpy()
+            scores.append(p.scores.numpy()[of_label])
+            boxes.append(p.boxes.numpy().astype(float)[of_label])
+            owners.append(np.full(int(of_label.sum()), i))
         if t is not None and t.boxes is not None and t.labels is not None:
-            mine = (t.labels == label).numpy()
-            difficult = t.ignore.numpy()[mine] if t.ignore is not None else np.zeros(int(mine.sum()), bool)
-            held.append((t.boxes.numpy().astype(float)[mine], difficult, np.zeros(int(mine.sum()), bool)))
+            of_label = (t.labels == label).numpy()
+            difficult = t.ignore.numpy()[of_label] if t.ignore is not None else np.zeros(int(of_label.sum()), bool)
+            held.append((t.boxes.numpy().astype(float)[of_label], difficult, np.zeros(int(of_label.sum()), bool)))
             count += int((~difficult).sum())
         else:
             held.append((np.zeros((0, 4)), np.zeros(0, bool), np.zeros(0, bool)))

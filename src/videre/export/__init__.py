@@ -26,7 +26,7 @@ from videre.models import model_name
 from videre.models.base import Model
 from videre.version import __version__
 
-Run = Callable[[np.ndarray], dict[str, np.ndarray]]
+Runner = Callable[[np.ndarray], dict[str, np.ndarray]]
 """A picture, uint8 [H, W, C], to results by name."""
 
 
@@ -37,7 +37,7 @@ class Format:
     suffix: str
     packages: tuple[str, ...]
     write: Callable[[Deployed, Path, Mapping[str, str]], None]
-    open: Callable[[Path], Run]
+    open: Callable[[Path], Runner]
 
 
 FORMATS = {

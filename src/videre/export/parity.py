@@ -127,7 +127,7 @@ def compare_picture(
     """
     assert ours.boxes is not None and ours.labels is not None and ours.scores is not None
     boxes, labels, scores = ours.boxes.numpy(), ours.labels.numpy(), ours.scores.numpy()
-    pairs = match(boxes, labels, theirs["boxes"], theirs["labels"])
+    pairs = pair_boxes(boxes, labels, theirs["boxes"], theirs["labels"])
     i, j = pairs[:, 0], pairs[:, 1]
     row: dict[str, Any] = {"ours": len(boxes), "theirs": len(theirs["boxes"]), "matched": len(pairs)}
     row |= {"scores": None, "boxes": None, "masks": None, "keypoints": None}
@@ -180,7 +180,7 @@ def compare_labels(ours: Scene, theirs: dict[str, np.ndarray]) -> dict[str, Any]
     return row | {"problems": problems}
 
 
-def match(boxes: np.ndarray, labels: np.ndarray, others: np.ndarray, other_labels: np.ndarray) -> np.ndarray:
+def pair_boxes(boxes: np.ndarray, labels: np.ndarray, others: np.ndarray, other_labels: np.ndarray) -> np.ndarray:
     """Pairs [P, 2] of the same detection on both sides, nearest first: equal scores may come in any order."""
     apart = np.abs(boxes[:, None] - others[None]).max(axis=2)  # (N, M)
     apart[labels[:, None] != other_labels[None]] = np.inf

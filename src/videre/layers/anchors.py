@@ -34,12 +34,12 @@ class Anchors:
         stride it is a little smaller (800 over 13 cells gives 61, not 64), and published weights expect that.
         """
         if torch.compiler.is_exporting():  # sizes are symbols, of which nothing can be kept
-            return [_lay(cell.to(device), image, grid) for cell, grid in zip(self.cells, grids)]
+            return [_anchors_at(cell.to(device), image, grid) for cell, grid in zip(self.cells, grids)]
         key = (tuple(image), tuple(grids), device)
         if key not in self._cache:
             if len(self._cache) > 64:  # training with many sizes must not hoard
                 self._cache.clear()
-            self._cache[key] = [_lay(cell.to(device), image, grid) for cell, grid in zip(self.cells, grids)]
+            self._cache[key] = [_anchors_at(cell.to(device), image, grid) for cell, grid in zip(self.cells, grids)]
         return self._cache[key]
 
 
@@ -50,7 +50,7 @@ def _cell(sizes: Sequence[float], ratios: Sequence[float]) -> Tensor:
     return (torch.stack([-widths, -heights, widths, heights], dim=1) / 2).round()
 
 
-def _lay(cell: Tensor, image: Sequence[int], grid: tuple[int, int]) -> Tensor:
+def _anchors_at(cell: Tensor, image: Sequence[int], grid: tuple[int, int]) -> Tensor:
     ys = torch.arange(grid[0], device=cell.device, dtype=torch.float32) * (image[0] // grid[0])
     xs = torch.arange(grid[1], device=cell.device, dtype=torch.float32) * (image[1] // grid[1])
     y, x = torch.meshgrid(ys, xs, indexing="ij")

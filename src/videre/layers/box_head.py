@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from videre.errors import ConfigError
 from videre.layers.losses import mean_count, smooth_l1
-from videre.layers.matcher import NEGATIVE, ignore_covered, match, sample
+from videre.layers.matcher import NEGATIVE, assign, ignore_covered, sample
 from videre.layers.roi_pooler import RoIPooler, fill_up
 from videre.layers.roi_targets import BoxTarget, Samples, to_rois
 from videre.layers.rpn import RPN
@@ -80,7 +80,7 @@ class BoxHead(nn.Module):
         rois, labels, matches, sizes = [], [], [], []
         for i, (boxes, target) in enumerate(zip(proposals, targets)):
             boxes = torch.cat([boxes, target.boxes])
-            matched = match(box_iou(target.boxes, boxes), low=0.5, high=0.5)
+            matched = assign(box_iou(target.boxes, boxes), low=0.5, high=0.5)
             matched = ignore_covered(matched, boxes, target.ignored)
             chosen = torch.cat(sample(matched, self.batch, self.positive, generators[i]))
             matched = matched[chosen]

@@ -6,12 +6,12 @@ import torch
 from torch import Tensor
 
 NEGATIVE = -1
-"""The value of `match` for a box that should say background."""
+"""The value of `assign` for a box that should say background."""
 IGNORED = -2
-"""The value of `match` for a box that takes no part."""
+"""The value of `assign` for a box that takes no part."""
 
 
-def match(iou: Tensor, low: float, high: float, keep_best: bool = False) -> Tensor:
+def assign(iou: Tensor, low: float, high: float, keep_best: bool = False) -> Tensor:
     """For each of M boxes the index of its true box, NEGATIVE below `low`, IGNORED between `low` and `high`.
 
     Args:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from videre.layers.anchors import Anchors
 from videre.layers.conv import ConvReLU
 from videre.layers.losses import mean_count, smooth_l1
-from videre.layers.matcher import ignore_covered, match, sample
+from videre.layers.matcher import assign, ignore_covered, sample
 from videre.layers.roi_targets import BoxTarget
 from videre.ops.boxes import box_iou, clip_boxes, decode_boxes, encode_boxes
 from videre.ops.nms import nms
@@ -100,7 +100,7 @@ class RPN(nn.Module):
         objectness, box = all_logits.sum() * 0, all_deltas.sum() * 0
         count = 0
         for i, target in enumerate(targets):
-            matched = match(box_iou(target.boxes, all_anchors), low=0.3, high=0.7, keep_best=True)
+            matched = assign(box_iou(target.boxes, all_anchors), low=0.3, high=0.7, keep_best=True)
             matched = ignore_covered(matched, all_anchors, target.ignored)
             positive, negative = sample(matched, self.batch, self.positive, generators[i])
             chosen = torch.cat([positive, negative])

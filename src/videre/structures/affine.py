@@ -111,7 +111,7 @@ class Affine:
         if self.is_grid:
             moved = np.full((len(planes), *self.target), outside, planes.dtype)
             window = self.window((0, 0, value.shape[-1], value.shape[-2]))
-            self._lay(self.turned(planes), window, moved)
+            self._warp_into(self.turned(planes), window, moved)
         else:
             moved = np.stack([self._resampled(plane, outside) for plane in planes])
         return torch.from_numpy(moved).view(*value.shape[:-2], *self.target)
@@ -128,7 +128,7 @@ class Affine:
         pixels = pixels[..., ::-1] if a + b < 0 else pixels
         return pixels[..., ::-1, :] if c + d < 0 else pixels
 
-    def _lay(self, pixels: np.ndarray, window: tuple[int, int, int, int], ground: np.ndarray) -> None:
+    def _warp_into(self, pixels: np.ndarray, window: tuple[int, int, int, int], ground: np.ndarray) -> None:
         """Write pixels [..., h, w] into `ground` at a window, as far as it is inside."""
         (height, width), (x1, y1, x2, y2) = self.target, window
         left, top, right, bottom = max(x1, 0), max(y1, 0), min(x2, width), min(y2, height)

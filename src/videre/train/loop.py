@@ -253,10 +253,10 @@ class _Training:
                         trained.average.update(model, step)
                 status.step, status.seconds = start + step + 1, time.monotonic() - self.started
                 if waits:
-                    self._tell(numbers)
+                    self._log(numbers)
                 elif unread is not None:
                     self._check_norm(unread)
-                    self._tell(unread)
+                    self._log(unread)
                 unread = None if waits else numbers
 
                 # the gradients of a half-done accumulation are in no file: all that follows waits for the update
@@ -272,7 +272,7 @@ class _Training:
                     return False
         if unread is not None:
             self._agree(unread)
-            self._tell(unread)
+            self._log(unread)
         if trained.average is not None:
             model.load_state_dict(trained.average.values)
         return True
@@ -344,7 +344,7 @@ class _Training:
         if numbers.norm is not None and not bool(torch.isfinite(numbers.norm)):
             raise numbers.not_finite(self.folder, "gradient")
 
-    def _tell(self, numbers: _Numbers) -> None:
+    def _log(self, numbers: _Numbers) -> None:
         """A line in the log, and the bar."""
         several = {"stage": numbers.stage} if len(self.model.stages()) > 1 else {}
         parts = mean(numbers.parts)

@@ -240,25 +240,25 @@ def _has_boxes(path: Path) -> bool:
 def _pairs(path: Path, split: str | None) -> list[tuple[str, Path, Path | None]]:
     """Split, picture and map, None where there is no map; the split is "" where there is none."""
     if _is_voc(path):
-        return match_maps("", path / "JPEGImages", path / "SegmentationClass", every=False)
+        return pair_files("", path / "JPEGImages", path / "SegmentationClass", every=False)
     parts = [p.name for p in sorted(path.iterdir()) if p.is_dir() and (path / f"{p.name}annot").is_dir()]
     if parts:
         return [
             pair
             for part in parts
             if split in (None, part)
-            for pair in match_maps(part, path / part, path / f"{part}annot")
+            for pair in pair_files(part, path / part, path / f"{part}annot")
         ]
     maps = next((path / name for name in FOLDERS if (path / name).is_dir()), None)
     if maps is None or not (path / "images").is_dir():
         return []
     parts = [p.name for p in sorted((path / "images").iterdir()) if p.is_dir() and SPLIT_NAME.fullmatch(p.name)]
     if not parts:
-        return match_maps("", path / "images", maps)
-    return [pair for p in parts if split in (None, p) for pair in match_maps(p, path / "images" / p, maps / p)]
+        return pair_files("", path / "images", maps)
+    return [pair for p in parts if split in (None, p) for pair in pair_files(p, path / "images" / p, maps / p)]
 
 
-def match_maps(split: str, pictures: Path, maps: Path, every: bool = True) -> list[tuple[str, Path, Path | None]]:
+def pair_files(split: str, pictures: Path, maps: Path, every: bool = True) -> list[tuple[str, Path, Path | None]]:
     """Pictures and the maps of their names, which may have a suffix ("_L", "_mask"); `every`: those without a map, too."""
     found = {p.stem: p for p in sorted(maps.glob("*.png"))} if maps.is_dir() else {}
     cut = {

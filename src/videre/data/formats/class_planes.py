@@ -62,12 +62,12 @@ def read(path: Path, split: str | None = None) -> Dataset:
     for part, folders in sorted(parts.items()):
         masks = {folder.name: {p.stem: str(p) for p in folder.glob("*.png")} for folder in folders}
         for picture in sorted(p for p in (path / "images" / part).iterdir() if p.suffix.lower() in SUFFIXES):
-            mine = {name: files[picture.stem] for name, files in masks.items() if picture.stem in files}
+            of_picture = {name: files[picture.stem] for name, files in masks.items() if picture.stem in files}
             name = picture.relative_to(path).as_posix()
-            if mine:
+            if of_picture:
                 names.append(name)
                 pictures.append(picture)
-                planes.append(mine)
+                planes.append(of_picture)
             else:
                 repairs.append(Repair("picture without a mask", name, "-", "no PNG of its name", "dropped"))
     if not pictures:

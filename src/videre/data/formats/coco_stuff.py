@@ -28,7 +28,7 @@ import torch
 from videre.data.cleaning import fill_sizes
 from videre.data.dataset import Dataset, FileSource, Repair
 from videre.data.flat import Ragged
-from videre.data.formats.class_maps import UNSAID, match_maps
+from videre.data.formats.class_maps import UNSAID, pair_files
 from videre.data.formats.coco_rules import (
     ID,
     SIDE,
@@ -377,7 +377,7 @@ def _read_maps(path: Path, split: str) -> Dataset:
     root, maps, labels = found
     classes, meaning = _read_labels(labels)
     pictures = next(f for f in (root / split, root / "images" / split) if f.is_dir())
-    pairs = [(picture, png) for _, picture, png in match_maps(split, pictures, maps / split)]
+    pairs = [(picture, png) for _, picture, png in pair_files(split, pictures, maps / split)]
     known = [(picture, png) for picture, png in pairs if png is not None]
     if not known:
         raise DataError(f"{pictures}: no picture has a map in {maps / split}")

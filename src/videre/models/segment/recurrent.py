@@ -1,4 +1,4 @@
-"""A recurrent convolutional net: the same small net again and again, each time seeing what it said before.
+"""A recurrent convolutional net: the same small net again and again, each time seeing its own probabilities.
 
 Pinheiro and Collobert, Recurrent Convolutional Neural Networks for Scene Labeling, 2014. Each further instance sees farther at
 no further weight. Here every instance works at the picture's resolution by dilation (as in `sliding_window`), where the
@@ -58,10 +58,10 @@ class RecurrentCNN(Segmenter):
 
     def heads(self, image: Tensor) -> dict[str, Tensor]:
         """The last instance's, and in training each one's: the loss is the sum over all."""
-        said = image.new_zeros(len(image), self.classes, *image.shape[2:])
+        probabilities = image.new_zeros(len(image), self.classes, *image.shape[2:])
         found = {}
         for n in range(1, self.instances + 1):
-            logits = self.net(framed(torch.cat([image, said], 1), WINDOW))
+            logits = self.net(framed(torch.cat([image, probabilities], 1), WINDOW))
             found[LOGITS if n == self.instances else f"instance {n}"] = logits
-            said = self.probabilities(logits)
+            probabilities = self.probabilities(logits)
         return found if self.training else {LOGITS: found[LOGITS]}

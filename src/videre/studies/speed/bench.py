@@ -24,7 +24,7 @@ class Row:
     Args:
         seconds, cpu: median of the rounds, wall and processor. ratio: how many times faster than the first side.
         first: seconds of the first run, which compiles and finds the plan. memory: peak in bytes above the imports.
-        stages: median seconds of each part. agreement: how its answer compares with the first side's.
+        parts: median seconds of each part. agreement: how its answer compares with the first side's.
     """
 
     job: str
@@ -34,12 +34,12 @@ class Row:
     ratio: float
     first: float
     memory: int
-    stages: dict[str, float]
+    parts: dict[str, float]
     agreement: str
 
     def __str__(self) -> str:
         digits = 2 if self.seconds >= 0.5 else 4
-        parts = ", ".join(f"{name} {seconds:.{digits}f}" for name, seconds in self.stages.items())
+        parts = ", ".join(f"{name} {seconds:.{digits}f}" for name, seconds in self.parts.items())
         return (
             f"{self.job:19} {self.side:12} {self.seconds:6.{digits}f} s  x{self.ratio:.2f}  CPU {self.cpu:.{digits}f} s  first "
             f"{self.first:.1f} s  {self.memory / 2**20:.0f} MiB  {self.agreement}\n{'':32} {parts}"
@@ -86,7 +86,7 @@ def _one(job: str, engines: Sequence[str], peer: str | None, rounds: int) -> Ite
         yield Row(
             job, name, median(side, "seconds"), median(side, "cpu"), median(base, "seconds") / median(side, "seconds"),
             first[name]["seconds"], last["memory"],
-            {part: statistics.median(run["stages"].get(part, 0.0) for run in side.runs) for part in last["stages"]},
+            {part: statistics.median(run["parts"].get(part, 0.0) for run in side.runs) for part in last["parts"]},
             agreement(base.runs[-1]["answer"], last["answer"]),
         )  # fmt: skip
 

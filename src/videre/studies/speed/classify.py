@@ -10,7 +10,7 @@ from torch import Tensor
 from videre.images.prepare import prepare
 from videre.models.classify.classifier import Classifier
 from videre.structures import Categories, ImageBatch, Preprocess, Schema
-from videre.studies.speed.job import Answer, Job, Run, Stages
+from videre.studies.speed.job import Answer, Job, Side, Timer
 from videre.studies.speed.rule import draw_weights, picture
 
 CLASSES = 1000
@@ -31,17 +31,17 @@ def classifier(job: Job) -> Classifier:
     return model.eval()
 
 
-def our_classes(job: Job, engine: str, stages: Stages) -> Run:
+def our_classes(job: Job, engine: str, timer: Timer) -> Side:
     """As `videre predict` runs it."""
     from videre.predict import Predictor
 
     model = classifier(job)
     predictor = Predictor(model, device="cpu", batch=job.batch, engine=engine)
-    stages.watch(predictor.running, "forward", "net")
+    timer.watch(predictor.running, "forward", "net")
     images = [picture(job.size, i) for i in range(job.batch)]
 
     def run() -> Answer:
-        with stages.part("preparing"):
+        with timer.part("preparing"):
             batch = ImageBatch.cat([prepare(image, model.preprocess) for image in images])
         scenes = predictor.run(batch)
         return {"labels": [int(s.labels[0]) for s in scenes], "scores": [float(s.label_scores[0]) for s in scenes]}  # type: ignore[index]
@@ -49,7 +49,7 @@ def our_classes(job: Job, engine: str, stages: Stages) -> Run:
     return run
 
 
-def their_classes(job: Job, stages: Stages) -> Run:
+def their_classes(job: Job, timer: Timer) -> Side:
     """The same with torchvision's own model, eager and in float32."""
     import torchvision
     from torchvision.transforms.functional import normalize
@@ -59,13 +59,13 @@ def their_classes(job: Job, stages: Stages) -> Run:
     model = classifier(job)
     missing = peer.load_state_dict(as_torchvision(model), strict=False).missing_keys
     assert all(name.endswith("num_batches_tracked") for name in missing), missing[:3]
-    stages.watch(peer, "forward", "net")
+    timer.watch(peer, "forward", "net")
     images = [torch.from_numpy(picture(job.size, i)).permute(2, 0, 1) for i in range(job.batch)]
     mean, std = list(model.preprocess.mean), list(model.preprocess.std)
 
     def run() -> Answer:
         with torch.inference_mode():
-            with stages.part("preparing"):
+            with timer.part("preparing"):
                 batch = torch.stack([normalize(image, mean, std) for image in images])
             scores, labels = peer(batch).softmax(1).max(1)
         return {"labels": labels.tolist(), "scores": scores.tolist()}

@@ -1,4 +1,4 @@
-"""The nouns of the speed study: a job, a run and its answer, and the stages that a run is timed by."""
+"""The nouns of the speed study: a job, a run and its answer, and the timer that a run is timed by."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 CLASSES = 90
 Answer = dict[str, list[Any]]
 """Boxes and scores of a prediction, the loss of a step: what both sides must agree on."""
-Run = Callable[[], Answer]
+Side = Callable[[], Answer]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Job:
         return 1 if self.system == "keypoint-rcnn" else CLASSES
 
 
-class Stages:
+class Timer:
     """Seconds spent in parts of a run, by name; a part inside another one counts for the inner one alone."""
 
     def __init__(self) -> None:

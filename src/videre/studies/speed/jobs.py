@@ -13,7 +13,7 @@ from videre.models.base import Model
 from videre.models.official import to_torchvision
 from videre.structures import COCO_PERSON, Categories, ImageBatch, Preprocess, Schema
 from videre.studies.speed.classify import our_classes, their_classes
-from videre.studies.speed.job import Answer, Job, Run, Stages
+from videre.studies.speed.job import Answer, Job, Side, Timer
 from videre.studies.speed.rule import BACKGROUND, draw_weights, picture, truth
 from videre.studies.speed.segment import our_classes_of_pixels, our_step, their_classes_of_pixels, their_step
 
@@ -34,26 +34,26 @@ JOBS = {
 # this library ---------------------------------------------------------------------------------------------------------
 
 
-def ours(job: Job, engine: str, stages: Stages) -> Run:
+def ours(job: Job, engine: str, timer: Timer) -> Side:
     """The job as `videre predict` and `videre train` run it; engine: see `Predictor`; a training has no "compile"."""
     from videre.engine.allocator import keep_memory
 
     keep_memory()
     if job.system == "classifier":
-        return our_classes(job, engine, stages)
+        return our_classes(job, engine, timer)
     if job.system == "dilated-fcn" and not job.training:
-        return our_classes_of_pixels(job, engine, stages)
+        return our_classes_of_pixels(job, engine, timer)
     if job.system == "dilated-fcn":
-        return _our_training(*our_step(job), engine, stages, tune="all")
+        return _our_training(*our_step(job), engine, timer, tune="all")
     model = _model(job)
     return (
-        _our_training(model, *_step(job, model), engine, stages)
+        _our_training(model, *_step(job, model), engine, timer)
         if job.training
-        else predictions(job, model, engine, stages)
+        else predictions(job, model, engine, timer)
     )
 
 
-def predictions(job: Job, model: Model, engine: str, stages: Stages) -> Run:
+def predictions(job: Job, model: Model, engine: str, timer: Timer) -> Side:
     """Predictions of any detector of ours."""
     from videre.images.prepare import prepare
     from videre.predict import Predictor
@@ -66,11 +66,11 @@ def predictions(job: Job, model: Model, engine: str, stages: Stages) -> Run:
         (detector.rpn, "propose", "proposals"), (predictor.running, "forward", "heads"),
         (predictor.model, "postprocess", "results"),
     ):  # fmt: skip
-        stages.watch(owner, method, name)
+        timer.watch(owner, method, name)
     image = picture(job.size)
 
     def run() -> Answer:
-        with stages.part("preparing"):
+        with timer.part("preparing"):
             batch = prepare(image, model.preprocess)
         found = predictor.run(batch)[0].instances
         assert found is not None and found.boxes is not None and found.scores is not None
@@ -89,8 +89,8 @@ def _step(job: Job, model: Model) -> tuple[ImageBatch, list[Any]]:
 
 
 def _our_training(
-    model: Model, batch: ImageBatch, targets: list[Any], engine: str, stages: Stages, tune: str = "many"
-) -> Run:
+    model: Model, batch: ImageBatch, targets: list[Any], engine: str, timer: Timer, tune: str = "many"
+) -> Side:
     from videre.engine.plan import Plan
     from videre.train.optimizer import choose_trained, make_optimizer
     from videre.train.recipe import Recipe
@@ -105,10 +105,10 @@ def _our_training(
     step = Step(LossModule(model), optimizer, [], precision, None if engine == "plain" else plan)
 
     def run() -> Answer:
-        with stages.part("forward"):
+        with timer.part("forward"):
             loss = torch.stack(list(step.forward(batch, targets).values())).sum()
         plan.save()
-        return _update(loss, optimizer, stages)
+        return _update(loss, optimizer, timer)
 
     return run
 
@@ -128,27 +128,27 @@ def _model(job: Job) -> Model:
 # torchvision ----------------------------------------------------------------------------------------------------------
 
 
-def torchvisions(job: Job, stages: Stages) -> Run:
+def torchvisions(job: Job, timer: Timer) -> Side:
     """The same with torchvision's own models, eager and in float32, as its documentation shows them."""
     if job.system == "classifier":
-        return their_classes(job, stages)
+        return their_classes(job, timer)
     if job.system == "dilated-fcn" and not job.training:
-        return their_classes_of_pixels(job, stages)
+        return their_classes_of_pixels(job, timer)
     if job.system == "dilated-fcn":
-        return _stepping(*their_step(job), stages)
+        return _stepping(*their_step(job), timer)
     images = [torch.from_numpy(picture(job.size, i)).permute(2, 0, 1) for i in range(job.batch)]
     peer = _peer(job)
     if job.backbone == "resnet50":  # torchvision has no detector on MobileNetV2 whose names could be mapped
         peer.load_state_dict(to_torchvision(_model(job)))
     if job.training:
-        return _their_training(job, peer.train(), images, stages)
+        return _their_training(job, peer.train(), images, timer)
     peer.eval()
     for owner, method, name in (
         (peer.transform, "forward", "preparing"), (peer.backbone.body, "forward", "backbone"),
         (peer.backbone.fpn, "forward", "pyramid"), (peer.rpn, "forward", "proposals"),
         (peer.roi_heads, "forward", "heads"), (peer.transform, "postprocess", "results"),
     ):  # fmt: skip
-        stages.watch(owner, method, name)
+        timer.watch(owner, method, name)
 
     def run() -> Answer:
         with torch.inference_mode():
@@ -158,23 +158,23 @@ def torchvisions(job: Job, stages: Stages) -> Run:
     return run
 
 
-def _their_training(job: Job, peer: Any, images: list[Tensor], stages: Stages) -> Run:
+def _their_training(job: Job, peer: Any, images: list[Tensor], timer: Timer) -> Side:
     targets = []
     for i in range(job.batch):
         true = truth(job.size, job.classes, i).instances
         assert true is not None and true.labels is not None
         targets.append({"boxes": true.boxes, "labels": true.labels + 1})
-    return _stepping(peer, lambda: torch.stack(list(peer(images, targets).values())).sum(), stages)
+    return _stepping(peer, lambda: torch.stack(list(peer(images, targets).values())).sum(), timer)
 
 
-def _stepping(peer: Any, loss_of: Callable[[], Tensor], stages: Stages) -> Run:
+def _stepping(peer: Any, loss_of: Callable[[], Tensor], timer: Timer) -> Side:
     """Steps of one of torchvision's models."""
     optimizer = torch.optim.SGD([p for p in peer.parameters() if p.requires_grad], 1e-4, 0.9)
 
     def run() -> Answer:
-        with stages.part("forward"):
+        with timer.part("forward"):
             loss = loss_of()
-        return _update(loss, optimizer, stages)
+        return _update(loss, optimizer, timer)
 
     return run
 
@@ -203,10 +203,10 @@ def _peer(job: Job) -> Any:
     return kind(backbone, job.classes + 1, min_size=job.short_side, max_size=job.long_side)
 
 
-def _update(loss: Tensor, optimizer: torch.optim.Optimizer, stages: Stages) -> Answer:
-    with stages.part("backward"):
+def _update(loss: Tensor, optimizer: torch.optim.Optimizer, timer: Timer) -> Answer:
+    with timer.part("backward"):
         loss.backward()
-    with stages.part("update"):
+    with timer.part("update"):
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
     return {"loss": [loss.item()]}

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from videre.images.prepare import prepare
 from videre.models.segment.dilated import AUXILIARY_WEIGHT, DilatedFCN
 from videre.structures import VOC_PIXELS, ImageBatch, Preprocess, Schema
-from videre.studies.speed.job import Answer, Job, Run, Stages
+from videre.studies.speed.job import Answer, Job, Side, Timer
 from videre.studies.speed.rule import draw_weights, picture
 
 SAMPLED = 8
@@ -34,18 +34,18 @@ def truth(job: Job, index: int) -> torch.Tensor:
     return F.interpolate(coarse, job.size, mode="nearest")[0, 0].to(torch.uint8)
 
 
-def our_classes_of_pixels(job: Job, engine: str, stages: Stages) -> Run:
+def our_classes_of_pixels(job: Job, engine: str, timer: Timer) -> Side:
     """As `videre predict` runs it."""
     from videre.predict import Predictor
 
     model = segmenter(job)
     predictor = Predictor(model, device="cpu", engine=engine)
-    stages.watch(predictor.running, "forward", "net")
-    stages.watch(predictor.model, "postprocess", "results")
+    timer.watch(predictor.running, "forward", "net")
+    timer.watch(predictor.model, "postprocess", "results")
     image = picture(job.size)
 
     def run() -> Answer:
-        with stages.part("preparing"):
+        with timer.part("preparing"):
             batch = prepare(image, model.preprocess)
         classes = predictor.run(batch)[0].segmentation
         assert classes is not None
@@ -54,18 +54,18 @@ def our_classes_of_pixels(job: Job, engine: str, stages: Stages) -> Run:
     return run
 
 
-def their_classes_of_pixels(job: Job, stages: Stages) -> Run:
+def their_classes_of_pixels(job: Job, timer: Timer) -> Side:
     """The same with torchvision's own model, eager and in float32."""
     from torchvision.transforms.functional import normalize
 
     model = segmenter(job)
     peer = _peer(model).eval()
-    stages.watch(peer, "forward", "net")
+    timer.watch(peer, "forward", "net")
     image = torch.from_numpy(picture(job.size)).permute(2, 0, 1)
 
     def run() -> Answer:
         with torch.inference_mode():
-            with stages.part("preparing"):
+            with timer.part("preparing"):
                 batch = normalize(image, list(model.preprocess.mean), list(model.preprocess.std))[None]
             classes = peer(batch)["out"][0].argmax(0)
         return {"pixels": classes[::SAMPLED, ::SAMPLED].flatten().tolist()}

@@ -44,7 +44,7 @@ class Side:
         self.runs: list[dict[str, Any]] = []
 
     def run(self) -> dict[str, Any]:
-        """The numbers of one round: seconds, cpu, stages, memory (bytes above the imports), answer."""
+        """The numbers of one round: seconds, cpu, parts, memory (bytes above the imports), answer."""
         assert self.process.stdin is not None and self.process.stdout is not None
         with contextlib.suppress(BrokenPipeError):
             self.process.stdin.write("\n")
@@ -65,24 +65,24 @@ class Side:
 def main(side: str, job: str) -> None:
     if side == "torchvision":  # counted among the imports
         import torchvision.models.detection  # noqa: F401
-    from videre.studies.speed.job import Stages
+    from videre.studies.speed.job import Timer
     from videre.studies.speed.jobs import JOBS, ours, predictions, torchvisions
 
-    imported, stages = memory("VmRSS"), Stages()
+    imported, timer = memory("VmRSS"), Timer()
     if side == "torchvision":
-        run = torchvisions(JOBS[job], stages)
+        run = torchvisions(JOBS[job], timer)
     elif job in JOBS:
-        run = ours(JOBS[job], side, stages)
+        run = ours(JOBS[job], side, timer)
     else:
         from videre.engine.allocator import keep_memory
         from videre.predict import load
 
         keep_memory()
         model = load(job, engine="plain").model
-        run = predictions(JOBS["faster-rcnn"], model, side, stages)
+        run = predictions(JOBS["faster-rcnn"], model, side, timer)
     forget_peak()
     for asked, _ in enumerate(sys.stdin):
-        stages.seconds.clear()
+        timer.seconds.clear()
         began, cpu = time.perf_counter(), time.process_time()
         answer, times = run(), 1
         while asked and time.perf_counter() - began < LEAST:
@@ -90,7 +90,7 @@ def main(side: str, job: str) -> None:
         numbers = {
             "seconds": (time.perf_counter() - began) / times,
             "cpu": (time.process_time() - cpu) / times,
-            "stages": {name: seconds / times for name, seconds in stages.seconds.items()},
+            "parts": {name: seconds / times for name, seconds in timer.seconds.items()},
             "memory": memory("VmHWM") - imported,
             "answer": answer,
         }

@@ -61,7 +61,7 @@ WORDS = {
     "few": "fine-tune the last stage", "all": "fine-tune all, layer-wise rates", "scratch": "from scratch, group norm",
 }  # fmt: skip
 
-Tell = Callable[[str], None]
+Log = Callable[[str], None]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,7 +127,7 @@ class Study:
 def transfer(
     data: Dataset, held_out: Dataset | None, source: str | Path, out: str | Path, *, shares: Sequence[float] = SHARES,
     seeds: int = 3, methods: Sequence[str] = (NEAREST, LINEAR, *TUNED), pictures: int = PICTURES,
-    preprocess: dict[str, Any] | None = None, device: str = "auto", tell: Tell = lambda line: None,
+    preprocess: dict[str, Any] | None = None, device: str = "auto", log: Log = lambda line: None,
 ) -> Study:  # fmt: skip
     """Run the study; `out` gets study.json, transfer.png, the linear classifier and the trainings of the first seed.
 
@@ -135,7 +135,7 @@ def transfer(
         data: training pictures, one class each. held_out: pictures to judge on; None: a quarter of `data`.
         source: pretrained weights (see `find_weights`). shares: of the training pictures. seeds: of each random way.
         methods: of NEAREST, LINEAR, and the keys of TUNED. pictures: seen by each fine-tuning at most.
-        preprocess: fields of it that are to be other than usual. tell: gets a line whenever something is done.
+        preprocess: fields of it that are to be other than usual. log: gets a line whenever something is done.
 
     Raises:
         DataError: a picture without its one class, only one class, or classes that only one side knows.
@@ -154,18 +154,18 @@ def transfer(
     begin = time.monotonic()
     features, queries = (extract(net, part, device) for part in (data, held_out))
     took = time.monotonic() - begin
-    tell(f"features of {len(data) + len(held_out)} pictures: {took:.1f} s")
+    log(f"features of {len(data) + len(held_out)} pictures: {took:.1f} s")
     work = _Work(
         data, held_out, labels, truths, features, queries, net, str(source), out, pictures, device, preprocess or {}
     )  # fmt: skip
     rows: list[Row] = []
     for share in sorted(shares):
         if not enough(labels, share):
-            tell(f"{share:.0%} of {len(data)} pictures is too few for {len(names)} classes: left out")
+            log(f"{share:.0%} of {len(data)} pictures is too few for {len(names)} classes: left out")
             continue
         subsets = [subset(labels, share, seed) for seed in range(1 if share == 1 else seeds)]
         for row in _rows(work, share, subsets, seeds, methods):
-            tell(f"{share:.0%}  {row.method}: {row}  {row.seconds:.1f} s")
+            log(f"{share:.0%}  {row.method}: {row}  {row.seconds:.1f} s")
             rows.append(row)
     source_words = net.card or str(source)
     # less than a second: they came from the cache
