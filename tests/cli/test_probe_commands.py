@@ -15,6 +15,7 @@ from videre.data import Dataset, write
 from videre.data.scene_lines import read_scenes
 from videre.evaluate.mean import MeanMetric
 from videre.evaluate.metrics import METRICS
+from videre.models import MODELS
 from videre.models.checkpoint import read_checkpoint
 from videre.structures import AnyClip, Scene
 
@@ -114,8 +115,10 @@ def test_a_probe_is_trained_evaluated_and_used(
     data = folder / ("clips" if probe == "Moments" else "pictures")
     small = [*FEW[:-1], "short_side=32"] if probe == "Moments" else FEW
 
-    trained = videre("train", f"probes:{probe}", data, "--out", "run", *small, "-q")
+    trained = videre("train", f"probes:{probe}", data, "--out", "run", *small)
     assert trained.code == 0, trained.err
+    steps = 2 + 4 * (probe == "Regions")  # two passes over four pictures, two at a time
+    assert f"\n{steps} steps into run" in trained.err, trained.err
     again = videre("train", f"probes:{probe}", data, "--from", "run/last.safetensors", "--out", "again", *small, "-q")
     assert again.code == 0, again.err
     model = "run/last.safetensors"
@@ -154,6 +157,35 @@ def test_a_checkpoint_of_a_class_that_is_not_imported_says_what_to_do(
     monkeypatch.delitem(sys.modules, "probes")
     done = videre("predict", folder / "pictures", "-m", "run/last.safetensors", "--out", "found")
     assert done.code == 2 and "--import probes" in done.err and done.err.count("\n") == 1
+
+
+def test_an_error_in_a_users_own_module_is_told_as_that(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "faulty.py").write_text(
+        "from probes import Graph\n\n\nclass Faulty(Graph):\n    def losses(self, batch, targets):\n        return {'a': 1 / 0}\n"
+    )
+    done = videre("train", "faulty:Faulty", folder / "pictures", "--out", "run", *FEW, "--val", "none", "-q")
+    assert done.code == 2 and "faulty.py, line 6 (ZeroDivisionError" in done.err and done.err.count("\n") == 1, done.err
+
+
+def test_a_run_goes_on_whatever_its_system_is_called(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("videre.models.MODELS", {**MODELS, "graph": probes.Graph})
+    for name in ("graph", "probes:Graph"):
+        resume = ["--resume"] if name != "graph" else []
+        done = videre("train", name, folder / "pictures", "--out", "run", *FEW, "--val", "none", "-q", *resume)
+        assert done.code == 0, done.err
+
+
+def test_clips_are_checked_and_shown(folder: Path, tmp_path: Path) -> None:
+    checked = videre("data", "check", folder / "clips", "--out", tmp_path / "check.html")
+    assert checked.code == 0, checked.err
+    shown = videre("data", "show", folder / "clips", "--split", "val", "--out", tmp_path / "clips.jpg")
+    assert shown.code == 0 and (tmp_path / "clips.jpg").stat().st_size > 1000, shown.err
 
 
 def test_clips_come_back_as_they_were_written(folder: Path) -> None:

@@ -78,6 +78,13 @@ def test_a_training_killed_in_or_between_stages_resumes_to_the_bit(
         assert one.keys() == two.keys() and [n for n in one if not torch.equal(one[n], two[n])] == [], name
 
 
+def test_a_finished_run_whose_last_stage_is_solved_is_resumed_as_finished(straight: Path) -> None:
+    before = read_tensors(straight / "last.safetensors")[0]
+    assert run(regions(), straight, resume=True).finished
+    after = read_tensors(straight / "last.safetensors")[0]
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
 def test_each_stage_changes_what_is_its_own(straight: Path) -> None:
     begun, ended = regions().state_dict(), read_checkpoint(straight / "last.safetensors").tensors
     assert not torch.equal(begun["net.0.weight"], ended["net.0.weight"])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
 from collections.abc import Callable
 from typing import Any
 
@@ -58,8 +59,19 @@ def run(command: Callable[[], object]) -> int:
     except Exception as error:
         if debug:
             raise
+        where = _own_file(error)
+        if where:
+            return _say(f"an error in {where} ({type(error).__name__}: {error}); --debug shows all of it", 2)
         notes = "".join(f", {note}" for note in getattr(error, "__notes__", []))
         return _say(f"a fault of videre itself ({type(error).__name__}: {error}{notes}); --debug shows where", 3)
+
+
+def _own_file(error: BaseException) -> str:
+    """File and line of the user's own module (see `--import`) in which an error happened; "" where none is concerned."""
+    imported = getattr(sys.modules.get("videre.models"), "IMPORTED", ())
+    files = {getattr(sys.modules.get(name), "__file__", None) for name in imported}
+    found = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename in files]
+    return f"{found[-1].filename}, line {found[-1].lineno}" if found else ""
 
 
 def _say(message: str, code: int) -> int:

@@ -47,7 +47,9 @@ def convert(
     data: Data,
     to: Annotated[
         str,
-        typer.Argument(help="Format: coco, panoptic, coco-stuff, voc, labelme, instances, maps, planes, csv, folders."),
+        typer.Argument(
+            help="Format: coco, panoptic, coco-stuff, voc, labelme, instances, maps, planes, csv, scenes, folders."
+        ),
     ],
     out: Annotated[Path, typer.Argument(help="Folder to write.")],
     split: Split = None,
@@ -106,12 +108,13 @@ def show(
     from videre.draw import contact_sheet, draw_scene
     from videre.errors import DataError
     from videre.images.reading import write_picture
+    from videre.structures.clip import still
 
     dataset = read(data, split, format)
     chosen = np.random.default_rng(seed).permutation(len(dataset))[:count]
     if not len(chosen):
         raise DataError(f"{dataset.title}: there is no picture to show")
-    drawn = [draw_scene(dataset.picture(i), dataset.scene(i), dataset.schema) for i in sorted(map(int, chosen))]
+    drawn = [draw_scene(still(dataset.picture(i)), dataset.scene(i), dataset.schema) for i in sorted(map(int, chosen))]
     write_picture(out, contact_sheet(drawn))
     if not quiet:
         print(out)

@@ -58,7 +58,7 @@ def predict(
     from videre.predict import load
     from videre.predict.predictor import with_given
     from videre.predict.sources import DRAWN, pictures_from
-    from videre.structures import AnyClip
+    from videre.structures.clip import still
 
     keep_memory()
     views = parse_views(tile, flip, scales)
@@ -85,9 +85,7 @@ def predict(
                 done, found = done + 1, found + len(prediction.scene)
                 of_things |= prediction.scene.instances is not None
                 if draw:
-                    shown = prediction.picture  # of a clip the frame in the middle
-                    shown = shown.sample(1).frames[0] if isinstance(shown, AnyClip) else shown
-                    drawn = draw_scene(shown, prediction.scene, schema)
+                    drawn = draw_scene(still(prediction.picture), prediction.scene, schema)
                     write_picture(out / f"{result_name(prediction.name, taken)}{DRAWN}", drawn)
                 if not quiet:
                     print(f"{prediction.name}: {_count(prediction.scene, schema)}")

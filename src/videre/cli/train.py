@@ -127,7 +127,7 @@ def _same_classes(training: Any, validation: Any, model: Any) -> None:
 
 def _describe(training: Any, validation: Any, start: Any, out: Path) -> None:
     from videre.models import Descent
-    from videre.train.samples import TrainingSamples
+    from videre.train.samples import TrainingSamples, stage_steps
 
     recipe, samples = start.recipe, TrainingSamples(training, start.model, start.recipe)
     stages = start.model.stages()
@@ -146,7 +146,7 @@ def _describe(training: Any, validation: Any, start: Any, out: Path) -> None:
         kinds = (f"{stage.name} ({'descent' if isinstance(stage, Descent) else 'fit'})" for stage in stages)
         lines.append(f"{len(stages)} stages: {', '.join(kinds)}")
     lines.append(
-        f"{samples.steps} steps into {out}; {recipe.optimizer}, learning rate {recipe.lr:g} at a batch of "
+        f"{sum(stage_steps(start.model, training, recipe))} steps into {out}; {recipe.optimizer}, learning rate {recipe.lr:g} at a batch of "
         f"{recipe.batch} (it does not follow the batch)"
     )
     print("\n".join(lines), file=sys.stderr)

@@ -25,6 +25,7 @@ from videre.errors import DataError
 from videre.images.reading import exif_orientation
 from videre.ops.boxes import box_iou
 from videre.structures import Instances, Scene, Schema
+from videre.structures.clip import still
 
 __all__ = ["Finding", "Findings", "check"]
 
@@ -155,7 +156,7 @@ def _look(split: str, dataset: Dataset, index: int) -> _Look:
         say("error", "picture missing", None, "there is no such file", "restore it, or take it out of the annotations")
     else:
         try:
-            picture = dataset.picture(index)
+            picture = still(dataset.picture(index))
         except DataError as error:
             wrong = "its annotation says" in str(error)
             kind = "picture of another size" if wrong else UNREADABLE

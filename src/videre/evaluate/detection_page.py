@@ -14,6 +14,7 @@ from videre.evaluate.detection import WORDS, DetectionSection
 from videre.evaluate.errors import IN_WORDS, Outcome, picture_errors
 from videre.evaluate.intervals import number
 from videre.evaluate.report import Report
+from videre.structures.clip import still
 
 GALLERY_BYTES = 6_000_000
 """What all pictures of a page may weigh; charts and tables come to less than two million more."""
@@ -140,7 +141,7 @@ def _galleries(
             i = outcome.picture
             truth, prediction = section.truths[i], section.predictions[i]
             scale = SIDE / max(truth.size) if max(truth.size) > SIDE else None
-            drawn = draw_pair(data.picture(i), truth, prediction, section.schema, threshold=level, scale=scale)
+            drawn = draw_pair(still(data.picture(i)), truth, prediction, section.schema, threshold=level, scale=scale)
             pictures.append((embed(drawn, each), f"{data.name(i)}: F1 {outcome.f1:.2f}; {outcome}"))
         galleries.append(Gallery(pictures, title))
     return galleries

@@ -11,6 +11,7 @@ from videre.evaluate.intervals import number
 from videre.evaluate.labels import LabelSection
 from videre.evaluate.report import Report
 from videre.images.prepare import resample
+from videre.structures.clip import still
 
 GALLERY_BYTES = 4_000_000
 """What all pictures may weigh."""
@@ -75,7 +76,7 @@ def _caption(section: LabelSection, data: Dataset, i: int) -> str:
 
 
 def _small(data: Dataset, i: int) -> str:
-    picture = data.picture(i)
+    picture = still(data.picture(i))
     scale = min(1.0, SIDE / max(picture.shape[:2]))
     size = (max(1, round(picture.shape[0] * scale)), max(1, round(picture.shape[1] * scale)))
     return embed(resample(picture, size), GALLERY_BYTES // (2 * MOST))

@@ -10,6 +10,7 @@ from videre.evaluate.examples import BEST, WORST
 from videre.evaluate.intervals import number
 from videre.evaluate.pixels import PixelSection
 from videre.evaluate.report import Report
+from videre.structures.clip import still
 
 GALLERY_BYTES = 6_000_000
 """What all pictures may weigh."""
@@ -41,7 +42,7 @@ def _galleries(section: PixelSection, data: Dataset) -> list[Gallery]:
         pictures = []
         for example in chosen:
             i = place[example.picture]
-            drawn = draw_pixel_errors(data.picture(i), example.truth, example.prediction, section.schema)
+            drawn = draw_pixel_errors(still(data.picture(i)), example.truth, example.prediction, section.schema)
             pictures.append(
                 (embed(drawn, GALLERY_BYTES // (WORST + BEST)), f"{data.name(i)}: mean IoU {example.value:.3f}")
             )

@@ -34,6 +34,10 @@ MODELS: dict[str, str | type[Model]] = {
 }
 
 
+IMPORTED: set[str] = set()
+"""Modules of the user's own."""
+
+
 def register(name: str, kind: type[Model]) -> None:
     """Put a system of one's own on the table, so that the command line and checkpoints know it by a name.
 
@@ -55,7 +59,10 @@ def find_model(name: str) -> type[Model]:
     if place is None:
         near = difflib.get_close_matches(name, MODELS, 1)
         hint = f"; did you mean {near[0]}?" if near else "."
-        raise ConfigError(f"no model named {name!r}{hint} There are: {', '.join(MODELS)}, and module:Class")
+        raise ConfigError(
+            f"no model named {name!r}{hint} There are: {', '.join(MODELS)}, and those of your "
+            "own modules (--import MODULE)"
+        )
     if not isinstance(place, str):
         return place
     module, _, attribute = place.partition(":")
@@ -75,6 +82,7 @@ def import_system(module: str) -> None:
         sys.path.insert(0, "")
     try:
         importlib.import_module(module)
+        IMPORTED.add(module)
     except ImportError as error:
         raise ConfigError(f"{module}: cannot be imported ({error})") from error
 

@@ -63,6 +63,11 @@ class Clip(AnyClip):
         return Clip(self.frames[nearest], self.seconds[nearest], self.duration)
 
 
+def still(item: Any) -> Any:
+    """The frame in the middle of a clip; a picture itself."""
+    return item.sample(1).frames[0] if isinstance(item, AnyClip) else item
+
+
 def middles(duration: float, count: int) -> np.ndarray:
     """Seconds of the middles of `count` equal parts."""
     return (np.arange(count) + 0.5) * duration / count

@@ -2,7 +2,7 @@
 
 `Scene` and `Instances` are dataclasses whose fields are declared with `entry(kind, rows=…)`. Whatever is done to a whole
 scene (checks, `select`, `cat`, `moved`, `renamed`, `to`, JSON) runs over these entries, so a new field is one line, and none
-can be forgotten. A field of a user's own is an entry in a subclass of `Scene` or `Instances`.
+can be forgotten. A subclass of `Scene` or `Instances` may have more; `needs`, `takes` and `gives` know those of the library.
 """
 
 from __future__ import annotations

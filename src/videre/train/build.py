@@ -117,7 +117,7 @@ def resume_training(
 
     Raises ConfigError when the record is of another system, or a setting that nobody knows.
     """
-    if record["model"] != name:
+    if record["model"] != name and find_model(record["model"]) is not find_model(name):
         raise ConfigError(f"the run there trains {record['model']}, not {name}; resume that, or name another --out")
     kind = find_model(name)
     kind.require(data.fields, data.title)

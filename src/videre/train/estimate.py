@@ -16,7 +16,7 @@ from videre.models.stages import Descent
 from videre.structures import ImageBatch
 from videre.train.optimizer import choose_trained, make_optimizer
 from videre.train.recipe import Recipe
-from videre.train.samples import TrainingSamples
+from videre.train.samples import TrainingSamples, stage_steps
 from videre.train.step import LossModule, Step
 
 STEPS = 2
@@ -68,7 +68,7 @@ def estimate(model: Model, data: Dataset, recipe: Recipe, device: str = "auto", 
     # pictures are loaded ahead on other threads: the slower of the two sets the pace
     seconds = max(computing, loading / recipe.workers) if recipe.workers else computing + loading
     memory = torch.cuda.max_memory_allocated(place) if place.type == "cuda" else _peak()
-    return Estimate(samples.steps, seconds, recipe.batch / seconds, memory)
+    return Estimate(sum(stage_steps(model, data, recipe)), seconds, recipe.batch / seconds, memory)
 
 
 def _peak() -> int:

@@ -36,7 +36,7 @@ from videre.train.optimizer import Average, choose_trained, make_optimizer, set_
 from videre.train.processes import any_of, from_first, joined, largest, mean
 from videre.train.progress import Progress
 from videre.train.recipe import Recipe
-from videre.train.samples import Sample, TrainingSamples, names
+from videre.train.samples import Sample, TrainingSamples, names, stage_recipe, stage_steps
 from videre.train.state import Status, Trained, restore_state
 from videre.train.step import LossModule, Step
 from videre.version import __version__
@@ -153,7 +153,7 @@ class _Training:
             )
         torch.manual_seed(recipe.seed)
         model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        steps = sum(_steps(model, data, recipe))
+        steps = sum(stage_steps(model, data, recipe))
         folder = RunFolder(out, _record(model, data, recipe, steps, provenance) if rank == 0 else {}, writes=rank == 0)
         status = Status()
         if resume:
@@ -167,7 +167,7 @@ class _Training:
 
     def run(self, mode: str) -> bool:
         """All stages that are not done; whether they came to their end."""
-        steps, stages = _steps(self.model, self.data, self.recipe), self.model.stages()
+        steps, stages = stage_steps(self.model, self.data, self.recipe), self.model.stages()
         self.started, self.saved = time.monotonic() - self.status.seconds, time.monotonic()
         with (
             Interrupt(repeats=self.world == 1) as self.interrupt,
@@ -191,8 +191,9 @@ class _Training:
                     )
                     return False
                 if number + 1 < len(stages):
-                    self.status.stage, self.status.step = number + 1, sum(steps[: number + 1])
                     self.status.best, self.status.stale = -math.inf, 0
+                if number + 1 < len(stages) or isinstance(stage, Fit):  # what is solved is not solved again
+                    self.status.stage, self.status.step = number + 1, sum(steps[: number + 1])
                     self.folder.keep(Trained(self.model), self.status)
             last = stages[-1]
             if isinstance(last, Descent) and not last.evaluates and self.evaluate is not None:
@@ -211,7 +212,7 @@ class _Training:
         """Train from where the status is to step `start + steps`; the model ends with the averaged weights. False where it
         was interrupted."""
         model, device, status = self.model, self.device, self.status
-        recipe = _recipe_of(stage, self.recipe)
+        recipe = stage_recipe(stage, self.recipe)
         lines = choose_trained(model, recipe, stage)
         samples = TrainingSamples(self.data, model, recipe, stage.target, self._found(stage))
         per_epoch = max(1, round(len(samples.data) / recipe.batch))
@@ -326,7 +327,6 @@ class _Training:
         self.folder.log({"step": status.step, "stage": stage.name, "solved": True})
         if self.evaluate is not None:
             self._evaluate(Trained(model))
-        self.folder.keep(Trained(model), status)
         return True
 
     # what both do -----------------------------------------------------------------------------------------------------
@@ -434,24 +434,6 @@ class _Finder:
             for name, batch, _ in group:  # one by one: what is found must not depend on neighbours
                 (scene,) = self.find(batch.to(self.device))
                 yield name, scene.to("cpu")
-
-
-def _recipe_of(stage: Descent, recipe: Recipe) -> Recipe:
-    """The recipe of a stage: its own changes, but for what is not as `Recipe` has it by default."""
-    usual = Recipe().replace(**stage.recipe)  # checked
-    own = [name for name in stage.recipe if getattr(recipe, name) == getattr(Recipe(), name)]
-    return recipe.replace(**{name: getattr(usual, name) for name in own})
-
-
-def _steps(model: Model, data: Dataset, recipe: Recipe) -> list[int]:
-    """Steps of each stage."""
-    counts = []
-    for stage in model.stages():
-        of_stage = _recipe_of(stage, recipe) if isinstance(stage, Descent) else recipe
-        count = len(TrainingSamples(data, model, of_stage).data)
-        passes = stage.passes if isinstance(stage, Fit) else 0
-        counts.append(passes * math.ceil(count / recipe.batch) if passes else of_stage.steps(count))
-    return counts
 
 
 def _size(group: list[Sample]) -> tuple[int, int]:

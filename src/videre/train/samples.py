@@ -11,6 +11,7 @@ import dataclasses
 import functools
 import hashlib
 import itertools
+import math
 from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
@@ -36,6 +37,7 @@ from videre.data.transforms.turn import QuarterTurns
 from videre.errors import ConfigError
 from videre.images.prepare import prepare, prepare_truth
 from videre.models.base import Model
+from videre.models.stages import Descent, Fit
 from videre.structures import AnyClip, ImageBatch, Scene
 from videre.train.recipe import Recipe
 
@@ -86,11 +88,6 @@ class TrainingSamples:
         self.transform = Compose(tuple(augmentation(recipe)))
         self.target, self.extra = target or model.target, extra
         self.given = type(model).takes | type(model).accepts
-
-    @property
-    def steps(self) -> int:
-        """Of the whole training."""
-        return self.recipe.steps(len(self.data))
 
     @functools.lru_cache(maxsize=4)  # noqa: B019 - as many permutations as are in flight
     def _order(self, epoch: int) -> np.ndarray:
@@ -173,3 +170,21 @@ def _seed(*parts: int) -> int:
 def names(samples: Sequence[Sample]) -> list[str]:
     """The names of the pictures of a step."""
     return [name for name, _, _ in samples]
+
+
+def stage_recipe(stage: Descent, recipe: Recipe) -> Recipe:
+    """The recipe of a stage: its own changes, but for what is not as `Recipe` has it by default."""
+    usual = Recipe().replace(**stage.recipe)  # checked
+    own = [name for name in stage.recipe if getattr(recipe, name) == getattr(Recipe(), name)]
+    return recipe.replace(**{name: getattr(usual, name) for name in own})
+
+
+def stage_steps(model: Model, data: Dataset, recipe: Recipe) -> list[int]:
+    """Steps of each stage."""
+    counts = []
+    for stage in model.stages():
+        of_stage = stage_recipe(stage, recipe) if isinstance(stage, Descent) else recipe
+        count = len(TrainingSamples(data, model, of_stage).data)
+        passes = stage.passes if isinstance(stage, Fit) else 0
+        counts.append(passes * math.ceil(count / recipe.batch) if passes else of_stage.steps(count))
+    return counts

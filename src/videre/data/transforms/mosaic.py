@@ -16,7 +16,7 @@ from videre.errors import ConfigError, DataError
 from videre.structures import Affine, Scene, Schema
 from videre.structures.scene import field_of
 
-JOINED = frozenset({"segmentation", "labels"})
+JOINED = frozenset({"segmentation", "labels", "proposals", "proposal_scores"})
 """What of the pictures of a mosaic is joined beside their things."""
 
 
@@ -25,7 +25,7 @@ class Mosaic:
     """Four pictures around a random point, in a frame of the first one's size. Each is brought to that size and shows the part
     of itself that lies in its quarter.
 
-    Of the scenes things, classes of pixels and the pictures' classes are joined. Raises DataError for what cannot be:
+    Of the scenes things, classes of pixels, the pictures' classes and proposals are joined. Raises DataError for what cannot be:
     sentences, relations, cameras.
 
     Args:
@@ -76,6 +76,11 @@ def _join(parts: Sequence[Scene], first: Scene) -> Scene:
     segmentation = None
     if maps:  # each is void outside its own part
         segmentation = torch.stack(maps).amin(0)
+    every = lambda found: torch.cat(found) if len(found) == len(parts) else None
     return whole.replace_unchecked(
-        segmentation=segmentation, labels=torch.cat(labels).unique() if labels else None, meta=first.meta
+        segmentation=segmentation,
+        labels=torch.cat(labels).unique() if labels else None,
+        meta=first.meta,
+        proposals=every([part.proposals for part in parts if part.proposals is not None]),
+        proposal_scores=every([part.proposal_scores for part in parts if part.proposal_scores is not None]),
     )
