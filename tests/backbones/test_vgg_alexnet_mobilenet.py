@@ -162,11 +162,13 @@ class Wrapped(Model):
         return self.backbone(x)
 
 
-@pytest.mark.parametrize("name", ["alexnet", "vgg11_bn", "mobilenet_v1"])
+@pytest.mark.parametrize(
+    ("name", "narrow"), [("alexnet", {}), ("vgg11_bn", {"multiplier": 0.25}), ("mobilenet_v1", {})]
+)
 @torch.inference_mode()
-def test_the_engine_fuses_them_and_gives_the_same(name):
+def test_the_engine_fuses_them_and_gives_the_same(name, narrow):
     torch.manual_seed(0)
-    model = Wrapped(make_backbone(name, last=8, vector=True)).eval()
+    model = Wrapped(make_backbone(name, last=8, vector=True, **narrow)).eval()
     fused = fuse(model, Plan())
     assert not {type(m) for m in fused.modules()} & {nn.Conv2d, SameConv2d, FrozenBatchNorm2d}
     x = torch.randn(1, 3, 67, 75)

@@ -53,7 +53,6 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("VIDERE_CACHE", str(tmp_path / "cache"))
 
 
 def test_train_evaluate_predict(folders: Path) -> None:

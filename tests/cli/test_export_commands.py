@@ -21,11 +21,11 @@ from .conftest import videre
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkpoint of fewer levels than the world's: tracing takes a second for each."""
+    """A checkpoint of fewer levels than the world's: tracing takes time for each layer."""
     torch.manual_seed(0)
     things = Schema(things=Categories.of(["cube", "ball"]))
     model = find_model("faster-rcnn")(
-        things, Preprocess(short_side=64), backbone="resnet18", multiplier=0.25, width=16, hidden=32, strides=[16],
+        things, Preprocess(short_side=64), backbone="vgg11", multiplier=0.25, width=16, hidden=32, strides=[16],
         anchor_sizes=[16, 32], rpn_post_nms=[50, 20], score_threshold=0.2,
     )  # fmt: skip
     path = tmp_path_factory.mktemp("small") / "small.safetensors"

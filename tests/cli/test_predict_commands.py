@@ -19,13 +19,15 @@ from videre.models.checkpoint import save_checkpoint
 from .conftest import videre
 
 MODEL = "run/best.safetensors"
+PLAIN = ("--engine", "plain")
+"""What is told here does not hang on how the model runs, and fusing it anew for each command takes time."""
 
 
 def test_evaluate_goes_on_after_a_broken_picture(tmp_path: Path) -> None:
     shutil.copytree("data", tmp_path / "data")
     broken = sorted((tmp_path / "data" / "val").rglob("*.png"))[1]
     broken.write_bytes(b"no picture")
-    done = videre("evaluate", MODEL, tmp_path / "data", "--split", "val", "--out", tmp_path / "out")
+    done = videre("evaluate", MODEL, tmp_path / "data", "--split", "val", "--out", tmp_path / "out", *PLAIN)
     assert done.code == 1 and done.err.count("\n") == 1
     assert done.err.startswith(f"videre: {broken}: not a picture") and "left out" in done.err
     assert "3 pictures; " in done.out and "1 could not be read" in done.out
@@ -35,10 +37,10 @@ def test_evaluate_goes_on_after_a_broken_picture(tmp_path: Path) -> None:
 
 
 def test_evaluate_lifts_the_limit_of_the_model_and_says_what_was_counted() -> None:
-    done = videre("evaluate", MODEL, "data", "--split", "val", "--max-detections", 300)
+    done = videre("evaluate", MODEL, "data", "--split", "val", "--max-detections", 300, *PLAIN)
     assert done.code == 0 and "AP@100 " in done.out
     assert "at most 300 detections a picture and class; the model gives at most 300 a picture, scores above 0" in done.out  # fmt: skip
-    done = videre("evaluate", MODEL, "data", "--split", "val")
+    done = videre("evaluate", MODEL, "data", "--split", "val", *PLAIN)
     assert "at most 100 detections a picture and class; the model gives at most 100 a picture" in done.out
     assert "AP@100" not in done.out
 
@@ -46,7 +48,7 @@ def test_evaluate_lifts_the_limit_of_the_model_and_says_what_was_counted() -> No
 def test_predict_says_what_a_format_cannot_hold(tmp_path: Path) -> None:
     model = find_model("mask-rcnn")(SCHEMA, PREPROCESS, **CONFIGS["mask-rcnn"], **FEW)
     save_checkpoint(model, tmp_path / "m.safetensors")
-    words = ["predict", "data/val", "-m", tmp_path / "m.safetensors", "--no-draw", "--out", tmp_path]
+    words = ["predict", "data/val", "-m", tmp_path / "m.safetensors", "--no-draw", "--out", tmp_path, *PLAIN]
     done = videre(*words, "--format", "csv")
     assert done.code == 0 and done.err == "videre: csv cannot hold masks, which are left out; json can\n"
     assert videre(*words, "--format", "json").err == ""
@@ -62,7 +64,7 @@ def test_predict_replaces_no_file_of_the_user(tmp_path: Path, format: str, suffi
     write_picture(pictures / "a.png", np.full((40, 50, 3), 99, np.uint8))
     (pictures / "a.xml").write_text("mine")
     before = (pictures / f"a{suffix}").read_bytes()
-    words = ["predict", pictures, "-m", tmp_path / "m.safetensors", "--format", format, "--out"]
+    words = ["predict", pictures, "-m", tmp_path / "m.safetensors", *PLAIN, "--format", format, "--out"]
     done = videre(*words, pictures)
     assert done.code == 2 and "give another --out" in done.err
     assert (pictures / f"a{suffix}").read_bytes() == before
@@ -76,7 +78,7 @@ def test_predict_twice_gives_the_same(tmp_path: Path, monkeypatch: pytest.Monkey
     write_clip(tmp_path / "walk.avi", [np.zeros((32, 48, 3), np.uint8)] * 2, rate=10)
     monkeypatch.chdir(tmp_path)
     for words in ([], [], ["--out", "."], ["--out", "."]):
-        done = videre("predict", ".", "walk.avi", "-m", model, *words)
+        done = videre("predict", ".", "walk.avi", "-m", model, *PLAIN, *words)
         assert done.code == 0 and done.out.splitlines()[-1].startswith("3 pictures, "), done.out + done.err
         names = sorted(p.name for p in Path(*words[1:] or ["predictions"]).glob("*.drawn.jpg"))
         assert names == ["a.drawn.jpg", "walk-000000-0.00s.drawn.jpg", "walk-000001-0.10s.drawn.jpg"]
@@ -94,7 +96,7 @@ def test_predict_keeps_what_was_finished_before_ctrl_c(tmp_path: Path, monkeypat
             yield prediction
 
     monkeypatch.setattr(Predictor, "stream", pressed)
-    done = videre("predict", "data/val", "-m", MODEL, "--no-draw", "--out", tmp_path)
+    done = videre("predict", "data/val", "-m", MODEL, "--no-draw", "--out", tmp_path, *PLAIN)
     assert done.code == 130
     assert done.err == f"videre: not finished; the results of 2 pictures are kept in {tmp_path}\n"
     assert len((tmp_path / "predictions.unfinished.jsonl").read_text().splitlines()) == 2

@@ -38,7 +38,6 @@ def maps(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("VIDERE_CACHE", str(tmp_path / "cache"))
 
 
 @pytest.fixture(scope="module")

@@ -58,18 +58,25 @@ def fused_and_plain(module: nn.Module, x: Tensor, plan: Plan | None = None) -> t
         return fast(x), plain, fast
 
 
+@pytest.fixture(scope="module")
+def plan() -> Plan:
+    """One for many tests: the same layer at the same size is timed once, and not with each norm and system again."""
+    return Plan()
+
+
 @pytest.mark.parametrize("name", ["resnet18", "resnet50", "mobilenet_v2"])
 @pytest.mark.parametrize("norm", ["frozen", "batch", "group", "none"])
-def test_backbones_give_the_same_maps(name: str, norm: str) -> None:
+def test_backbones_give_the_same_maps(name: str, norm: str, plan: Plan) -> None:
     torch.manual_seed(0)
-    backbone = lively(make_backbone(name, norm=norm))
+    backbone = lively(make_backbone(name, norm=norm, multiplier=0.5))
     x = torch.randn(2, 3, 64, 96)
+    fused = fuse(Wrapped(backbone).eval(), plan)
     with torch.inference_mode():
-        plain, fast = backbone(x), fuse(Wrapped(backbone).eval(), Plan()).inner(x)
+        plain, fast = backbone(x), fused.inner(x)
     for stride, value in plain.items():
         assert (fast[stride] - value).abs().max() <= 1e-4 * value.abs().max(), stride
     if norm != "group":
-        kinds = {type(m).__name__ for m in fuse(Wrapped(backbone).eval(), Plan()).modules()}
+        kinds = {type(m).__name__ for m in fused.modules()}
         assert not kinds & {"FrozenBatchNorm2d", "BatchNorm2d", "Conv2d"}
 
 
@@ -84,15 +91,15 @@ def test_a_classifier_says_the_same() -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in MODELS if "boxes" in find_model(name).gives])
-def test_systems_find_the_same(name: str) -> None:
+def test_systems_find_the_same(name: str, plan: Plan) -> None:
     torch.manual_seed(0)
     model = lively(find_model(name)(SCHEMA, PREPROCESS, **CONFIGS[name]))
     picture = picture_and_truth((64, 80), 3)[0]
-    plain, fast = (Predictor(model, engine=e, plan=Plan()).predict(picture, threshold=0) for e in ("plain", "fp32"))
+    plain, fast = (Predictor(model, engine=e, plan=plan).predict(picture, threshold=0) for e in ("plain", "fp32"))
     assert len(plain) == len(fast) > 0
     torch.testing.assert_close(fast.instances.boxes, plain.instances.boxes, atol=1e-2, rtol=1e-3)
     torch.testing.assert_close(fast.instances.scores, plain.instances.scores, atol=1e-4, rtol=1e-3)
-    bf16 = Predictor(model, engine="bf16", plan=Plan()).predict(picture, threshold=0)
+    bf16 = Predictor(model, engine="bf16", plan=plan).predict(picture, threshold=0)
     assert bf16.instances.scores.dtype == torch.float32
     best = min(len(bf16), len(plain), 5)
     torch.testing.assert_close(bf16.instances.scores[:best], plain.instances.scores[:best], atol=0.05, rtol=0.1)

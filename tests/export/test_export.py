@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,8 +27,9 @@ from videre.predict import Predictor
 from videre.structures import Categories, ImageBatch, Instances, Preprocess, Scene, Schema
 from videre.structures.limits import Limits
 
-FEW = {"backbone": "resnet18", "multiplier": 0.25, "width": 16, "hidden": 32, "strides": [8, 16],
+FEW = {"backbone": "vgg11", "multiplier": 0.25, "width": 16, "hidden": 32, "strides": [8, 16],
        "anchor_sizes": [16, 32, 64], "rpn_post_nms": [100, 50]}  # fmt: skip
+"""Few layers: converting takes time for each; sums and folded norms are in the C4 model."""
 ONE = {**FEW, "strides": [16], "anchor_sizes": [16, 32]}
 CONFIGS = {
     "mask-rcnn": {**FEW, "mask_layers": 1},
@@ -154,14 +157,15 @@ def test_no_proposals_give_no_detections_in_onnxruntime() -> None:
 
 def test_the_torch_file_is_read_back_with_any_number_of_channels(tmp_path: Path) -> None:
     preprocess = Preprocess(short_side=64, long_side=96, channels="any", mean=(0.4,) * 5, std=(0.2,) * 5)
-    model = detector("faster-rcnn", preprocess, **{**ONE, "norm": "group", "fpn_norm": "group"})
+    model = detector("faster-rcnn", preprocess, **{**ONE, "backbone": "vgg11_bn", "norm": "group", "fpn_norm": "group"})
     some = [p for p in pictures(5) if p[0] not in ("plain", "speck")]  # group norm of one colour is only rounding
     report = export_model(model, tmp_path / "model.pt2", "torch", some)
     assert report.passed and sum(p.ours for p in report.pictures) > 3, report.problems
-    extra = {"videre.json": ""}
-    program = torch.export.load(tmp_path / "model.pt2", extra_files=extra)
-    assert json.loads(extra["videre.json"])["classes"] == '["square", "disc"]'
-    assert "stack_trace" not in {key for node in program.graph.nodes for key in node.meta}
+    with zipfile.ZipFile(tmp_path / "model.pt2") as file:  # reading it as a program once more would take seconds
+        (extra,) = (file.read(name) for name in file.namelist() if name.endswith("videre.json"))
+        programs = [file.read(name) for name in file.namelist() if re.search(r"models/.*\.json$", name)]
+    assert json.loads(extra)["classes"] == '["square", "disc"]'
+    assert programs and not any(b"stack_trace" in text or b"/videre/" in text for text in programs)
 
 
 @settings(max_examples=30, deadline=None)
@@ -198,7 +202,7 @@ def test_a_classifier_says_the_same_in_onnxruntime(tmp_path: Path, multilabel: b
     torch.manual_seed(0)
     preprocess = Preprocess(short_side=48, long_side=None, centre_crop=(40, 44), divisor=1)
     schema = Schema(pictures=Categories.of(["square", "disc", "dent"]))
-    model = Classifier(schema, preprocess, backbone="resnet18", multiplier=0.25, multilabel=multilabel).eval()
+    model = Classifier(schema, preprocess, backbone="vgg11", multiplier=0.25, multilabel=multilabel).eval()
     model.temperature.fill_(0.1)
     report = export_model(model, tmp_path / "model.onnx", "onnx", pictures())
     assert report.passed, report.problems

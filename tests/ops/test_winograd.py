@@ -15,29 +15,43 @@ from videre.ops.winograd import (
     winograd_weight,
 )
 
+STEP = 576
+"""Kernels of multiples of it are whole numbers in the basis of either tile."""
+
 
 @st.composite
 def cases(draw):
-    """x, weight, padding, dilation, tile, in float64; sizes from the smallest that has an output on."""
+    """x, weight, padding, dilation, tile; sizes from the smallest that has an output on.
+
+    All are whole numbers, and weights multiples of STEP, so that each way to sum up a convolution gives whole multiples of
+    STEP: what is a little off by rounding is told from what is wrong as well as in float64, for which the kernels would
+    be compiled once more, for this test alone.
+    """
     rng = torch.Generator().manual_seed(draw(st.integers(0, 2**32 - 1)))
     padding, dilation = draw(st.integers(0, 4)), draw(st.integers(1, 4))
     least = max(1, 2 * dilation - 2 * padding + 1)
     h, w = (least + draw(st.integers(0, 14)) for _ in range(2))
     b, c, k = draw(st.integers(0, 3)), draw(st.sampled_from([1, 3, 17, 70])), draw(st.sampled_from([1, 5, 64, 130]))
-    x = torch.randn(b, c, h, w, generator=rng, dtype=torch.float64)
+    x = torch.randint(-4, 5, (b, c, h, w), generator=rng).float()
     if draw(st.booleans()):
         x = x.contiguous(memory_format=torch.channels_last)
-    weight = torch.randn(k, c, 3, 3, generator=rng, dtype=torch.float64)
+    weight = torch.randint(-2, 3, (k, c, 3, 3), generator=rng).float() * STEP
     return x, weight, padding, dilation, draw(st.sampled_from([2, 4]))
+
+
+def assert_same(found, expected):
+    """Of multiples of STEP: every one, none by another."""
+    assert found.shape == expected.shape
+    torch.testing.assert_close((found / STEP).double(), expected / STEP, atol=0.1, rtol=0)
 
 
 @settings(max_examples=60)
 @given(cases(), st.booleans(), st.booleans(), st.booleans())
 def test_it_is_the_direct_convolution(case, biased, relu, added):
     x, weight, padding, dilation, tile = case
-    bias = torch.linspace(-2, 2, len(weight), dtype=x.dtype) if biased else None
-    direct = F.conv2d(x, weight, bias, 1, padding, dilation)
-    residual = direct.flip(1) / 2 if added else None
+    bias = torch.arange(len(weight), dtype=x.dtype) % 5 * STEP if biased else None
+    direct = F.conv2d(x.double(), weight.double(), None if bias is None else bias.double(), 1, padding, dilation)
+    residual = direct.flip(1).float() if added else None
     direct = direct if residual is None else direct + residual
     direct = direct.relu() if relu else direct
     basis = winograd_weight(weight, tile)
@@ -47,7 +61,7 @@ def test_it_is_the_direct_convolution(case, biased, relu, added):
     ):
         out = operator(x, basis, bias, padding, dilation, relu, residual)
         assert out.is_contiguous(memory_format=torch.channels_last)
-        torch.testing.assert_close(out, direct, atol=1e-10, rtol=1e-10)
+        assert_same(out, direct)
 
 
 @settings(max_examples=30)
@@ -62,7 +76,7 @@ def test_the_product_may_be_anothers_in_either_order_of_memory(case, together):
 
     how = (len(weight), tile, together, None, None, padding, dilation, False)
     out = winograd_tiles(x, multiply, *how)
-    torch.testing.assert_close(out, F.conv2d(x, weight, None, 1, padding, dilation), atol=1e-10, rtol=1e-10)
+    assert_same(out, F.conv2d(x.double(), weight.double(), None, 1, padding, dilation))
 
 
 @pytest.mark.parametrize(("batch", "side"), [(1, 23), (5, 23), (3, 48)], ids=["less", "a little more", "more"])
@@ -92,15 +106,18 @@ def test_gradients_are_the_direct_ones(case):
     padding = min(padding, 2 * dilation)
     if min(x.shape[2:]) + 2 * padding - 2 * dilation < 1 or not len(x):
         return
-    bias = torch.ones(len(weight), dtype=x.dtype)
-    mine, theirs = ([t.clone().requires_grad_() for t in (x, weight, bias)] for _ in range(2))
+    bias = torch.ones(len(weight))
+    mine, theirs = (
+        [t.to(dtype, copy=True).requires_grad_() for t in (x, weight, bias)] for dtype in (x.dtype, torch.float64)
+    )
     out = winograd_conv2d_train(*mine, padding, dilation, tile)
     direct = F.conv2d(*theirs, 1, padding, dilation)
-    gradient = torch.linspace(-1, 1, direct.numel(), dtype=x.dtype).reshape(direct.shape)
-    out.backward(gradient)
+    gradient = (torch.arange(direct.numel(), dtype=torch.float64) % 9 - 4).reshape(direct.shape)
+    out.backward(gradient.float())
     direct.backward(gradient)
-    for a, b in zip(mine, theirs):
-        torch.testing.assert_close(a.grad, b.grad, atol=1e-9, rtol=1e-9)
+    assert_same(mine[0].grad, theirs[0].grad)
+    for a, b in zip(mine[1:], theirs[1:]):  # of x: whole numbers
+        torch.testing.assert_close(a.grad.double(), b.grad, atol=0.1, rtol=0)
 
 
 def test_only_wanted_gradients_are_computed():

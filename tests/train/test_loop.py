@@ -122,7 +122,7 @@ def test_sets_without_objects_and_of_one_picture_train_and_predict(tmp_path: Pat
     model, recipe = detector(), tiny_recipe(pictures=8, batch=4)
     assert train(model, tiny_data(count, empty), recipe, tmp_path, progress="none").finished
     assert all(np.isfinite(line["loss"]) for line in log_of(tmp_path))
-    assert Predictor(model).predict(tiny_data(count, empty).picture(0)).size == (64, 80)
+    assert Predictor(model, engine="plain").predict(tiny_data(count, empty).picture(0)).size == (64, 80)
 
 
 def test_pictures_without_objects_are_shown_unless_they_are_not_wanted() -> None:

@@ -13,6 +13,7 @@ import numpy as np
 from videre.data.stats import stats
 from videre.errors import VidereError
 from videre.images.reading import read_picture
+from videre.structures.clip import still
 
 if TYPE_CHECKING:
     from videre.data.audit import Finding, Findings
@@ -71,7 +72,7 @@ def _card(findings: Findings, finding: Finding, index: int) -> dict[str, Any]:
     dataset = findings.sets[finding.split]
     card = _row(finding) | {"views": []}
     try:
-        picture = dataset.picture_as_is(index)
+        picture = still(dataset.picture_as_is(index))
     except (VidereError, ValueError):
         return card
     others: list[tuple[float, ...]] = []
