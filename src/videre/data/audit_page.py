@@ -12,7 +12,7 @@ import numpy as np
 
 from videre.data.stats import stats
 from videre.errors import VidereError
-from videre.images.reading import read_picture
+from videre.images.clips import read_item
 from videre.structures.clip import still
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def _card(findings: Findings, finding: Finding, index: int) -> dict[str, Any]:
         pass
     card["views"].append(_view(picture, others, finding.boxes))
     if finding.other:
-        card["views"].append(_view(read_picture(finding.other), [], ()))
+        card["views"].append(_view(still(read_item(finding.other)), [], ()))
     elif len(finding.boxes) and _is_small(finding.boxes[0], picture.shape[:2]):
         card["views"].append(_close(picture, others, finding.boxes))
     return card

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from videre.errors import DataError
-from videre.images.reading import as_picture
+from videre.images.reading import as_picture, read_picture
 from videre.structures.clip import AnyClip, Clip, middles
 
 CLIP_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".gif")
@@ -109,6 +109,16 @@ class ClipFile(AnyClip):
                     kept[k] = seconds, frame
         found = [pair for pair in kept if pair is not None]
         return Clip(np.stack([frame for _, frame in found]), np.array([s for s, _ in found]), self.duration)
+
+
+def read_item(path: str | Path) -> np.ndarray | ClipFile:
+    """A picture's pixels, or a clip, by what the name ends in; a .gif is a picture. Raises DataError when it is neither."""
+    return ClipFile(path) if is_clip(path) else read_picture(path)
+
+
+def is_clip(path: str | Path) -> bool:
+    """Whether a file is a clip by its name."""
+    return Path(path).suffix.lower() in {*CLIP_SUFFIXES} - {".gif"}
 
 
 def write_clip(

@@ -11,7 +11,8 @@ import numpy as np
 from PIL import Image
 
 from videre.errors import DataError, VidereError
-from videre.images.clips import CLIP_SUFFIXES, ClipFile, clip_info, read_clip
+from videre.images import clips
+from videre.images.clips import ClipFile, clip_info, read_clip
 from videre.images.reading import picture_paths, read_picture
 from videre.structures import AnyClip
 
@@ -42,8 +43,8 @@ def pictures_from(source: Any, results: Path | None = None, frames: int | None =
         whole = [(str(source), functools.partial(ClipFile, source))] if frames is not None else []
         return iter(whole) if whole else _frames(Path(source))
     if frames is not None and isinstance(source, str | Path) and Path(source).is_dir():
-        clips = [path for path in sorted(Path(source).iterdir()) if is_clip(path)]
-        return _numbered([pictures_from(path, results, frames) for path in clips])
+        files = [path for path in sorted(Path(source).iterdir()) if is_clip(path)]
+        return _numbered([pictures_from(path, results, frames) for path in files])
     if isinstance(source, str | Path):
         paths = _without_results(source, results)
         return ((str(path), functools.partial(read_picture, path)) for path in paths)
@@ -57,7 +58,7 @@ def pictures_from(source: Any, results: Path | None = None, frames: int | None =
 
 def is_clip(source: Any) -> bool:
     """Whether this is the path of a clip."""
-    return isinstance(source, str | Path) and Path(source).suffix.lower() in {*CLIP_SUFFIXES} - {".gif"}
+    return isinstance(source, str | Path) and clips.is_clip(source)
 
 
 def is_one_picture(source: Any) -> bool:

@@ -23,8 +23,7 @@ from videre.data.scene_lines import read_scenes, scene_line
 from videre.data.writing import placed
 from videre.errors import DataError
 from videre.files import write_atomic
-from videre.images.clips import CLIP_SUFFIXES, ClipFile, write_clip
-from videre.images.reading import read_picture
+from videre.images.clips import read_item, write_clip
 from videre.structures import AnyClip, Scene, Schema
 
 ENDING = ".scenes.jsonl"
@@ -109,6 +108,4 @@ class SceneSource(FileSource):
         return self.scenes[i].replace_unchecked(meta=meta)
 
     def picture(self, i: int) -> Any:
-        if Path(self.paths[i]).suffix.lower() in {*CLIP_SUFFIXES} - {".gif"}:
-            return ClipFile(self.paths[i])
-        return read_picture(self.paths[i])
+        return read_item(self.paths[i])
