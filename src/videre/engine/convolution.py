@@ -23,7 +23,7 @@ ACTIVATIONS: dict[str, tuple[str, list[float]]] = {
 SMALL = 32 * 32
 """Pixels of a map up to which the smaller Winograd tile, which wastes less at the borders, is tried too."""
 TILES = {torch.float32: (4, 2), **({torch.bfloat16: (2,)} if HAS_NUMBA else {})}
-"""Winograd's tiles that are tried; in bfloat16 the larger one would lose a tenth of the largest outputs."""
+"""Winograd's tiles that are tried; in bfloat16 results of the larger one are off by up to a twelfth of the largest."""
 LEAST_CHANNELS = 32
 """Below that Winograd's transforms cost more than its products save, on every machine seen."""
 
