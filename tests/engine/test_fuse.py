@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from videre.backbones import Backbone, make_backbone
 from videre.engine import convolution, linear
 from videre.engine import fuse as fuse_module
-from videre.engine.convolution import Convolution
+from videre.engine.convolution import TILES, Convolution
 from videre.engine.fuse import fuse, make_fast
 from videre.engine.linear import Dense
 from videre.engine.plan import Plan
@@ -211,31 +211,46 @@ def test_only_what_may_be_fused_is(kind: type[nn.Module]) -> None:
     torch.testing.assert_close(fast, plain, atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("activation", ["none", "relu", "relu6"])
 @pytest.mark.parametrize("added", [False, True])
 @pytest.mark.parametrize(
     "how", [{"padding": 1}, {"padding": 2, "dilation": 2}, {"stride": 2}, {"padding": 1, "groups": 32}]
 )
-def test_every_algorithm_of_a_convolution_agrees(how: dict[str, int], added: bool, activation: str) -> None:
+def test_every_algorithm_of_a_convolution_agrees(
+    how: dict[str, int], added: bool, activation: str, dtype: torch.dtype
+) -> None:
     torch.manual_seed(0)
     conv = nn.Conv2d(32, 64, 3, **how)
     scale, shift = torch.rand(64) + 0.5, torch.randn(64)
-    layer = Convolution(conv, scale, shift, activation, Plan())
-    x = torch.randn(2, 32, 17, 15).contiguous(memory_format=torch.channels_last)
+    layer = Convolution(conv, scale, shift, activation, Plan(), dtype)
+    x = torch.randn(2, 32, 17, 15).to(dtype).contiguous(memory_format=torch.channels_last)
+    close = {"atol": 1e-4, "rtol": 1e-4} if dtype == torch.float32 else {"atol": 0.06, "rtol": 0.01}
     with torch.inference_mode():
-        y = conv(x) * scale[:, None, None] + shift[:, None, None]
-        residual = torch.randn_like(y).contiguous(memory_format=torch.channels_last) if added else None
+        y = conv(x.float()) * scale[:, None, None] + shift[:, None, None]
+        residual = torch.randn_like(y).to(dtype).contiguous(memory_format=torch.channels_last) if added else None
         y = y if residual is None else y + residual
         y = {"none": y, "relu": y.relu(), "relu6": y.clamp(0, 6)}[activation]
         kept = None if residual is None else residual.clone()
         candidates = layer._candidates(x, residual, layer.padding)
-        assert ("winograd4" in candidates) == (how.get("stride", 1) == 1 and how.get("groups", 1) == 1)
+        if dtype in TILES:
+            tile = f"winograd{TILES[dtype][0]}"
+            assert (tile in candidates) == (how.get("stride", 1) == 1 and how.get("groups", 1) == 1)
         for name, run in candidates.items():
-            torch.testing.assert_close(run(), y, atol=1e-4, rtol=1e-4, msg=name)
+            assert run().dtype == dtype
+            torch.testing.assert_close(run().float(), y, **close, msg=lambda text, name=name: f"{name}: {text}")
         assert residual is None or torch.equal(residual, kept)
         layer._keep("direct")
         assert layer._packed is None and not layer._bases
-        torch.testing.assert_close(layer(x, residual, replace=True), y, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(layer(x, residual, replace=True).float(), y, **close)
+
+
+def test_a_layer_with_a_sum_is_tried_for_itself() -> None:
+    """It passes over one map more than a layer of the same size without: another algorithm may be faster."""
+    plan = Plan()
+    fused_and_plain(nn.Sequential(nn.Conv2d(8, 8, 1), Branches()), torch.randn(1, 8, 12, 13), plan)
+    keys = set(plan.choices)
+    assert keys == {f"conv 8-8 {kind} 2^8 fp32" for kind in ("1x1/1", "3x3/1 sum relu")} or not convolution.has_onednn()
 
 
 def test_tensorflow_padding_is_kept() -> None:

@@ -6,6 +6,8 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from videre.ops._bf16 import as_array, narrow, widen
+from videre.ops._numba import HAS_NUMBA, serial
 from videre.ops.winograd import (
     _winograd,
     _winograd_train,
@@ -97,6 +99,43 @@ def test_single_precision_keeps_five_digits(tile, error):
     exact = F.conv2d(x.double(), weight.double(), padding=1)
     found = winograd_conv2d(x, winograd_weight(weight, tile), padding=1)
     assert (found - exact).abs().max() / exact.abs().max() < error
+
+
+@pytest.mark.skipif(not HAS_NUMBA, reason="the definition rounds after each of its operators")
+@settings(max_examples=20)
+@given(cases(), st.booleans(), st.booleans())
+def test_bfloat16_rounds_three_times(case, relu, added):
+    """The transformed inputs, the transformed kernel and the products are rounded; the sums around them are not."""
+    x, weight, padding, dilation, _ = case
+    x = x.bfloat16()
+    exact = F.conv2d(x.double(), weight, None, 1, padding, dilation)
+    bias, residual = torch.ones(len(weight)).bfloat16(), exact.flip(1).bfloat16() if added else None
+    found = winograd_conv2d(x, winograd_weight(weight, 2).bfloat16(), bias, padding, dilation, relu, residual)
+    exact = exact + 1 + (0 if residual is None else residual.double())
+    exact = exact.relu() if relu else exact
+    assert found.dtype == torch.bfloat16 and found.is_contiguous(memory_format=torch.channels_last)
+    if len(x):
+        size = (9 * x.shape[1]) ** 0.5  # the spread of a sum of products of such numbers
+        assert (found - exact).abs().max() <= 2**-8 * exact.abs().max() + 8 * 2**-8 * size
+        assert (found - exact).square().mean().sqrt() <= 2**-8 * exact.square().mean().sqrt() + 2**-8 * size
+
+
+@pytest.mark.skipif(not HAS_NUMBA, reason="helpers of compiled kernels")
+def test_bfloat16_is_rounded_as_torch_rounds():
+    """Every bfloat16 that is finite, what lies half-way to the next, and a little beside."""
+    short = torch.arange(2**16).to(torch.uint16).view(torch.bfloat16).float()
+    short = short[short.isfinite()]
+    numbers = torch.cat([(short.view(torch.int32) + more).view(torch.float32) for more in (0, 1, 2**15, 2**15 + 1)])
+    found = torch.empty_like(numbers, dtype=torch.bfloat16)
+    _round(numbers.numpy(), as_array(found))
+    assert torch.equal(found, numbers.bfloat16())
+
+
+@serial
+def _round(numbers, out):
+    for i in range(len(numbers)):
+        out[i] = narrow(numbers[i], out[i])
+        out[i] = narrow(widen(out[i]), out[i])
 
 
 @settings(max_examples=20)

@@ -22,6 +22,8 @@ ACTIVATIONS: dict[str, tuple[str, list[float]]] = {
 """By our name, oneDNN's name and its numbers."""
 SMALL = 32 * 32
 """Pixels of a map up to which the smaller Winograd tile, which wastes less at the borders, is tried too."""
+TILES = {torch.float32: (4, 2), **({torch.bfloat16: (2,)} if HAS_NUMBA else {})}
+"""Winograd's tiles that are tried; in bfloat16 results of the larger one are off by up to a twelfth of the largest."""
 LEAST_CHANNELS = 32
 """Below that Winograd's transforms cost more than its products save, on every machine seen."""
 
@@ -64,7 +66,7 @@ class Convolution(nn.Module):
         candidates = self._candidates(x, residual, padding)
         if len(candidates) == 1:
             return candidates[PLAIN]()
-        chosen = self.plan.choose(self._key(x), candidates)
+        chosen = self.plan.choose(self._key(x, residual), candidates)
         self._keep(chosen)
         if chosen == "onednn" and residual is not None and replace:
             return self._onednn(x, residual, padding, replace=True)
@@ -78,10 +80,11 @@ class Convolution(nn.Module):
             found["onednn"] = functools.partial(self._onednn, x, residual, padding)
         plain = self.own.shape[2:] == (3, 3) and self.stride == (1, 1) and self.groups == 1
         even = padding[0] == padding[1] and self.dilation[0] == self.dilation[1]
-        if plain and even and min(self.own.shape[:2]) >= LEAST_CHANNELS and x.dtype == torch.float32:
-            for tile in (4, 2) if x.shape[2] * x.shape[3] <= SMALL else (4,):
+        if plain and even and min(self.own.shape[:2]) >= LEAST_CHANNELS and x.dtype in TILES:
+            tiles = TILES[x.dtype]
+            for tile in tiles if x.shape[2] * x.shape[3] <= SMALL else tiles[:1]:
                 found[f"winograd{tile}"] = functools.partial(self._winograd, x, residual, padding, tile)
-                if HAS_NUMBA and has_onednn():
+                if HAS_NUMBA and has_onednn() and x.dtype == torch.float32:
                     found[_by_onednn(tile)] = functools.partial(self._winograd_onednn, x, residual, padding, tile)
         return found
 
@@ -93,8 +96,9 @@ class Convolution(nn.Module):
             self._packed = self._packed if "onednn" in self._used else None
             self._bases = {name: basis for name, basis in self._bases.items() if name in self._used}
 
-    def _key(self, x: Tensor) -> str:
-        """Layer and shape in words; the number of pixels counts by powers of two, so that every picture has not its own."""
+    def _key(self, x: Tensor, residual: Residual) -> str:
+        """Layer, what is fused to it, and shape in words; the number of pixels counts by powers of two, so that every
+        picture has not its own."""
         outputs, inputs, kernel, _ = self.own.shape
         inputs *= self.groups
         size = (x.shape[0] * x.shape[2] * x.shape[3]).bit_length()
@@ -103,15 +107,20 @@ class Convolution(nn.Module):
             f" {word}{value}" for word, value in
             (("groups", self.groups), ("dilation", self.dilation[0])) if value != 1
         )  # fmt: skip
+        special += " sum" if residual is not None else ""
+        special += f" {self.activation}" if self.activation != "none" else ""
         return f"conv {inputs}-{outputs} {kernel}x{kernel}/{self.stride[0]}{special} 2^{size} {number}"
 
     @property
     def weight(self) -> Tensor:
         """[K, C, h, w], the norm folded in: the layer's own memory where nothing is to be changed."""
         if self._folded is None:
-            weight = self.own if self.scale is None else self.own.float() * self.scale[:, None, None, None]
-            self._folded = weight.to(self.dtype).contiguous(memory_format=torch.channels_last)
+            self._folded = self._scaled().to(self.dtype).contiguous(memory_format=torch.channels_last)
         return self._folded
+
+    def _scaled(self) -> Tensor:
+        """The same before it is rounded to the layer's format."""
+        return self.own if self.scale is None else self.own.float() * self.scale[:, None, None, None]
 
     # the algorithms ---------------------------------------------------------------------------------------------------
 
@@ -140,7 +149,7 @@ class Convolution(nn.Module):
     def _winograd(self, x: Tensor, residual: Residual, padding: tuple[int, int], tile: int) -> Tensor:
         name, relu = f"winograd{tile}", self.activation != "none"
         if name not in self._bases:
-            self._bases[name] = winograd_weight(self.weight, tile)
+            self._bases[name] = winograd_weight(self._scaled(), tile).to(self.dtype)
         y = winograd_conv2d(x, self._bases[name], self.bias, padding[0], self.dilation[0], relu, residual)
         return y.clamp_(max=6) if self.activation == "relu6" else y
 

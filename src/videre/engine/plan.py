@@ -22,11 +22,11 @@ from videre.errors import ConfigError
 from videre.files import cache_folder, write_atomic
 from videre.version import __version__
 
-ROUNDS = 3
+ROUNDS = 5
 """Timed runs of each candidate, in turn, so that a busy moment meets them all; the fastest counts."""
 HOPELESS = 1.5
 """A candidate that was this many times slower than the best in the first round is not timed again."""
-GAIN = 1.05
+GAIN = 1.02
 """How many times faster than the plain algorithm another must be: below that it is noise."""
 CLOSE = 1e-3
 """Largest difference from the plain algorithm, relative to its largest output; bf16 has its own."""

@@ -52,6 +52,8 @@ def warm_up() -> Iterator[tuple[str, Callable[[], object]]]:
     yield "position-sensitive RoI pool", functools.partial(_pool, lambda x: ps_roi_pool(x, rois, 2, 1.0))
     maps, kernel = torch.ones(1, 8, *SIZE), torch.ones(8, 8, 3, 3)
     yield "winograd", lambda: [winograd_conv2d(maps, winograd_weight(kernel, tile), padding=1) for tile in (2, 4)]
+    short = maps.bfloat16(), winograd_weight(kernel, 2).bfloat16()
+    yield "winograd in bfloat16", lambda: winograd_conv2d(*short, padding=1)
     probabilities = torch.rand(3, 7, 7, generator=torch.Generator().manual_seed(0))
     yield "paste masks", lambda: (paste_masks(probabilities, boxes, SIZE), paste_masks_rle(probabilities, boxes, SIZE))
     yield "decode keypoints", lambda: decode_keypoints(probabilities[None], boxes[:1])

@@ -26,6 +26,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ._bf16 import as_array, narrow, widen
 from ._numba import HAS_NUMBA, parallel_fused, prange, serial, use_torch_threads
 
 CHUNK_BYTES = 4 * 2**20
@@ -222,20 +223,23 @@ def winograd_tiles(
     if not out.numel():
         return out
     shift = maps.new_zeros(outputs) if bias is None else bias.detach()
+    shift = shift.float() if maps.dtype == torch.bfloat16 else shift
     added = images[:0] if residual is None else residual.detach().permute(0, 2, 3, 1).contiguous()
     rows, columns = (-(-side // (tile * dilation)) for side in images.shape[1:3])
     tiles = len(x) * dilation**2 * rows * columns
     chunk = min(tiles, max(LEAST_TILES, CHUNK_BYTES // (places * (channels + outputs) * maps.element_size())))
+    chunk = -(-tiles // -(-tiles // chunk))  # as many times, evenly
     seen = maps.new_empty((chunk, places, channels) if together else (places, chunk, channels))
     before, after = (_input4, _output4) if tile == 4 else (_input2, _output2)
     threads = use_torch_threads()
     for first in range(0, tiles, chunk):
         first = min(first, tiles - chunk)  # the last ones: some are done twice, for the product wants whole matrices
         where = (first, chunk, dilation, rows, columns, threads)
-        before(maps.numpy(), padding, *where, *_strides(seen, together), seen.view(-1).numpy())
+        before(as_array(maps), padding, *where, *_strides(seen, together), as_array(seen.view(-1)))
         product = multiply(seen)
         strides = _strides(product, together)
-        after(product.view(-1).numpy(), shift.numpy(), added.numpy(), relu, *where, *strides, images.numpy())
+        found = as_array(product.view(-1)), shift.numpy(), as_array(added)
+        after(*found, relu, *where, *strides, as_array(images))
     return out
 
 
@@ -258,7 +262,7 @@ if HAS_NUMBA:
     _winograd.register_kernel("cpu")(_winograd_cpu)
 
 
-BAND = 64
+BAND = 256
 """Channels that a kernel takes at once, so that a tile of them stays in the first cache."""
 
 
@@ -273,17 +277,42 @@ def _place(n, dilation, rows, columns, m):
 
 
 @serial
-def _read(maps, b, top, left, dilation, begin, end, tile):
-    """The inputs of a tile, tile (m + 2, m + 2, band); zeros outside of the map."""
+def _read(maps, b, top, left, dilation, begin, end, t):
+    """The inputs of a tile, t (m + 2, m + 2, band); zeros outside of the map."""
     _, height, width, _ = maps.shape
-    for i in range(tile.shape[0]):
+    for i in range(t.shape[0]):
         y = top + dilation * i
-        for j in range(tile.shape[1]):
-            x = left + dilation * j
+        for j in range(t.shape[1]):
+            x, row = left + dilation * j, t[i, j]
             if 0 <= y < height and 0 <= x < width:
-                tile[i, j, : end - begin] = maps[b, y, x, begin:end]
+                pixel = maps[b, y, x, begin:end]
+                for c in range(len(pixel)):
+                    row[c] = widen(pixel[c])
             else:
-                tile[i, j, : end - begin] = 0
+                row[: end - begin] = 0
+
+
+@serial
+def _gather(product, here, by_place, band, t):
+    """t (m + 2, m + 2, band): a tile's products."""
+    for i in range(t.shape[0]):
+        for j in range(t.shape[1]):
+            first, row = here + (i * t.shape[1] + j) * by_place, t[i, j]
+            found = product[first : first + band]
+            for c in range(len(found)):
+                row[c] = widen(found[c])
+
+
+@serial
+def _scatter(t, here, by_place, band, out):
+    """The reverse of `_gather`."""
+    like = out.dtype.type(0)
+    for i in range(t.shape[0]):
+        for j in range(t.shape[1]):
+            first, row = here + (i * t.shape[1] + j) * by_place, t[i, j]
+            place = out[first : first + band]
+            for c in range(len(place)):
+                place[c] = narrow(row[c], like)
 
 
 @parallel_fused
@@ -293,14 +322,15 @@ def _input4(maps, padding, first, tiles, dilation, rows, columns, threads, by_pl
     A number of out is found at place * by_place + tile * by_tile + channel.
     """
     channels = maps.shape[3]
-    T = maps.dtype.type
-    two, four, five = T(2), T(4), T(5)
+    zero = widen(maps.dtype.type(0))
     for thread in prange(threads):
-        t = np.empty((6, 6, BAND), maps.dtype)
+        t = np.full((6, 6, BAND), zero)
+        T = t.dtype.type
+        two, four, five = T(2), T(4), T(5)
         for n in range(tiles * thread // threads, tiles * (thread + 1) // threads):
             b, top, left = _place(first + n, dilation, rows, columns, 4)
             for begin in range(0, channels, BAND):
-                band, here = min(BAND, channels - begin), n * by_tile + begin
+                band = min(BAND, channels - begin)
                 _read(maps, b, top - padding, left - padding, dilation, begin, begin + band, t)
                 for i in range(6):
                     for c in range(band):
@@ -314,25 +344,26 @@ def _input4(maps, padding, first, tiles, dilation, rows, columns, threads, by_pl
                 for j in range(6):
                     for c in range(band):
                         p, q, r, s = t[1, j, c], t[2, j, c], t[3, j, c], t[4, j, c]
-                        k = here + c
-                        out[k + j * by_place] = four * t[0, j, c] - five * q + s
-                        out[k + (6 + j) * by_place] = r + s - four * (p + q)
-                        out[k + (12 + j) * by_place] = s - r + four * (p - q)
-                        out[k + (18 + j) * by_place] = s - q + two * (r - p)
-                        out[k + (24 + j) * by_place] = s - q - two * (r - p)
-                        out[k + (30 + j) * by_place] = four * p - five * r + t[5, j, c]
+                        t[0, j, c] = four * t[0, j, c] - five * q + s
+                        t[5, j, c] = four * p - five * r + t[5, j, c]
+                        t[1, j, c] = r + s - four * (p + q)
+                        t[2, j, c] = s - r + four * (p - q)
+                        t[3, j, c] = s - q + two * (r - p)
+                        t[4, j, c] = s - q - two * (r - p)
+                _scatter(t, n * by_tile + begin, by_place, band, out)
 
 
 @parallel_fused
 def _input2(maps, padding, first, tiles, dilation, rows, columns, threads, by_place, by_tile, out):
     """As `_input4`, of 16 places."""
     channels = maps.shape[3]
+    zero = widen(maps.dtype.type(0))
     for thread in prange(threads):
-        t = np.empty((4, 4, BAND), maps.dtype)
+        t = np.full((4, 4, BAND), zero)
         for n in range(tiles * thread // threads, tiles * (thread + 1) // threads):
             b, top, left = _place(first + n, dilation, rows, columns, 2)
             for begin in range(0, channels, BAND):
-                band, here = min(BAND, channels - begin), n * by_tile + begin
+                band = min(BAND, channels - begin)
                 _read(maps, b, top - padding, left - padding, dilation, begin, begin + band, t)
                 for i in range(4):
                     for c in range(band):
@@ -344,44 +375,42 @@ def _input2(maps, padding, first, tiles, dilation, rows, columns, threads, by_pl
                 for j in range(4):
                     for c in range(band):
                         p, q = t[1, j, c], t[2, j, c]
-                        k = here + c
-                        out[k + j * by_place] = t[0, j, c] - q
-                        out[k + (4 + j) * by_place] = p + q
-                        out[k + (8 + j) * by_place] = q - p
-                        out[k + (12 + j) * by_place] = t[3, j, c] - p
+                        t[0, j, c] -= q
+                        t[3, j, c] -= p
+                        t[1, j, c] = p + q
+                        t[2, j, c] = q - p
+                _scatter(t, n * by_tile + begin, by_place, band, out)
 
 
 @parallel_fused
 def _output4(product, bias, added, relu, first, tiles, dilation, rows, columns, threads, by_place, by_tile, out):
     """product, flat as in `_input4`; out (B, H', W', K): the tiles from `first` on, finished. added: as out, or empty."""
     outputs = len(bias)
-    T = out.dtype.type
+    T = bias.dtype.type
     two, four, eight = T(2), T(4), T(8)
     for thread in prange(threads):
-        t = np.empty((4, 6, BAND), out.dtype)
-        done = np.empty((4, BAND), out.dtype)
+        t = np.empty((6, 6, BAND), bias.dtype)
         for n in range(tiles * thread // threads, tiles * (thread + 1) // threads):
             b, top, left = _place(first + n, dilation, rows, columns, 4)
             for begin in range(0, outputs, BAND):
-                band, here = min(BAND, outputs - begin), n * by_tile + begin
+                band = min(BAND, outputs - begin)
+                _gather(product, n * by_tile + begin, by_place, band, t)
                 for j in range(6):
                     for c in range(band):
-                        k = here + c
-                        p, q = product[k + (6 + j) * by_place], product[k + (12 + j) * by_place]
-                        r, s = product[k + (18 + j) * by_place], product[k + (24 + j) * by_place]
-                        t[0, j, c] = product[k + j * by_place] + (p + q) + (r + s)
+                        p, q, r, s = t[1, j, c], t[2, j, c], t[3, j, c], t[4, j, c]
+                        t[0, j, c] = t[0, j, c] + (p + q) + (r + s)
                         t[1, j, c] = (p - q) + two * (r - s)
                         t[2, j, c] = (p + q) + four * (r + s)
-                        t[3, j, c] = (p - q) + eight * (r - s) + product[k + (30 + j) * by_place]
+                        t[3, j, c] = (p - q) + eight * (r - s) + t[5, j, c]
                 for i in range(4):
                     for c in range(band):
                         p, q, r, s = t[i, 1, c], t[i, 2, c], t[i, 3, c], t[i, 4, c]
-                        shift = bias[begin + c]
-                        done[0, c] = t[i, 0, c] + (p + q) + (r + s) + shift
-                        done[1, c] = (p - q) + two * (r - s) + shift
-                        done[2, c] = (p + q) + four * (r + s) + shift
-                        done[3, c] = (p - q) + eight * (r - s) + t[i, 5, c] + shift
-                    _write(done, added, relu, b, top + dilation * i, left, dilation, begin, begin + band, out)
+                        t[i, 0, c] = t[i, 0, c] + (p + q) + (r + s)
+                        t[i, 1, c] = (p - q) + two * (r - s)
+                        t[i, 2, c] = (p + q) + four * (r + s)
+                        t[i, 3, c] = (p - q) + eight * (r - s) + t[i, 5, c]
+                    where = b, top + dilation * i, left, dilation, begin, begin + band
+                    _write(t[i, :4], bias, added, relu, *where, out)
 
 
 @parallel_fused
@@ -389,41 +418,44 @@ def _output2(product, bias, added, relu, first, tiles, dilation, rows, columns, 
     """As `_output4`, of 16 places."""
     outputs = len(bias)
     for thread in prange(threads):
-        t = np.empty((2, 4, BAND), out.dtype)
-        done = np.empty((2, BAND), out.dtype)
+        t = np.empty((4, 4, BAND), bias.dtype)
         for n in range(tiles * thread // threads, tiles * (thread + 1) // threads):
             b, top, left = _place(first + n, dilation, rows, columns, 2)
             for begin in range(0, outputs, BAND):
-                band, here = min(BAND, outputs - begin), n * by_tile + begin
+                band = min(BAND, outputs - begin)
+                _gather(product, n * by_tile + begin, by_place, band, t)
                 for j in range(4):
                     for c in range(band):
-                        k = here + c
-                        p, q = product[k + (4 + j) * by_place], product[k + (8 + j) * by_place]
-                        t[0, j, c] = product[k + j * by_place] + p + q
-                        t[1, j, c] = p - q + product[k + (12 + j) * by_place]
+                        p, q = t[1, j, c], t[2, j, c]
+                        t[0, j, c] += p + q
+                        t[1, j, c] = p - q + t[3, j, c]
                 for i in range(2):
                     for c in range(band):
-                        p, q, shift = t[i, 1, c], t[i, 2, c], bias[begin + c]
-                        done[0, c] = t[i, 0, c] + p + q + shift
-                        done[1, c] = p - q + t[i, 3, c] + shift
-                    _write(done, added, relu, b, top + dilation * i, left, dilation, begin, begin + band, out)
+                        p, q = t[i, 1, c], t[i, 2, c]
+                        t[i, 0, c] += p + q
+                        t[i, 1, c] = p - q + t[i, 3, c]
+                    where = b, top + dilation * i, left, dilation, begin, begin + band
+                    _write(t[i, :2], bias, added, relu, *where, out)
 
 
 @serial
-def _write(done, added, relu, b, y, left, dilation, begin, end, out):
+def _write(done, bias, added, relu, b, y, left, dilation, begin, end, out):
     """One row of a tile, done (m, band), to its pixels; what lies outside is left out."""
     _, height, width, _ = out.shape
-    zero = out.dtype.type(0)
+    zero, like, shift = done.dtype.type(0), out.dtype.type(0), bias[begin:end]
     for j in range(done.shape[0]):
         x = left + dilation * j
         if y >= height or x >= width:
             return
         row, pixel = done[j], out[b, y, x, begin:end]
+        for c in range(len(shift)):
+            row[c] += shift[c]
         if added.shape[0]:
             more = added[b, y, x, begin:end]
-            for c in range(end - begin):
-                row[c] += more[c]
+            for c in range(len(more)):
+                row[c] += widen(more[c])
         if relu:
-            for c in range(end - begin):
+            for c in range(len(pixel)):
                 row[c] = max(row[c], zero)
-        pixel[:] = row[: end - begin]
+        for c in range(len(pixel)):
+            pixel[c] = narrow(row[c], like)
