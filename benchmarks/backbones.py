@@ -85,8 +85,11 @@ def main() -> None:
     for name in args.names or FAMILIES:
         done = subprocess.run([sys.executable, __file__, name, "--one"], capture_output=True, text=True, check=True)
         row = json.loads(done.stdout.splitlines()[-1])
-        print(f"| {name} | {row['parameters'] / 1e6:.2f} | {row['products'] / 1e6:,.0f} | {row['rate 1']:.1f} | "
-              f"{row[f'rate {BATCH}']:.1f} | {row['memory'] / 2**20:,.0f} |", flush=True)  # fmt: skip
+        print(
+            f"| {name} | {row['parameters'] / 1e6:.2f} | {row['products'] / 1e6:,.0f} | {row['rate 1']:.1f} | "
+            f"{row[f'rate {BATCH}']:.1f} | {row['memory'] / 2**20:,.0f} |",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

@@ -43,10 +43,14 @@ def theirs(folder: str, weights: str) -> Callable[[], Any]:
     net = getattr(torchvision.models, name)(weights=None).eval()
     net.load_state_dict(load_file(weights), strict=False)
     setattr(net, "fc" if name == "resnet50" else "classifier", torch.nn.Identity())
-    prepare = transforms.Compose([
-        transforms.Resize(256), transforms.CenterCrop(224), transforms.ToTensor(),
-        transforms.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
-    ])  # fmt: skip
+    prepare = transforms.Compose(
+        [
+            transforms.Resize(256),
+            transforms.CenterCrop(224),
+            transforms.ToTensor(),
+            transforms.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+        ]
+    )
     data = torchvision.datasets.ImageFolder(folder, prepare)
     loader = torch.utils.data.DataLoader(data, BATCH, num_workers=WORKERS, persistent_workers=True)
 
@@ -76,8 +80,17 @@ def serve(side: str, folder: str, weights: str) -> None:
         began, cpu = time.perf_counter(), time.process_time()
         found = run()
         seconds = time.perf_counter() - began
-        print(json.dumps({"seconds": seconds, "cpu": time.process_time() - cpu, "pictures": len(found),
-                          "mean": found.mean(1).tolist()}), flush=True)  # fmt: skip
+        print(
+            json.dumps(
+                {
+                    "seconds": seconds,
+                    "cpu": time.process_time() - cpu,
+                    "pictures": len(found),
+                    "mean": found.mean(1).tolist(),
+                }
+            ),
+            flush=True,
+        )
 
 
 def main() -> None:
@@ -99,10 +112,14 @@ def main() -> None:
             weights = Path(scratch) / f"{name}.safetensors"
             draw(name, weights)
             sides = {
-                side: subprocess.Popen([python, __file__, args.folder, str(weights), "--serve", side], text=True,
-                                       stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+                side: subprocess.Popen(
+                    [python, __file__, args.folder, str(weights), "--serve", side],
+                    text=True,
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                )
                 for side, python in (("torchvision", args.peer), ("videre", sys.executable))
-            }  # fmt: skip
+            }
             runs: dict[str, list[dict[str, Any]]] = {side: [] for side in sides}
             for _ in range(args.rounds + 1):  # the first compiles and starts the loaders
                 for side, process in sides.items():
@@ -116,8 +133,10 @@ def main() -> None:
             off = max(abs(x - y) for x, y in zip(a, b)) / max(map(abs, a))
             for side, taken in seconds.items():
                 count = runs[side][0]["pictures"]
-                print(f"{name:13} {side:12} {taken:6.2f} s  {count / taken:6.1f} pictures/s  "
-                      f"x{seconds['torchvision'] / taken:.2f}")  # fmt: skip
+                print(
+                    f"{name:13} {side:12} {taken:6.2f} s  {count / taken:6.1f} pictures/s  "
+                    f"x{seconds['torchvision'] / taken:.2f}"
+                )
             print(
                 f"{'':13} mean of a picture's features within {off:.1%} (pictures are resized by other filters, bf16)"
             )

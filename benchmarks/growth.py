@@ -34,9 +34,12 @@ def point(what: str, amount: int) -> dict[str, float]:
     side = {"pictures": 320, "proposals": 640, "pixels a side": amount}[what]
     proposals = amount if what == "proposals" else 1000
     model = find_model("faster-rcnn")(
-        Schema(things=Categories.of([f"class {i}" for i in range(20)])), Preprocess(short_side=side, long_side=side),
-        backbone="mobilenet_v2", rpn_pre_nms=(2000, max(proposals, 1000)), rpn_post_nms=(2000, proposals),
-    )  # fmt: skip
+        Schema(things=Categories.of([f"class {i}" for i in range(20)])),
+        Preprocess(short_side=side, long_side=side),
+        backbone="mobilenet_v2",
+        rpn_pre_nms=(2000, max(proposals, 1000)),
+        rpn_post_nms=(2000, proposals),
+    )
     draw_weights(model, background=6.0)
     predictor = Predictor(model, device="cpu", engine="fp32")
     image = picture((side, side))

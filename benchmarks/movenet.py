@@ -46,8 +46,10 @@ def main() -> None:
                 apart = (found - people.keypoints[n]).norm(dim=1)[people.visibility[n] > 0]
                 near.append(apart <= CLOSE * side)
     oks, joints = torch.tensor(similarities), torch.cat(near).float()
-    print(f"{len(oks)} persons: mean OKS {oks.mean():.3f}, {100 * (oks > 0.5).float().mean():.1f} % above .5; "
-          f"{100 * joints.mean():.1f} % of joints within {CLOSE} of the box's long side")  # fmt: skip
+    print(
+        f"{len(oks)} persons: mean OKS {oks.mean():.3f}, {100 * (oks > 0.5).float().mean():.1f} % above .5; "
+        f"{100 * joints.mean():.1f} % of joints within {CLOSE} of the box's long side"
+    )
 
 
 def build(tensors: dict[str, Tensor]) -> MoveNet:

@@ -112,15 +112,39 @@ def main() -> None:
     rois = torch.cat([torch.zeros(1000, 1), random_boxes(1000, 800, 1088, 60)], 1)
     theirs: Any = torchvision.ops if torchvision else None
     for name, what, maps, operator, peer_maps, peer in (
-        ("roi_align", "1000 x 256 x 7 x 7", ours, lambda m: roi_align(m, rois, 7, 0.25, 2),
-         features, lambda m: theirs.roi_align(m, rois, 7, 0.25, 2)),
-        ("roi_pool", "1000 x 256 x 7 x 7", ours, lambda m: roi_pool(m, rois, 7, 0.25),
-         features, lambda m: theirs.roi_pool(m, rois, 7, 0.25)),
-        ("ps_roi_align", "1000 x 10 x 7 x 7", our_grouped, lambda m: ps_roi_align(m, rois, 7, 1 / 16, 2),
-         grouped, lambda m: theirs.ps_roi_align(m, rois, 7, 1 / 16, 2)),
-        ("ps_roi_pool", "1000 x 10 x 7 x 7", our_grouped, lambda m: ps_roi_pool(m, rois, 7, 1 / 16),
-         grouped, lambda m: theirs.ps_roi_pool(m, rois, 7, 1 / 16)),
-    ):  # fmt: skip
+        (
+            "roi_align",
+            "1000 x 256 x 7 x 7",
+            ours,
+            lambda m: roi_align(m, rois, 7, 0.25, 2),
+            features,
+            lambda m: theirs.roi_align(m, rois, 7, 0.25, 2),
+        ),
+        (
+            "roi_pool",
+            "1000 x 256 x 7 x 7",
+            ours,
+            lambda m: roi_pool(m, rois, 7, 0.25),
+            features,
+            lambda m: theirs.roi_pool(m, rois, 7, 0.25),
+        ),
+        (
+            "ps_roi_align",
+            "1000 x 10 x 7 x 7",
+            our_grouped,
+            lambda m: ps_roi_align(m, rois, 7, 1 / 16, 2),
+            grouped,
+            lambda m: theirs.ps_roi_align(m, rois, 7, 1 / 16, 2),
+        ),
+        (
+            "ps_roi_pool",
+            "1000 x 10 x 7 x 7",
+            our_grouped,
+            lambda m: ps_roi_pool(m, rois, 7, 1 / 16),
+            grouped,
+            lambda m: theirs.ps_roi_pool(m, rois, 7, 1 / 16),
+        ),
+    ):
         line(f"{name}, {what}, forward", partial(forward, operator, maps), partial(forward, peer, peer_maps))
         line(f"{name}, {what}, both ways", partial(both_ways, operator, maps), partial(both_ways, peer, peer_maps))
 

@@ -24,8 +24,17 @@ from videre.train import train
 from videre.train.build import prepare_training
 
 PICTURES = 8
-COMMON = {"backbone": "vgg16_bn", "norm": "batch", "batch": 4, "short_side": 180, "long_side": 240, "flip": 0, "optimizer": "adamw",
-          "weight_decay": 0, "ema": 0.9}  # fmt: skip
+COMMON = {
+    "backbone": "vgg16_bn",
+    "norm": "batch",
+    "batch": 4,
+    "short_side": 180,
+    "long_side": 240,
+    "flip": 0,
+    "optimizer": "adamw",
+    "weight_decay": 0,
+    "ema": 0.9,
+}
 ROWS: dict[str, tuple[str, dict[str, object]]] = {
     "FCN-8s": ("fcn", {"dropout": 0.0, "lr": 3e-4, "pictures": 480}),
     "SegNet": ("segnet", {"lr": 1e-3, "pictures": 480}),
@@ -52,8 +61,9 @@ def learn(name: str, data: Dataset, runs: Path) -> str:
     numbers = [report.metrics[metric] for metric in ("pixel accuracy", "mIoU")]
     return (
         f"| {name} | {size:.1f} | {log[-1]['step']} | {log[0]['loss']:.2f} | {log[-1]['loss']:.3f} | "
-        + " | ".join(f"{value:.3f}" for value in numbers) + f" | {log[-1]['seconds'] / 60:.1f} |"
-    )  # fmt: skip
+        + " | ".join(f"{value:.3f}" for value in numbers)
+        + f" | {log[-1]['seconds'] / 60:.1f} |"
+    )
 
 
 @torch.inference_mode()

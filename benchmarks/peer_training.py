@@ -55,11 +55,16 @@ def mobilenet(path: str) -> nn.Module:
 def build(classes: int, masks: bool, weights: str, size: int, longest: int, detections: int) -> nn.Module:
     backbone = BackboneWithFPN(mobilenet(weights), {"3": "0", "6": "1", "13": "2", "18": "3"}, [24, 32, 96, 1280], 256)
     settings = {
-        "rpn_anchor_generator": AnchorGenerator(tuple((s,) for s in ((16, 32, 64, 128, 256) if masks else (32, 64, 128, 256, 512))), ((0.5, 1.0, 2.0),) * 5),
-        "min_size": size, "max_size": longest, "image_mean": [0.5] * 3, "image_std": [0.5] * 3,
+        "rpn_anchor_generator": AnchorGenerator(
+            tuple((s,) for s in ((16, 32, 64, 128, 256) if masks else (32, 64, 128, 256, 512))), ((0.5, 1.0, 2.0),) * 5
+        ),
+        "min_size": size,
+        "max_size": longest,
+        "image_mean": [0.5] * 3,
+        "image_std": [0.5] * 3,
         "box_detections_per_img": detections,
         "box_roi_pool": MultiScaleRoIAlign(["0", "1", "2", "3"], 7, 2),
-    }  # fmt: skip
+    }
     if not masks:
         return FasterRCNN(backbone, classes + 1, **settings)
     return MaskRCNN(backbone, classes + 1, mask_roi_pool=MultiScaleRoIAlign(["0", "1", "2", "3"], 14, 2), **settings)
@@ -134,8 +139,12 @@ def main() -> None:
             found = model([sample(coco, args.folder / args.test, image_id, False)[0]])[0]
             for n in range(len(found["scores"])):
                 x1, y1, x2, y2 = found["boxes"][n].tolist()
-                row = {"image_id": image_id, "category_id": int(found["labels"][n]), "score": float(found["scores"][n]),
-                       "bbox": [x1, y1, x2 - x1, y2 - y1]}  # fmt: skip
+                row = {
+                    "image_id": image_id,
+                    "category_id": int(found["labels"][n]),
+                    "score": float(found["scores"][n]),
+                    "bbox": [x1, y1, x2 - x1, y2 - y1],
+                }
                 if args.masks:
                     row["segmentation"] = encode(
                         np.asfortranarray((found["masks"][n, 0] >= 0.5).numpy().astype(np.uint8))

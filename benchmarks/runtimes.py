@@ -24,9 +24,13 @@ from torch import Tensor, nn
 
 SHAPE = (1, 3, 800, 1088)
 RUNTIMES = {
-    "plain": "torch", "videre": "torch", "onnxruntime": "onnxruntime", "openvino": "openvino",
-    "videre bf16": "torch", "openvino bf16": "openvino",
-}  # fmt: skip
+    "plain": "torch",
+    "videre": "torch",
+    "onnxruntime": "onnxruntime",
+    "openvino": "openvino",
+    "videre bf16": "torch",
+    "openvino bf16": "openvino",
+}
 """Sides, and the module that each needs."""
 
 

@@ -35,8 +35,10 @@ def main() -> None:
             taken.append(time.perf_counter() - began)
     slow, fast = (statistics.median(taken) for taken in seconds.values())
     apart = float((found["by_patches"] - found["dense"]).abs().max() / found["dense"].abs().max())
-    print(f"{args.size[1]}x{args.size[0]}, {torch.get_num_threads()} threads, fp32: patch by patch {slow:.1f} s, "
-          f"shared {fast:.2f} s, x{slow / fast:.0f}; the largest difference is {apart:.1e} of the largest logit")  # fmt: skip
+    print(
+        f"{args.size[1]}x{args.size[0]}, {torch.get_num_threads()} threads, fp32: patch by patch {slow:.1f} s, "
+        f"shared {fast:.2f} s, x{slow / fast:.0f}; the largest difference is {apart:.1e} of the largest logit"
+    )
 
 
 if __name__ == "__main__":

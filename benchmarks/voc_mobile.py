@@ -21,9 +21,13 @@ from videre.predict import Predictor
 from videre.structures import VOC_PIXELS, Preprocess, Scene, Schema
 
 NAMES = {
-    "airplane": "aeroplane", "dining table": "diningtable", "motorcycle": "motorbike", "potted plant": "pottedplant",
-    "couch": "sofa", "tv": "tvmonitor",
-}  # fmt: skip
+    "airplane": "aeroplane",
+    "dining table": "diningtable",
+    "motorcycle": "motorbike",
+    "potted plant": "pottedplant",
+    "couch": "sofa",
+    "tv": "tvmonitor",
+}
 """COCO's name: VOC's, where they differ."""
 
 
@@ -47,11 +51,25 @@ def build(tensors: dict[str, Tensor]) -> DeepLabV3:
         size=(257, 257), short_side=None, long_side=None, divisor=1, mean=(0.5,) * 3, std=(0.5,) * 3, antialias=False
     )
     model = DeepLabV3(
-        Schema(pixels=VOC_PIXELS), half, backbone="mobilenet_v2", norm="none", padding="same", multiplier=0.5,
-        auxiliary=False, head_norm="none", rates=[], refine=False, corners=True,
-    ).eval()  # fmt: skip
-    names = {"Conv": "backbone.features.0.0", "aspp0": "classifier.0.convs.0.0", "image_pooling": "classifier.0.convs.1.1",
-             "concat_projection": "classifier.0.project.0", "logits.semantic": "classifier.1"}  # fmt: skip
+        Schema(pixels=VOC_PIXELS),
+        half,
+        backbone="mobilenet_v2",
+        norm="none",
+        padding="same",
+        multiplier=0.5,
+        auxiliary=False,
+        head_norm="none",
+        rates=[],
+        refine=False,
+        corners=True,
+    ).eval()
+    names = {
+        "Conv": "backbone.features.0.0",
+        "aspp0": "classifier.0.convs.0.0",
+        "image_pooling": "classifier.0.convs.1.1",
+        "concat_projection": "classifier.0.project.0",
+        "logits.semantic": "classifier.1",
+    }
     for k in range(17):
         block = f"expanded_conv_{k}" if k else "expanded_conv"
         layers = ["expand", "depthwise", "project"] if k else ["depthwise", "project"]

@@ -91,9 +91,11 @@ def average(runs: list[Checkpoint]) -> Model:
     weights = [run.build().state_dict() for run in runs]
     model = runs[0].build()
     model.load_state_dict(
-        {name: torch.stack([w[name].double() for w in weights]).mean(0).to(value.dtype)
-         for name, value in weights[0].items()}
-    )  # fmt: skip
+        {
+            name: torch.stack([w[name].double() for w in weights]).mean(0).to(value.dtype)
+            for name, value in weights[0].items()
+        }
+    )
     return model
 
 

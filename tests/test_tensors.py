@@ -19,9 +19,13 @@ def test_the_format_library_reads_what_was_written(tmp_path: Path) -> None:
     tensors = {
         **{str(dtype): (torch.rand(2, 3) * 9).to(dtype) for dtype in NAMES},
         "channels last": torch.randn(2, 3, 4, 5).contiguous(memory_format=torch.channels_last),
-        "scalar": torch.tensor(2.5), "empty": torch.zeros(0, 4), "one": tied, "other": tied, "turned": tied.T,
+        "scalar": torch.tensor(2.5),
+        "empty": torch.zeros(0, 4),
+        "one": tied,
+        "other": tied,
+        "turned": tied.T,
         "trained": torch.nn.Parameter(torch.randn(3)),
-    }  # fmt: skip
+    }
     write_tensors(tmp_path / "x.safetensors", tensors, {"said": "ä"})
     found = load_file(tmp_path / "x.safetensors")
     assert found.keys() == tensors.keys()

@@ -29,9 +29,28 @@ if TYPE_CHECKING:
     from videre.train import Recipe
 
 __all__ = [
-    "Categories", "Dataset", "Instances", "Predictor", "Recipe", "Scene", "Schema", "VidereError", "__version__",
-    "data", "draw", "engine", "evaluate", "export", "load", "models", "predict", "read", "structures", "train", "write",
-]  # fmt: skip
+    "Categories",
+    "Dataset",
+    "Instances",
+    "Predictor",
+    "Recipe",
+    "Scene",
+    "Schema",
+    "VidereError",
+    "__version__",
+    "data",
+    "draw",
+    "engine",
+    "evaluate",
+    "export",
+    "load",
+    "models",
+    "predict",
+    "read",
+    "structures",
+    "train",
+    "write",
+]
 
 _MODULES = ("data", "draw", "engine", "evaluate", "export", "models", "predict", "structures", "train")
 _NAMES = {

@@ -31,8 +31,14 @@ def count(module: nn.Module) -> int:
 
 @pytest.mark.parametrize(
     ("depth", "total", "classifier"),
-    [(18, 11689512, 513000), (34, 21797672, 513000), (50, 25557032, 2049000), (101, 44549160, 2049000), (152, 60192808, 2049000)],
-)  # fmt: skip
+    [
+        (18, 11689512, 513000),
+        (34, 21797672, 513000),
+        (50, 25557032, 2049000),
+        (101, 44549160, 2049000),
+        (152, 60192808, 2049000),
+    ],
+)
 def test_resnets_have_the_published_number_of_parameters(depth, total, classifier):
     with torch.device("meta"):
         assert count(make_backbone(f"resnet{depth}", norm="batch")) == total - classifier

@@ -86,7 +86,10 @@ def test_maps_at_their_strides_for_any_size(name, padding):
                 assert x.shape == (1, net.channels[stride], *(-(-n // stride) for n in size))
 
 
-@pytest.mark.parametrize(("name", "padding"), [("inception_v2", "half"), ("bn_inception", "half"), ("inception_v3", "same"), ("inception_resnet_v2", "same")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "padding"),
+    [("inception_v2", "half"), ("bn_inception", "half"), ("inception_v3", "same"), ("inception_resnet_v2", "same")],
+)
 @torch.inference_mode()
 def test_dilation_reads_the_same_places(name, padding):
     """On sides 2^n + 1 the dilated map holds the coarse one, every second place or every fourth."""
@@ -178,9 +181,16 @@ def test_same_padding_reaches_every_convolution():
 def test_weights_by_the_names_of_the_caffe_net():
     net = make_backbone("bn_inception", last=8)
     ours = {n: torch.randn(v.shape) for n, v in net.state_dict().items()}
-    theirs = {re.sub(r"\.(\dx\d|double|pool)", r"_\1", n).replace(".conv.", ".").replace(".bn.", "_bn."): v for n, v in ours.items()}  # fmt: skip
-    assert {"conv1_7x7_s2.weight", "conv2_3x3_reduce_bn.running_var", "inception_3a_double_3x3_1.bias",
-            "inception_3b_pool_proj_bn.weight"} <= set(theirs)  # fmt: skip
+    theirs = {
+        re.sub(r"\.(\dx\d|double|pool)", r"_\1", n).replace(".conv.", ".").replace(".bn.", "_bn."): v
+        for n, v in ours.items()
+    }
+    assert {
+        "conv1_7x7_s2.weight",
+        "conv2_3x3_reduce_bn.running_var",
+        "inception_3a_double_3x3_1.bias",
+        "inception_3b_pool_proj_bn.weight",
+    } <= set(theirs)
     assert net.load_weights({**theirs, "last_linear.weight": torch.zeros(3, 1024)}) == ["last_linear.weight"]
     assert all(torch.equal(v, ours[n]) for n, v in net.state_dict().items())
     assert net.load_weights(ours) == []  # and by our own
@@ -192,11 +202,23 @@ def test_names_are_the_published_ones():
     with torch.device("meta"):
         v3 = set(make_backbone("inception_v3", norm="batch").state_dict())
         residual = set(make_backbone("inception_resnet_v2", norm="batch").state_dict())
-    assert {"Conv2d_1a_3x3.conv.weight", "Mixed_5b.branch3x3dbl_3.bn.running_mean", "Mixed_6a.branch3x3.conv.weight",
-            "Mixed_6e.branch7x7dbl_5.bn.weight", "Mixed_7c.branch3x3_2b.conv.weight"} <= v3  # fmt: skip
-    assert {"conv2d_1a.bn.bias", "mixed_5b.branch0.conv.weight", "mixed_5b.branch3.1.conv.weight",
-            "repeat.9.branch2.2.bn.weight", "repeat_1.19.conv2d.bias", "mixed_7a.branch2.2.conv.weight",
-            "block8.branch1.2.bn.weight", "conv2d_7b.conv.weight"} <= residual  # fmt: skip
+    assert {
+        "Conv2d_1a_3x3.conv.weight",
+        "Mixed_5b.branch3x3dbl_3.bn.running_mean",
+        "Mixed_6a.branch3x3.conv.weight",
+        "Mixed_6e.branch7x7dbl_5.bn.weight",
+        "Mixed_7c.branch3x3_2b.conv.weight",
+    } <= v3
+    assert {
+        "conv2d_1a.bn.bias",
+        "mixed_5b.branch0.conv.weight",
+        "mixed_5b.branch3.1.conv.weight",
+        "repeat.9.branch2.2.bn.weight",
+        "repeat_1.19.conv2d.bias",
+        "mixed_7a.branch2.2.conv.weight",
+        "block8.branch1.2.bn.weight",
+        "conv2d_7b.conv.weight",
+    } <= residual
 
 
 def test_a_detector_on_the_caffe_net_gets_its_colour_order(monkeypatch):

@@ -15,11 +15,25 @@ import pytest
 from videre.cli import main
 
 SMALL = [
-    "--backbone", "mobilenet_v2", *(word for setting in (
-        "width=16", "hidden=32", "rpn_pre_nms=[100,50]", "rpn_post_nms=[50,20]", "roi_batch=16", "short_side=64",
-        "pictures=12", "batch=4", "score_threshold=0.0", "precision=fp32",
-    ) for word in ("-o", setting)),
-]  # fmt: skip
+    "--backbone",
+    "mobilenet_v2",
+    *(
+        word
+        for setting in (
+            "width=16",
+            "hidden=32",
+            "rpn_pre_nms=[100,50]",
+            "rpn_post_nms=[50,20]",
+            "roi_batch=16",
+            "short_side=64",
+            "pictures=12",
+            "batch=4",
+            "score_threshold=0.0",
+            "precision=fp32",
+        )
+        for word in ("-o", setting)
+    ),
+]
 """Options of a training of three steps; fp32, since what the trial of formats finds may differ from run to run."""
 
 

@@ -16,7 +16,11 @@ from videre.structures import Categories, Preprocess, Schema
 
 from .conftest import videre
 
-SETTINGS = [word for setting in ("short_side=32", "centre_crop=[32,32]", "multiplier=0.25", "batch=8", "precision=fp32") for word in ("-o", setting)]  # fmt: skip
+SETTINGS = [
+    word
+    for setting in ("short_side=32", "centre_crop=[32,32]", "multiplier=0.25", "batch=8", "precision=fp32")
+    for word in ("-o", setting)
+]
 RED, BLUE = 0, 2
 
 
@@ -85,7 +89,20 @@ def test_several_labels_from_a_csv_file() -> None:
         words = ";".join("red" if c == RED else "blue" for c in channels)
         lines.append(f"{i}.png,{words},{'train' if i < 36 else 'val'}")
     Path("labels.csv").write_text("\n".join(lines) + "\n")
-    done = videre("train", "classifier", "labels.csv", "--backbone", "resnet18", "--out", "run", "-o", "pictures=160", "-o", "lr=0.004", *SETTINGS)  # fmt: skip
+    done = videre(
+        "train",
+        "classifier",
+        "labels.csv",
+        "--backbone",
+        "resnet18",
+        "--out",
+        "run",
+        "-o",
+        "pictures=160",
+        "-o",
+        "lr=0.004",
+        *SETTINGS,
+    )
     assert done.code == 0, done.err
     assert "mAP" in done.out
     best = read_checkpoint("run/best.safetensors")

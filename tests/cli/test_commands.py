@@ -15,8 +15,23 @@ from videre.models.checkpoint import read_checkpoint
 
 from .conftest import SMALL, videre
 
-COMMANDS = ("", "predict", "train", "evaluate", "models", "doctor", "data", "data check", "data convert", "data show",
-            "data stats", "data split", "data blocks", "bench", "export")  # fmt: skip
+COMMANDS = (
+    "",
+    "predict",
+    "train",
+    "evaluate",
+    "models",
+    "doctor",
+    "data",
+    "data check",
+    "data convert",
+    "data show",
+    "data stats",
+    "data split",
+    "data blocks",
+    "bench",
+    "export",
+)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -34,8 +49,13 @@ def test_train_says_what_it_does_and_leaves_a_run() -> None:
     assert " parameters train" in said and "step 3/3  loss" in said and "trained 3 steps, 12 pictures" in said
     assert "95% intervals by bootstrap" in found and "weights: run/best.safetensors" in found
     assert sorted(p.name for p in Path("run").iterdir()) == [
-        "best.safetensors", "last.safetensors", "log.jsonl", "report.html", "run.json", "state",
-    ]  # fmt: skip
+        "best.safetensors",
+        "last.safetensors",
+        "log.jsonl",
+        "report.html",
+        "run.json",
+        "state",
+    ]
     assert "videre train faster-rcnn data --out run" in json.loads(Path("run/run.json").read_text())["command"]
     log = [json.loads(line) for line in Path("run/log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in log] == [1, 2, 3, 3] and "box AP" in log[-1]["metrics"]
@@ -85,8 +105,21 @@ def test_dry_run_estimates_and_writes_nothing(tmp_path: Path) -> None:
 
 
 def test_train_from_a_checkpoint_carries_the_heads_over(tmp_path: Path) -> None:
-    done = videre("train", "faster-rcnn", "data", "--from", "run/best.safetensors", "--tune", "top", "--out",
-                  tmp_path / "run", "-o", "pictures=4", "--val", "none")  # fmt: skip
+    done = videre(
+        "train",
+        "faster-rcnn",
+        "data",
+        "--from",
+        "run/best.safetensors",
+        "--tune",
+        "top",
+        "--out",
+        tmp_path / "run",
+        "-o",
+        "pictures=4",
+        "--val",
+        "none",
+    )
     assert done.code == 0 and "from run/best.safetensors (faster-rcnn):" in done.err
     assert json.loads((tmp_path / "run" / "run.json").read_text())["config"]["hidden"] == 32
     assert not (tmp_path / "run" / "best.safetensors").exists() and (tmp_path / "run" / "report.html").exists()
@@ -106,8 +139,19 @@ def test_evaluate_prints_and_writes(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("format", ["json", "csv", "coco", "voc"])
 def test_predict_writes_each_format(tmp_path: Path, format: str) -> None:
-    done = videre("predict", "data", "-m", "run/best.safetensors", "--out", tmp_path, "--format", format, "--no-draw",
-                  "--threshold", 0)  # fmt: skip
+    done = videre(
+        "predict",
+        "data",
+        "-m",
+        "run/best.safetensors",
+        "--out",
+        tmp_path,
+        "--format",
+        format,
+        "--no-draw",
+        "--threshold",
+        0,
+    )
     assert done.code == 0 and "16 pictures, " in done.out
     wanted = {"json": ["predictions.jsonl"], "csv": ["predictions.csv"], "coco": ["pictures.json", "predictions.json"]}
     names = sorted(p.name for p in tmp_path.iterdir())

@@ -75,8 +75,19 @@ def test_folds_are_lists_that_splits_finds_and_train_takes(tmp_path: Path) -> No
     assert [len(data.read(tmp_path / "in", name)) for name in names[::2]] == [7 - len(part) for part in held]
     again = videre("data", "split", tmp_path / "in", "--folds", 3)
     assert again.code == 2 and "there is a split fold1-train already" in again.err
-    tried = videre("train", "faster-rcnn", tmp_path / "in", "--split", "fold2-train", "--val", "fold2-val", "--dry-run",
-                   "--out", tmp_path / "run", *SMALL)  # fmt: skip
+    tried = videre(
+        "train",
+        "faster-rcnn",
+        tmp_path / "in",
+        "--split",
+        "fold2-train",
+        "--val",
+        "fold2-val",
+        "--dry-run",
+        "--out",
+        tmp_path / "run",
+        *SMALL,
+    )
     assert tried.code == 0, tried.err
     assert f"in fold2-val: {len(held[1])} pictures to evaluate on" in tried.err
     assert "say with --split which one: fold1-train" in videre("train", "faster-rcnn", tmp_path / "in").err

@@ -25,9 +25,17 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     things = Schema(things=Categories.of(["cube", "ball"]))
     model = find_model("faster-rcnn")(
-        things, Preprocess(short_side=64), backbone="vgg11", multiplier=0.25, width=16, hidden=32, strides=[16],
-        anchor_sizes=[16, 32], rpn_post_nms=[50, 20], score_threshold=0.2,
-    )  # fmt: skip
+        things,
+        Preprocess(short_side=64),
+        backbone="vgg11",
+        multiplier=0.25,
+        width=16,
+        hidden=32,
+        strides=[16],
+        anchor_sizes=[16, 32],
+        rpn_post_nms=[50, 20],
+        score_threshold=0.2,
+    )
     path = tmp_path_factory.mktemp("small") / "small.safetensors"
     save_checkpoint(model, path, {"command": "by hand"})
     return path

@@ -38,36 +38,84 @@ MISTAKES = {
     "no such val": ([*TRAIN, "--val", "vall"], "there is no split 'vall'"),
     "no such format": ([*TRAIN, "--data-format", "yolo9"], "no format 'yolo9'"),
     "no such device": ([*TRAIN, *SMALL, "--device", "tpu"], "there is no device 'tpu' here; there is: cpu"),
-    "run exists": (["train", "faster-rcnn", "data", "--out", "run", *SMALL], "run: there is a run already; go on with --resume"),
-    "another run": (["train", "faster-rcnn", "data", "--out", "run", *SMALL, "-o", "lr=1", "--resume"], "another recipe: lr was"),
-    "other weights to resume": ([*TRAIN, *SMALL, "--resume", "--from", "w.safetensors"], "--resume goes on with the run's own weights"),
+    "run exists": (
+        ["train", "faster-rcnn", "data", "--out", "run", *SMALL],
+        "run: there is a run already; go on with --resume",
+    ),
+    "another run": (
+        ["train", "faster-rcnn", "data", "--out", "run", *SMALL, "-o", "lr=1", "--resume"],
+        "another recipe: lr was",
+    ),
+    "other weights to resume": (
+        [*TRAIN, *SMALL, "--resume", "--from", "w.safetensors"],
+        "--resume goes on with the run's own weights",
+    ),
     "a part twice": (["data", "split", "data", "--parts", "a=0.5,a=0.5"], "a name comes twice"),
     "a peer that says nothing": (["bench", "--peer", "/bin/false"], "it cannot import torchvision (it says nothing)"),
-    "a training to compile": (["bench", "resnet50-training", "--engine", "compile"], "is a training; leave compile to predictions"),
+    "a training to compile": (
+        ["bench", "resnet50-training", "--engine", "compile"],
+        "is a training; leave compile to predictions",
+    ),
     "nothing to resume": ([*TRAIN, *SMALL, "--resume"], "new: there is no state to resume"),
     "a file for a folder": (["train", "faster-rcnn", "data", "--out", "printed.txt/run", *SMALL], "printed.txt"),
-    "no such weights": ([*TRAIN, "--from", "w.safetensors"], "w.safetensors: neither a file nor a checkpoint of the zoo"),
+    "no such weights": (
+        [*TRAIN, "--from", "w.safetensors"],
+        "w.safetensors: neither a file nor a checkpoint of the zoo",
+    ),
     "pickled weights": ([*TRAIN, "--from", "bad/pickle.pth"], "bad/pickle.pth: pickles can run code"),
-    "data without truth": (["train", "mask-rcnn", "bad/plain", "--out", "new"], "has no boxes, instances.labels, masks"),
-    "no such checkpoint": ([*PREDICT, "best.safetensors"], "best.safetensors: neither a file nor a checkpoint of the zoo"),
+    "data without truth": (
+        ["train", "mask-rcnn", "bad/plain", "--out", "new"],
+        "has no boxes, instances.labels, masks",
+    ),
+    "no such checkpoint": (
+        [*PREDICT, "best.safetensors"],
+        "best.safetensors: neither a file nor a checkpoint of the zoo",
+    ),
     "damaged checkpoint": ([*PREDICT, "bad/damaged.safetensors"], "bad/damaged.safetensors: damaged or no safetensors"),
     "a checkpoint of nothing": ([*PREDICT, "bad/tensors.safetensors"], "not a file that videre knows"),
     "pickled checkpoint": ([*PREDICT, "bad/pickle.pth"], "pickles can run code"),
     "no such picture": (["predict", "none.png", "-m", "run/best.safetensors"], "none.png: there is no such file"),
     "no match": (["predict", "*.bmp", "-m", "run/best.safetensors"], "*.bmp: no file matches"),
     "empty folder": (["predict", "bad/empty", "-m", "run/best.safetensors"], "bad/empty: the folder holds no pictures"),
-    "no such result": ([*PREDICT, "run/best.safetensors", "--format", "xml"], "no result format 'xml'; there are: json"),
+    "no such result": (
+        [*PREDICT, "run/best.safetensors", "--format", "xml"],
+        "no result format 'xml'; there are: json",
+    ),
     "maps without masks": ([*PREDICT, "run/best.safetensors", "--format", "png"], "id maps need masks"),
     "threshold of 3": ([*PREDICT, "run/best.safetensors", "--threshold", "3"], "threshold"),
-    "device of predict": ([*PREDICT, "run/best.safetensors", "--device", "cuda:99"], "there is no device 'cuda:99' here"),
-    "unknown classes": (["evaluate", "run/best.safetensors", "bad/other"], "classes that the model does not know: zebra"),
-    "other classes in val": (["train", "faster-rcnn", "bad/mixed", "--out", "new", *SMALL], "mixed val has classes that mixed train has not: zebra"),
-    "splits to choose from": (["evaluate", "run/best.safetensors", "data"], "say with --split which part to evaluate on: train, val"),
-    "truth of another kind": (["evaluate", "run/best.safetensors", "bad/plain"], "no field in common that can be compared"),
-    "export to nothing": (["export", "run/best.safetensors", "--format", "tflite"], "no format 'tflite'; there are: onnx, openvino, torch"),
+    "device of predict": (
+        [*PREDICT, "run/best.safetensors", "--device", "cuda:99"],
+        "there is no device 'cuda:99' here",
+    ),
+    "unknown classes": (
+        ["evaluate", "run/best.safetensors", "bad/other"],
+        "classes that the model does not know: zebra",
+    ),
+    "other classes in val": (
+        ["train", "faster-rcnn", "bad/mixed", "--out", "new", *SMALL],
+        "mixed val has classes that mixed train has not: zebra",
+    ),
+    "splits to choose from": (
+        ["evaluate", "run/best.safetensors", "data"],
+        "say with --split which part to evaluate on: train, val",
+    ),
+    "truth of another kind": (
+        ["evaluate", "run/best.safetensors", "bad/plain"],
+        "no field in common that can be compared",
+    ),
+    "export to nothing": (
+        ["export", "run/best.safetensors", "--format", "tflite"],
+        "no format 'tflite'; there are: onnx, openvino, torch",
+    ),
     "export of nothing": (["export", "best", "--format", "torch"], "best: neither a file nor a checkpoint of the zoo"),
-    "export by another name": (["export", "run/best.safetensors", "--format", "torch", "--out", "new.onnx"], "--out new.onnx: a file of torch ends in .pt2"),
-    "export beside nothing": (["export", "run/best.safetensors", "--format", "torch", "--pictures", "none"], "none: there is no such file"),
+    "export by another name": (
+        ["export", "run/best.safetensors", "--format", "torch", "--out", "new.onnx"],
+        "--out new.onnx: a file of torch ends in .pt2",
+    ),
+    "export beside nothing": (
+        ["export", "run/best.safetensors", "--format", "torch", "--pictures", "none"],
+        "none: there is no such file",
+    ),
     "empty data": (["data", "stats", "bad/empty"], "bad/empty: no data set of a known format"),
     "blocks over data": (["data", "blocks", "data"], "data: is not an empty folder"),
     "no such solids": (["data", "blocks", "new", "--solids", "many"], "--solids many: as in 3-8"),
@@ -79,7 +127,7 @@ MISTAKES = {
     "no such command": (["tran"], "No such command 'tran'"),
     "no such option": (["train", "faster-rcnn", "data", "--epochs", "3"], "No such option"),
     "no argument": (["evaluate", "run/best.safetensors"], "Missing argument"),
-}  # fmt: skip
+}
 
 
 @pytest.fixture(scope="module", autouse=True)

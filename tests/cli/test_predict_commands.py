@@ -39,7 +39,9 @@ def test_evaluate_goes_on_after_a_broken_picture(tmp_path: Path) -> None:
 def test_evaluate_lifts_the_limit_of_the_model_and_says_what_was_counted() -> None:
     done = videre("evaluate", MODEL, "data", "--split", "val", "--max-detections", 300, *PLAIN)
     assert done.code == 0 and "AP@100 " in done.out
-    assert "at most 300 detections a picture and class; the model gives at most 300 a picture, scores above 0" in done.out  # fmt: skip
+    assert (
+        "at most 300 detections a picture and class; the model gives at most 300 a picture, scores above 0" in done.out
+    )
     done = videre("evaluate", MODEL, "data", "--split", "val", *PLAIN)
     assert "at most 100 detections a picture and class; the model gives at most 100 a picture" in done.out
     assert "AP@100" not in done.out

@@ -21,8 +21,11 @@ from videre.structures import AnyClip, Scene
 
 from .conftest import videre
 
-FEW = [word for setting in ("pictures=4", "batch=2", "lr=0.01", "tune=scratch", "precision=fp32", "short_side=64")
-       for word in ("-o", setting)]  # fmt: skip
+FEW = [
+    word
+    for setting in ("pictures=4", "batch=2", "lr=0.01", "tune=scratch", "precision=fp32", "short_side=64")
+    for word in ("-o", setting)
+]
 
 
 class Memory:

@@ -15,7 +15,21 @@ from videre.images.reading import read_ids, write_picture
 
 from .conftest import videre
 
-SETTINGS = [w for s in ("width=8", "depth=3", "norm=group", "pictures=300", "batch=4", "evaluate_every=25", "precision=fp32", "lr=0.02", "optimizer=adamw") for w in ("-o", s)]  # fmt: skip
+SETTINGS = [
+    w
+    for s in (
+        "width=8",
+        "depth=3",
+        "norm=group",
+        "pictures=300",
+        "batch=4",
+        "evaluate_every=25",
+        "precision=fp32",
+        "lr=0.02",
+        "optimizer=adamw",
+    )
+    for w in ("-o", s)
+]
 """On the grey of the pictures squares are light and discs dark, so that three layers are enough."""
 
 

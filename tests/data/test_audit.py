@@ -34,8 +34,11 @@ def coco(tmp_path):
             write_picture(tmp_path / name / f"{name}{n}.png", scene_picture(first + n))
             for a in listed:
                 annotations.append({"id": len(annotations) + 1, "image_id": n + 1, "category_id": 1, "iscrowd": 0} | a)
-        content = {"images": images, "annotations": annotations,
-                   "categories": [{"id": k + 1, "name": c} | keypoints for k, c in enumerate(categories)]}  # fmt: skip
+        content = {
+            "images": images,
+            "annotations": annotations,
+            "categories": [{"id": k + 1, "name": c} | keypoints for k, c in enumerate(categories)],
+        }
         (tmp_path / "annotations").mkdir(exist_ok=True)
         (tmp_path / "annotations" / f"instances_{name}.json").write_text(json.dumps(content))
         return data.read(tmp_path, name)
@@ -60,9 +63,11 @@ def test_missing_broken_and_wrong_pictures(coco):
     write_picture(dataset.path(3), np.full((48, 64, 3), 7, np.uint8))
     found = {f.picture: f for f in check(dataset) if f.picture}
     assert [(f.kind, f.severity) for f in found.values()] == [
-        ("picture missing", "error"), ("picture of another size", "error"), ("picture unreadable", "error"),
+        ("picture missing", "error"),
+        ("picture of another size", "error"),
+        ("picture unreadable", "error"),
         ("picture without content", "warning"),
-    ]  # fmt: skip
+    ]
     assert "the picture is 60x50 (width x height), its annotation says 64x48" in found["train2.png"].values
     assert found["train1.png"].values.startswith("not a picture (it begins with b'junk'); known are .jpg, ")
     assert found["train0.png"].file == str(dataset.path(0))
@@ -71,17 +76,29 @@ def test_missing_broken_and_wrong_pictures(coco):
 def test_faults_of_instances(coco):
     square = [10, 10, 30, 10, 30, 30, 10, 30]
     dataset = coco(
-        [{"bbox": [10, 10, 20, 20], "segmentation": [square]}, {"bbox": [10, 10, 20, 20.2], "segmentation": [square]},
-         {"bbox": [10, 10, 20, 20], "segmentation": [square], "category_id": 2}],
-        [{"bbox": [5, 5, 0, 9], "segmentation": [square]}, {"bbox": [50, 5, 30, 9], "segmentation": [square]},
-         {"bbox": [1, 1, 8, 1], "segmentation": [[1, 1, 9, 1, 9, 2, 1, 2]]}, {"bbox": [40, 20, 9, 9], "segmentation": []}],
-    )  # fmt: skip
+        [
+            {"bbox": [10, 10, 20, 20], "segmentation": [square]},
+            {"bbox": [10, 10, 20, 20.2], "segmentation": [square]},
+            {"bbox": [10, 10, 20, 20], "segmentation": [square], "category_id": 2},
+        ],
+        [
+            {"bbox": [5, 5, 0, 9], "segmentation": [square]},
+            {"bbox": [50, 5, 30, 9], "segmentation": [square]},
+            {"bbox": [1, 1, 8, 1], "segmentation": [[1, 1, 9, 1, 9, 2, 1, 2]]},
+            {"bbox": [40, 20, 9, 9], "segmentation": []},
+        ],
+    )
     findings = check(dataset)
     expected = {
-        "object drawn twice": "warning", "one object, two classes": "warning", "box without area": "warning",
-        "box outside the picture": "warning", "box and mask disagree": "warning", "box thinner than two pixels": "note",
-        "instance without mask": "warning", "class with few examples": "warning",
-    }  # fmt: skip
+        "object drawn twice": "warning",
+        "one object, two classes": "warning",
+        "box without area": "warning",
+        "box outside the picture": "warning",
+        "box and mask disagree": "warning",
+        "box thinner than two pixels": "note",
+        "instance without mask": "warning",
+        "class with few examples": "warning",
+    }
     assert kinds(findings) == expected
     twice = next(f for f in findings if f.kind == "object drawn twice")
     assert (twice.picture, twice.annotation, twice.index) == ("train0.png", 2, 0)

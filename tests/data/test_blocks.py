@@ -132,8 +132,13 @@ def test_meshes_are_closed_and_face_outwards_and_span_their_extent(shape):
     surface = trimesh.Trimesh(vertices, faces, process=False)
     assert surface.is_watertight and surface.is_winding_consistent
     a, b, c = EXTENTS[shape]
-    volume = (8 * a * b * c, 4 / 3 * math.pi * a**3, math.pi * a * a * 2 * c, math.pi * a * a * 2 * c / 3,
-              2 * math.pi**2 * a * b * b)[shape]  # fmt: skip
+    volume = (
+        8 * a * b * c,
+        4 / 3 * math.pi * a**3,
+        math.pi * a * a * 2 * c,
+        math.pi * a * a * 2 * c / 3,
+        2 * math.pi**2 * a * b * b,
+    )[shape]
     assert surface.volume == pytest.approx(volume, rel=0.01)  # positive: outwards
     axes = rng.normal(size=(6, 3))
     axes /= np.linalg.norm(axes, axis=1, keepdims=True)

@@ -77,9 +77,12 @@ def test_left_and_right_of_ways_are_the_pictures(clips):
     checked = 0
     for clip in clips:
         for event in clip.events:
-            columns = {t: x for t, truth in enumerate(clip.truths)
-                       for x in truth.keypoints[truth.tracks == event.tracks[0], 8, 0]
-                       if event.start <= t / FPS <= event.end}  # fmt: skip
+            columns = {
+                t: x
+                for t, truth in enumerate(clip.truths)
+                for x in truth.keypoints[truth.tracks == event.tracks[0], 8, 0]
+                if event.start <= t / FPS <= event.end
+            }
             if len(columns) < 2:
                 continue
             way = list(columns.values())[-1] - next(iter(columns.values()))

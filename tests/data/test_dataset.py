@@ -57,8 +57,13 @@ def test_two_formats_in_one_place_are_refused(tmp_path):
 
 
 def test_a_truth_that_cannot_be_names_its_picture():
-    turned = FlatSource(["street/7.png"], ["7.png"], np.array([[4, 5]]), starts=np.array([0, 1]),
-                        columns={"boxes": np.array([[3, 0, 1, 1]], np.float32)})  # fmt: skip
+    turned = FlatSource(
+        ["street/7.png"],
+        ["7.png"],
+        np.array([[4, 5]]),
+        starts=np.array([0, 1]),
+        columns={"boxes": np.array([[3, 0, 1, 1]], np.float32)},
+    )
     with pytest.raises(DataError, match=r"^street/7\.png: instances: boxes: .* at 0 is turned over"):
         data.Dataset(turned, Schema()).scene(0)
 

@@ -19,8 +19,14 @@ SCHEMA = Schema(things=Categories(("cat", "dog"), source_ids=(7, 9)), skeleton=S
 def scene(score: float = 0.5) -> Scene:
     mask = torch.zeros(1, 6, 8, dtype=torch.bool)
     mask[0, 1:3, 2:6] = True
-    things = Instances(boxes=[[2.0, 1, 6, 3]], labels=[1], scores=[score], masks=Masks.from_bitmaps(mask),
-                       keypoints=[[[2.5, 1.5], [5.5, 2.5]]], keypoint_scores=[[0.5, 0.25]])  # fmt: skip
+    things = Instances(
+        boxes=[[2.0, 1, 6, 3]],
+        labels=[1],
+        scores=[score],
+        masks=Masks.from_bitmaps(mask),
+        keypoints=[[[2.5, 1.5], [5.5, 2.5]]],
+        keypoint_scores=[[0.5, 0.25]],
+    )
     return Scene((6, 8), things)
 
 
@@ -36,9 +42,11 @@ def test_what_was_finished_survives_an_interruption(tmp_path: Path, error: type[
     for format in ("json", "csv", "coco"):
         interrupted(format, tmp_path, error)
     assert sorted(p.name for p in tmp_path.iterdir()) == [
-        "pictures.unfinished.json", "predictions.unfinished.csv", "predictions.unfinished.json",
+        "pictures.unfinished.json",
+        "predictions.unfinished.csv",
+        "predictions.unfinished.json",
         "predictions.unfinished.jsonl",
-    ]  # fmt: skip
+    ]
     lines = [json.loads(line) for line in (tmp_path / "predictions.unfinished.jsonl").read_text().splitlines()]
     assert [line["picture"] for line in lines] == ["a.png", "b.png"] and lines[1]["instances"]["scores"] == [0.25]
     rows = list(csv.DictReader((tmp_path / "predictions.unfinished.csv").open()))
@@ -52,8 +60,11 @@ def test_what_was_finished_survives_an_interruption(tmp_path: Path, error: type[
         with open_results(format, tmp_path, SCHEMA) as write:
             write("c.png", scene())
     assert sorted(p.name for p in tmp_path.iterdir()) == [
-        "pictures.json", "predictions.csv", "predictions.json", "predictions.jsonl",
-    ]  # fmt: skip
+        "pictures.json",
+        "predictions.csv",
+        "predictions.json",
+        "predictions.jsonl",
+    ]
 
 
 def test_a_finished_line_is_in_the_file_before_the_next_picture(tmp_path: Path) -> None:
@@ -70,12 +81,19 @@ def test_coco_results_by_hand(tmp_path: Path) -> None:
         write("a.png", scene())
     (result,) = json.loads((tmp_path / "predictions.json").read_text())
     assert {k: v for k, v in result.items() if k != "segmentation"} == {
-        "image_id": 2, "category_id": 9, "score": 0.5, "bbox": [2, 1, 4, 2], "keypoints": [2, 1, 0.5, 5, 2, 0.25],
-    }  # fmt: skip
+        "image_id": 2,
+        "category_id": 9,
+        "score": 0.5,
+        "bbox": [2, 1, 4, 2],
+        "keypoints": [2, 1, 0.5, 5, 2, 0.25],
+    }
     assert result["segmentation"]["size"] == [6, 8]
     assert json.loads((tmp_path / "pictures.json").read_text())[1] == {
-        "id": 2, "file_name": "a.png", "height": 6, "width": 8,
-    }  # fmt: skip
+        "id": 2,
+        "file_name": "a.png",
+        "height": 6,
+        "width": 8,
+    }
     with open_results("coco", tmp_path / "nothing", SCHEMA):
         pass
     assert json.loads((tmp_path / "nothing" / "predictions.json").read_text()) == []
@@ -84,9 +102,12 @@ def test_coco_results_by_hand(tmp_path: Path) -> None:
 def test_what_a_format_cannot_hold() -> None:
     everything = {"boxes", "scores", "masks", "keypoints"}
     assert {format: lost(format, everything) for format in HOLDS} == {
-        "json": [], "csv": ["keypoints", "masks"], "coco": [], "voc": ["keypoints", "masks"],
+        "json": [],
+        "csv": ["keypoints", "masks"],
+        "coco": [],
+        "voc": ["keypoints", "masks"],
         "png": ["boxes", "keypoints", "scores"],
-    }  # fmt: skip
+    }
     assert lost("csv", {"boxes", "scores"}) == []
     with (
         pytest.raises(ConfigError, match="no result format 'xml'; there are: json, csv"),

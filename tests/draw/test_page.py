@@ -20,22 +20,31 @@ def texts(figure) -> list[str]:
 
 
 FIGURES = {
-    "loss": lambda: curves.loss_curves(range(3000), {"loss": np.linspace(2, 0.01, 3000), "box": np.linspace(1, 0.1, 3000)}),
+    "loss": lambda: curves.loss_curves(
+        range(3000), {"loss": np.linspace(2, 0.01, 3000), "box": np.linspace(1, 0.1, 3000)}
+    ),
     "no loss": lambda: curves.loss_curves([], {"loss": []}),
     "one step": lambda: curves.loss_curves([1], {"loss": [0.0]}),
     "not finite": lambda: curves.loss_curves([1, 2], {"loss": [1.0, float("nan")]}),
     "rate": lambda: curves.rate_curve([1, 2, 3], [0.1, 0.2, 0.1]),
     "metric": lambda: curves.metric_curves([10, 20], {"AP": [0.1, 0.4], "AP50": [0.2, float("nan")]}),
-    "curve": lambda: curves.precision_recall(np.tile(np.linspace(1, 0, 101)[None, :, None], (10, 1, 3)), ["a", "b", "c"]),
+    "curve": lambda: curves.precision_recall(
+        np.tile(np.linspace(1, 0, 101)[None, :, None], (10, 1, 3)), ["a", "b", "c"]
+    ),
     "no class": lambda: curves.precision_recall(-np.ones((10, 101, 1)), ["a"], 0.75),
     "crowd": lambda: curves.precision_recall(np.ones((10, 101, 80)), [str(k) for k in range(80)]),
     "confusion": lambda: curves.confusion(np.diag([3, 4, 0]), ["a", "b"]),
     "large": lambda: curves.confusion(np.ones((81, 81)), [str(k) for k in range(80)]),
     "errors": lambda: curves.error_types({"delta_ap": {"Cls": 0.1, "Miss": 0.2}, "counts": {"Cls": 3}}),
-    "calibration": lambda: curves.reliability({"bins": [{"bin_lower": 0.5, "bin_upper": 0.6, "avg_confidence": 0.55, "avg_accuracy": 0.4, "count": 9}], "ece": 0.15}),
+    "calibration": lambda: curves.reliability(
+        {
+            "bins": [{"bin_lower": 0.5, "bin_upper": 0.6, "avg_confidence": 0.55, "avg_accuracy": 0.4, "count": 9}],
+            "ece": 0.15,
+        }
+    ),
     "no detections": lambda: curves.reliability({"bins": [], "ece": 0.0}),
     "bars": lambda: curves.interval_bars(["a", "b"], [0.5, float("nan")], [0.4, float("nan")], [0.6, float("nan")]),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", FIGURES)
@@ -77,10 +86,20 @@ def test_a_page_holds_everything_and_needs_nothing():
     picture = embed(np.zeros((40, 50, 3), np.uint8))
     page = Page(
         "Cells <b>",
-        [Section("Numbers", [Table(["class", "AP"], [["a&b", "0.123"]], "a note"), Chart(FIGURES["bars"](), "Bars"),
-                             Gallery([(picture, "cells.png")], "Worst"), Table([], [["lr", "0.1"]], folded="recipe")])],
-        [("model", "faster-rcnn")], [("box AP", "0.590", "0.57 to 0.61")],
-    ).html()  # fmt: skip
+        [
+            Section(
+                "Numbers",
+                [
+                    Table(["class", "AP"], [["a&b", "0.123"]], "a note"),
+                    Chart(FIGURES["bars"](), "Bars"),
+                    Gallery([(picture, "cells.png")], "Worst"),
+                    Table([], [["lr", "0.1"]], folded="recipe"),
+                ],
+            )
+        ],
+        [("model", "faster-rcnn")],
+        [("box AP", "0.590", "0.57 to 0.61")],
+    ).html()
     for text in ("Cells &lt;b&gt;", "a&amp;b", "0.123", "a note", "cells.png", "faster-rcnn", "0.590", "recipe"):
         assert text in page
     for target in re.findall(r'(?:src|href)="([^"]*)"', page):

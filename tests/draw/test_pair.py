@@ -17,8 +17,15 @@ GREY = np.full((*SIZE, 3), 128, np.uint8)
 
 def scene(*things: tuple[list[float], int, float], ignore: list[bool] | None = None) -> Scene:
     boxes, labels, scores = zip(*things) if things else ((), (), ())
-    return Scene(SIZE, Instances(boxes=torch.tensor(boxes).reshape(-1, 4), labels=torch.tensor(labels, dtype=torch.int64),
-                                 scores=torch.tensor(scores), ignore=ignore))  # fmt: skip
+    return Scene(
+        SIZE,
+        Instances(
+            boxes=torch.tensor(boxes).reshape(-1, 4),
+            labels=torch.tensor(labels, dtype=torch.int64),
+            scores=torch.tensor(scores),
+            ignore=ignore,
+        ),
+    )
 
 
 A, B, C = [100.0, 100, 300, 300], [400.0, 100, 600, 300], [100.0, 400, 300, 590]
@@ -72,9 +79,15 @@ def test_the_threshold_is_of_the_prediction():
 
 def test_pairs_of_anything():
     classes = torch.zeros(SIZE, dtype=torch.uint8)
-    for truth, prediction in ((Scene(SIZE), Scene(SIZE)), (Scene(SIZE), scene((A, 0, 1))),
-                              (Scene(SIZE, segmentation=classes), Scene(SIZE, segmentation=classes)),
-                              (Scene(SIZE, labels=torch.tensor([0])), Scene(SIZE, labels=torch.tensor([1]), label_scores=torch.tensor([0.3])))):  # fmt: skip
+    for truth, prediction in (
+        (Scene(SIZE), Scene(SIZE)),
+        (Scene(SIZE), scene((A, 0, 1))),
+        (Scene(SIZE, segmentation=classes), Scene(SIZE, segmentation=classes)),
+        (
+            Scene(SIZE, labels=torch.tensor([0])),
+            Scene(SIZE, labels=torch.tensor([1]), label_scores=torch.tensor([0.3])),
+        ),
+    ):
         drawn = draw_pair(GREY[:, :, :1], truth, prediction, SCHEMA)
         assert drawn.shape[0] >= SIZE[0]
         assert drawn.dtype == np.uint8

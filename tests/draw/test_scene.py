@@ -50,8 +50,9 @@ def test_a_mask_colours_its_inside_and_nothing_far_outside():
 @pytest.mark.parametrize("form", ["rle", "polygons", "bitmaps"])
 def test_all_forms_of_a_mask_draw_alike(form):
     bitmaps = Masks.from_bitmaps(disc(SIZE, 400, 300, 100)[None])
-    masks = {"bitmaps": bitmaps, "rle": bitmaps.as_rle(),
-             "polygons": Masks.from_polygons(bitmaps.polygons(), SIZE)}[form]  # fmt: skip
+    masks = {"bitmaps": bitmaps, "rle": bitmaps.as_rle(), "polygons": Masks.from_polygons(bitmaps.polygons(), SIZE)}[
+        form
+    ]
     draw = lambda m: draw_scene(GREY, Scene(SIZE, Instances(masks=m)), SCHEMA)
     differs = (draw(masks) != draw(bitmaps)).any(2)
     edge = disc(SIZE, 400, 300, 104) & ~disc(SIZE, 400, 300, 96)
@@ -176,8 +177,15 @@ def test_what_is_asked_for_is_drawn():
     camera = Camera(torch.tensor([[500.0, 0, 400], [0, 500, 300], [0, 0, 1]]))
     solids = Box3D(torch.tensor([[0.0, 0, 4], [1, 0, 5]]), torch.ones(2, 3), torch.zeros(2))
     things = Instances(boxes=[[300, 200, 500, 400], [500, 250, 620, 370]], labels=[0, 1], boxes3d=solids)
-    scene = Scene(SIZE, things, relations=Relations([0], [0], [1]), proposals=torch.tensor([[10.0, 10, 90, 90]]), camera=camera,
-                  depth=torch.ones(SIZE), panoptic=torch.ones(SIZE, dtype=torch.int64))  # fmt: skip
+    scene = Scene(
+        SIZE,
+        things,
+        relations=Relations([0], [0], [1]),
+        proposals=torch.tensor([[10.0, 10, 90, 90]]),
+        camera=camera,
+        depth=torch.ones(SIZE),
+        panoptic=torch.ones(SIZE, dtype=torch.int64),
+    )
     for field in ("relations", "proposals", "boxes3d", "depth", "panoptic"):
         assert (draw_scene(GREY, scene, SCHEMA, show={field}) != GREY).any(), field
     assert (draw_scene(GREY, scene, SCHEMA, show=set()) == GREY).all()

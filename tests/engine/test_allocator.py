@@ -33,10 +33,14 @@ def test_large_blocks_are_kept_unless_told_otherwise() -> None:
     With them a block is fresh only where something small was put into the hole that the last one left.
     """
     started = {  # both at once: they take their time to import torch
-        kept: subprocess.Popen([sys.executable, "-c", SCRIPT], env={"VIDERE_ALLOCATOR": allocator, "PATH": ""},
-                               stdout=subprocess.PIPE, text=True)
+        kept: subprocess.Popen(
+            [sys.executable, "-c", SCRIPT],
+            env={"VIDERE_ALLOCATOR": allocator, "PATH": ""},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
         for allocator, kept in (("", True), ("plain", False))
-    }  # fmt: skip
+    }
     faults = {}
     for kept, process in started.items():
         answer, count = process.communicate()[0].split()

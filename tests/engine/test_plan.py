@@ -26,8 +26,12 @@ def test_the_fastest_that_agrees_is_chosen() -> None:
         raise RuntimeError("not on this processor")
 
     candidates = {
-        "direct": slow(1, 0.02), "wrong": slow(1.1, 0), "broken": broken, "fast": slow(1, 0.001), "slower": slow(1, 0.01),
-    }  # fmt: skip
+        "direct": slow(1, 0.02),
+        "wrong": slow(1.1, 0),
+        "broken": broken,
+        "fast": slow(1, 0.001),
+        "slower": slow(1, 0.01),
+    }
     assert fastest(candidates) == "fast"
     assert fastest({"direct": slow(1, 0.001), "other": slow(1, 0.01)}) == "direct"
 

@@ -32,9 +32,14 @@ class Always(Plan):
 def net(dilation: int = 1) -> nn.Sequential:
     torch.manual_seed(0)
     return nn.Sequential(
-        nn.Conv2d(3, 64, 3, 2, 1), nn.ReLU(), nn.Conv2d(64, 96, 3, padding=dilation, dilation=dilation), nn.ReLU(),
-        nn.Conv2d(96, 64, 3, padding="same", bias=False), nn.Conv2d(64, 64, 3, groups=2), nn.Conv2d(64, 8, 1),
-    )  # fmt: skip
+        nn.Conv2d(3, 64, 3, 2, 1),
+        nn.ReLU(),
+        nn.Conv2d(64, 96, 3, padding=dilation, dilation=dilation),
+        nn.ReLU(),
+        nn.Conv2d(96, 64, 3, padding="same", bias=False),
+        nn.Conv2d(64, 64, 3, groups=2),
+        nn.Conv2d(64, 8, 1),
+    )
 
 
 def step(net: nn.Module, x: Tensor) -> tuple[Tensor, ...]:

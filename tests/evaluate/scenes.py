@@ -42,9 +42,13 @@ def pair(rng: np.random.Generator, most: int = 6, false: int = 5) -> tuple[Scene
     true = boxes(rng, count)
     place = points(rng, true)
     truth = Instances(
-        boxes=true, labels=rng.integers(0, 3, count), masks=Masks.from_bitmaps(bitmaps(rng, true)), keypoints=place,
-        visibility=rng.integers(0, 3, (count, 4)), ignore=rng.random(count) < 0.25,
-    )  # fmt: skip
+        boxes=true,
+        labels=rng.integers(0, 3, count),
+        masks=Masks.from_bitmaps(bitmaps(rng, true)),
+        keypoints=place,
+        visibility=rng.integers(0, 3, (count, 4)),
+        ignore=rng.random(count) < 0.25,
+    )
     # what is found: each truth nought to two times, moved; and false ones
     again = rng.integers(0, 3, count) if count else np.zeros(0, int)
     source = np.repeat(np.arange(count), again)
@@ -62,9 +66,13 @@ def pair(rng: np.random.Generator, most: int = 6, false: int = 5) -> tuple[Scene
         else rng.random(len(guessed)).round(1)
     )
     prediction = Instances(
-        boxes=torch.tensor(guessed, dtype=torch.float32), labels=labels.astype(np.int64), scores=scores,
-        masks=Masks.from_bitmaps(bitmaps(rng, guessed)), keypoints=near, keypoint_scores=np.ones((len(guessed), 4)),
-    )  # fmt: skip
+        boxes=torch.tensor(guessed, dtype=torch.float32),
+        labels=labels.astype(np.int64),
+        scores=scores,
+        masks=Masks.from_bitmaps(bitmaps(rng, guessed)),
+        keypoints=near,
+        keypoint_scores=np.ones((len(guessed), 4)),
+    )
     return Scene(SIZE, prediction), Scene(SIZE, truth)
 
 

@@ -168,15 +168,24 @@ def test_the_first_truth_has_an_id_that_counts():
     [
         ([], [boxed([A])], ONE, "boxes", "0 predictions for 1 truths"),
         ([], [], Schema(), "boxes", "schema.things"),
-        ([Scene((200, 200), Instances(boxes=[A]), meta={"id": 5})], [boxed([A])], ONE, "boxes", "5: a prediction needs"),
+        (
+            [Scene((200, 200), Instances(boxes=[A]), meta={"id": 5})],
+            [boxed([A])],
+            ONE,
+            "boxes",
+            "5: a prediction needs",
+        ),
         ([boxed([A], scores=[1])], [boxed([A])], ONE, "masks", "scene: the truth has no masks"),
         ([boxed([A], scores=[1])], [boxed([A])], ONE, "keypoints", "scene: .* the truth has none"),
         (
-            [boxed([A], scores=[1])], [boxed([A], masks=Masks.from_bitmaps(np.ones((1, 200, 200))))], ONE, "masks",
+            [boxed([A], scores=[1])],
+            [boxed([A], masks=Masks.from_bitmaps(np.ones((1, 200, 200))))],
+            ONE,
+            "masks",
             "scene: masks are asked for, the prediction has none",
         ),
     ],
-)  # fmt: skip
+)
 def test_what_cannot_be_compared(predictions, truths, schema, kind, says):
     with pytest.raises(DataError, match=says):
         coco_evaluate(predictions, truths, schema, kind)

@@ -19,9 +19,11 @@ from .scenes import SCHEMA as THINGS
 from .scenes import SIZE, pair
 
 SCHEMA = Schema(
-    things=THINGS.things, skeleton=THINGS.skeleton, pixels=Categories.of(["ground", "sky", "sea"]),
+    things=THINGS.things,
+    skeleton=THINGS.skeleton,
+    pixels=Categories.of(["ground", "sky", "sea"]),
     pictures=Categories.of(["day", "night"]),
-)  # fmt: skip
+)
 
 
 def everything(seed: int) -> tuple[Scene, Scene]:
@@ -31,8 +33,11 @@ def everything(seed: int) -> tuple[Scene, Scene]:
     share = float(rng.random())
     maps = torch.from_numpy(rng.integers(0, 3, (2, *SIZE)).astype(np.uint8))
     prediction = prediction.replace(
-        segmentation=maps[0], labels=[0, 1], label_scores=[share, 1 - share], proposals=prediction.instances.boxes,
-    )  # fmt: skip
+        segmentation=maps[0],
+        labels=[0, 1],
+        label_scores=[share, 1 - share],
+        proposals=prediction.instances.boxes,
+    )
     return prediction, truth.replace(segmentation=maps[1], labels=[int(rng.integers(2))])
 
 

@@ -26,8 +26,15 @@ def scene(*things: tuple[list[float], int, float]) -> Scene:
 
 def test_each_kind_of_error_is_named():
     half = [100.0, 100, 300, 180]
-    found = scene((A, 0, 0.9), (A, 0, 0.8), (half, 0, 0.7), (B, 0, 0.6), ([400.0, 100, 600, 180], 0, 0.5),
-                  ([700.0, 500, 790, 590], 1, 0.4), (A, 0, 0.05))  # fmt: skip
+    found = scene(
+        (A, 0, 0.9),
+        (A, 0, 0.8),
+        (half, 0, 0.7),
+        (B, 0, 0.6),
+        ([400.0, 100, 600, 180], 0, 0.5),
+        ([700.0, 500, 790, 590], 1, 0.4),
+        (A, 0, 0.05),
+    )
     (outcome,) = picture_errors([found], [scene((A, 0, 1), (B, 1, 1))], Schema(things=Categories.of(["a", "b"])), 0.1)
     assert outcome.kinds == ("right", "duplicate", "localisation", "classification", "both", "background")
     assert outcome.missed == (1,)
@@ -70,9 +77,18 @@ def evaluation():
 
 
 def run_folder(path):
-    record = {"videre": "0.1.0", "torch": "2", "processor": "a fast one", "model": "mask-rcnn", "config": {"backbone": "resnet18"},
-              "recipe": {"batch": 4, "lr": 0.00123}, "preprocess": {"short_side": 480}, "steps": 30,
-              "data": {"title": "blocks 3", "pictures": 6, "hash": "abcdef0123456789"}, "command": "videre train mask-rcnn <data>"}  # fmt: skip
+    record = {
+        "videre": "0.1.0",
+        "torch": "2",
+        "processor": "a fast one",
+        "model": "mask-rcnn",
+        "config": {"backbone": "resnet18"},
+        "recipe": {"batch": 4, "lr": 0.00123},
+        "preprocess": {"short_side": 480},
+        "steps": 30,
+        "data": {"title": "blocks 3", "pictures": 6, "hash": "abcdef0123456789"},
+        "command": "videre train mask-rcnn <data>",
+    }
     lines = [{"step": s, "loss": 2 / s, "box": 1 / s, "lr": 0.1, "norm": 1.0, "seconds": s * 2.0} for s in range(1, 31)]
     lines += [{"step": s, "metrics": {"mask AP": s / 100, "AP/cube": 0.1}} for s in (15, 30)]
     (path / "run.json").write_text(json.dumps(record))

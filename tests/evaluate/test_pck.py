@@ -21,11 +21,14 @@ def person(
 ) -> Instances:
     count = points.shape[0]
     return Instances(
-        boxes=torch.cat([points.amin(0), points.amax(0) + 1])[None], labels=torch.tensor([0]), keypoints=points[None],
+        boxes=torch.cat([points.amin(0), points.amax(0) + 1])[None],
+        labels=torch.tensor([0]),
+        keypoints=points[None],
         visibility=None if seen is None else torch.tensor([seen], dtype=torch.uint8),
         keypoint_scores=None if score is None else torch.ones(1, count),
-        scores=None if score is None else torch.tensor([score]), ignore=torch.tensor([ignore]) if score is None else None,
-    )  # fmt: skip
+        scores=None if score is None else torch.tensor([score]),
+        ignore=torch.tensor([ignore]) if score is None else None,
+    )
 
 
 def pose_of(said: Instances | None, true: Instances, measure=PCK, **options):

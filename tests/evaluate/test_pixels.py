@@ -80,8 +80,12 @@ def test_bands_and_contours_pixel_by_pixel(said: np.ndarray, true: np.ndarray) -
     def along(mask: np.ndarray, reach: int) -> np.ndarray:
         """Pixels of the mask with something outside it within `reach` in both directions."""
         padded = np.pad(mask, reach)
-        lowest = np.array([[padded[y : y + 2 * reach + 1, x : x + 2 * reach + 1].all() for x in range(mask.shape[1])]
-                           for y in range(mask.shape[0])])  # fmt: skip
+        lowest = np.array(
+            [
+                [padded[y : y + 2 * reach + 1, x : x + 2 * reach + 1].all() for x in range(mask.shape[1])]
+                for y in range(mask.shape[0])
+            ]
+        )
         return mask & ~lowest
 
     for k in range(3):

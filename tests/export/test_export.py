@@ -27,8 +27,15 @@ from videre.predict import Predictor
 from videre.structures import Categories, ImageBatch, Instances, Preprocess, Scene, Schema
 from videre.structures.limits import Limits
 
-FEW = {"backbone": "vgg11", "multiplier": 0.25, "width": 16, "hidden": 32, "strides": [8, 16],
-       "anchor_sizes": [16, 32, 64], "rpn_post_nms": [100, 50]}  # fmt: skip
+FEW = {
+    "backbone": "vgg11",
+    "multiplier": 0.25,
+    "width": 16,
+    "hidden": 32,
+    "strides": [8, 16],
+    "anchor_sizes": [16, 32, 64],
+    "rpn_post_nms": [100, 50],
+}
 """Few layers: converting takes time for each; sums and folded norms are in the C4 model."""
 ONE = {**FEW, "strides": [16], "anchor_sizes": [16, 32]}
 CONFIGS = {
@@ -44,8 +51,10 @@ def pictures(channels: int = 3) -> list[tuple[str, np.ndarray]]:
     named = [(name, picture_and_truth(size, seed=n)[0]) for n, (name, size) in enumerate(SIZES.items()) if size[0] > 2]
     speck = np.full((*SIZES["speck"], 3), 200, np.uint8)
     plain = np.full((64, 80, 3), 130, np.uint8)
-    return [(name, picture[:, :, np.arange(channels) % 3].copy()) for name, picture in
-            [*named, ("speck", speck), ("plain", plain)]]  # fmt: skip
+    return [
+        (name, picture[:, :, np.arange(channels) % 3].copy())
+        for name, picture in [*named, ("speck", speck), ("plain", plain)]
+    ]
 
 
 def detector(name: str, preprocess: Preprocess, **config: object) -> Model:
@@ -59,8 +68,10 @@ def detector(name: str, preprocess: Preprocess, **config: object) -> Model:
     with torch.no_grad():
         head.scores.weight *= 5
         head.deltas.weight *= 3
-    best = [float(Predictor(model, engine="plain").predict(p, 0).instances.scores.max())
-            for _, p in pictures(len(preprocess.mean))]  # fmt: skip
+    best = [
+        float(Predictor(model, engine="plain").predict(p, 0).instances.scores.max())
+        for _, p in pictures(len(preprocess.mean))
+    ]
     model.limits = dataclasses.replace(model.limits, score_threshold=min(best) + 1e-3)
     return model
 
@@ -144,9 +155,15 @@ def test_no_proposals_give_no_detections_in_onnxruntime() -> None:
     proposals = torch.cat([corners, corners + 5 + torch.rand(30, 2) * 20], dim=1)
     with torch.no_grad():
         program = torch.onnx.export(
-            stage, (features, proposals), dynamo=True, opset_version=OPSET, custom_translation_table=TRANSLATIONS,
-            dynamic_shapes=({}, {0: torch.export.Dim.DYNAMIC}), input_names=["features", "proposals"], verbose=False,
-        )  # fmt: skip
+            stage,
+            (features, proposals),
+            dynamo=True,
+            opset_version=OPSET,
+            custom_translation_table=TRANSLATIONS,
+            dynamic_shapes=({}, {0: torch.export.Dim.DYNAMIC}),
+            input_names=["features", "proposals"],
+            verbose=False,
+        )
     session = runtime.InferenceSession(program.model_proto.SerializeToString())
     for count in (30, 1, 0):
         found = session.run(None, {"features": features.numpy(), "proposals": proposals[:count].numpy()})
@@ -169,9 +186,14 @@ def test_the_torch_file_is_read_back_with_any_number_of_channels(tmp_path: Path)
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.integers(1, 90), st.integers(1, 90), st.sampled_from(["rgb", "bgr"]), st.booleans(),
-       st.sampled_from([(64, 96, None), (None, 1300, None), (None, None, (7, 1250)), (None, None, None)]),
-       st.sampled_from([None, None, (33, 50)]))  # fmt: skip
+@given(
+    st.integers(1, 90),
+    st.integers(1, 90),
+    st.sampled_from(["rgb", "bgr"]),
+    st.booleans(),
+    st.sampled_from([(64, 96, None), (None, 1300, None), (None, None, (7, 1250)), (None, None, None)]),
+    st.sampled_from([None, None, (33, 50)]),
+)
 def test_pictures_are_prepared_as_everywhere(
     height: int,
     width: int,
@@ -220,8 +242,11 @@ def things(boxes: list[list[float]], scores: list[float], labels: list[int]) -> 
 
 def test_the_judge_pairs_detections_whatever_their_order() -> None:
     ours = things([[0, 0, 9, 9], [5, 5, 8, 8], [5, 5, 8, 8]], [0.9, 0.4, 0.4], [0, 0, 1])
-    theirs = {"boxes": np.float32([[0, 0, 9, 9], [5, 5, 8, 8], [5, 5.005, 8, 8]]), "labels": np.array([0, 1, 0]),
-              "scores": np.float32([0.9, 0.4, 0.40005])}  # fmt: skip
+    theirs = {
+        "boxes": np.float32([[0, 0, 9, 9], [5, 5, 8, 8], [5, 5.005, 8, 8]]),
+        "labels": np.array([0, 1, 0]),
+        "scores": np.float32([0.9, 0.4, 0.40005]),
+    }
     row = compare_picture(ours, theirs, 0.05, 100)
     assert row["problems"] == [] and row["matched"] == 3
     assert row["boxes"] == pytest.approx(0.005, rel=1e-3) and row["scores"] == pytest.approx(5e-5, rel=1e-2)
@@ -257,8 +282,11 @@ def test_the_judge_compares_classes_by_label() -> None:
 
 def test_the_last_of_the_most_detections_may_be_another() -> None:
     ours = things([[0.0, 0, 9, 9], [20, 20, 30, 30]], [0.9, 0.3], [0, 0])
-    theirs = {"boxes": np.float32([[0, 0, 9, 9], [40, 40, 50, 50]]), "scores": np.float32([0.9, 0.3]),
-              "labels": np.array([0, 0])}  # fmt: skip
+    theirs = {
+        "boxes": np.float32([[0, 0, 9, 9], [40, 40, 50, 50]]),
+        "scores": np.float32([0.9, 0.3]),
+        "labels": np.array([0, 0]),
+    }
     assert compare_picture(ours, theirs, 0.05, 2)["problems"] == []
     assert len(compare_picture(ours, theirs, 0.05, 3)["problems"]) == 2
 

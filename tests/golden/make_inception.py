@@ -50,8 +50,15 @@ def main() -> None:
         for stride, value in maps.items():
             golden[f"{name}.map{stride}"] = value[:, ::37, ::5, ::5].numpy()
         spread, apart = logits.std(1), (logits[0] - logits[1]).std()
-        print(name, "spread of logits", spread.tolist(), "between the pictures", apart.item(),
-              "of maps", {s: (round(v.std().item(), 3), tuple(v.shape)) for s, v in maps.items()})  # fmt: skip
+        print(
+            name,
+            "spread of logits",
+            spread.tolist(),
+            "between the pictures",
+            apart.item(),
+            "of maps",
+            {s: (round(v.std().item(), 3), tuple(v.shape)) for s, v in maps.items()},
+        )
         assert all(0.1 < s < 10 for s in (*spread, apart, *(v.std() for v in maps.values())))
     np.savez_compressed(Path(__file__).with_name("inception.npz"), **golden)
 

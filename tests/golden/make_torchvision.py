@@ -56,8 +56,17 @@ def main() -> None:
         if "keypoints" in found:
             golden["keypoints"] = found["keypoints"][:, :, :2].numpy()
         logits = captured["logits"]
-        print(name, "detections", len(found["scores"]), "logits spread", logits[:, 1:].std().item(), "max", logits.abs().max().item(),
-              "features", [round(v.std().item(), 3) for v in captured["features"].values()])  # fmt: skip
+        print(
+            name,
+            "detections",
+            len(found["scores"]),
+            "logits spread",
+            logits[:, 1:].std().item(),
+            "max",
+            logits.abs().max().item(),
+            "features",
+            [round(v.std().item(), 3) for v in captured["features"].values()],
+        )
 
         # losses at the picture's own size: torchvision's resize of masks (nearest, corner to corner) moves them by a
         # fraction of a pixel, ours does not

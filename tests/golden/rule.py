@@ -69,10 +69,12 @@ def truth() -> dict[str, np.ndarray]:
     low = rng.uniform([0, 0], [SIZE[1] - 100, SIZE[0] - 100], (6, 2))
     boxes = np.concatenate([low, low + rng.uniform(25, 95, (6, 2))], 1).astype(np.float32)
     y, x = np.mgrid[: SIZE[0], : SIZE[1]] + 0.5
-    bitmaps = np.stack([
-        ((x - (x1 + x2) / 2) / (x2 - x1)) ** 2 + ((y - (y1 + y2) / 2) / (y2 - y1)) ** 2 <= 0.25
-        for x1, y1, x2, y2 in boxes
-    ])  # fmt: skip
+    bitmaps = np.stack(
+        [
+            ((x - (x1 + x2) / 2) / (x2 - x1)) ** 2 + ((y - (y1 + y2) / 2) / (y2 - y1)) ** 2 <= 0.25
+            for x1, y1, x2, y2 in boxes
+        ]
+    )
     points = boxes[:, None, :2] + rng.uniform(0.05, 0.95, (6, 17, 2)) * (boxes[:, None, 2:] - boxes[:, None, :2])
     visible = rng.integers(0, 3, (6, 17, 1))
     keypoints = np.concatenate([points, visible], 2).astype(np.float32)

@@ -15,13 +15,24 @@ from videre.layers.hourglass import StackedHourglass
 GOLDEN = np.load(Path(__file__).with_name("hourglass.npz"))["maps"]
 JOINTS, SIZE, STEP = 14, (128, 192), 2
 RENAMED = (
-    (r"^pre\.0\.", "pre.0.conv."), (r"^pre\.1\.", "pre.0.bn."), (r"^pre\.3\.", "pre.1."), (r"^pre\.5\.", "pre.3."),
-    (r"^pre\.6\.", "pre.4."), (r"^hourglasses\.(\d)\.", r"hgs.\1.0."), (r"\.up\.", ".up1."), (r"\.before\.", ".low1."),
-    (r"\.after\.", ".low3."), (r"\.inside(?=\.)", ".low2"), (r"^features\.(\d)\.1\.", r"features.\1.1.conv."),
-    (r"^features\.(\d)\.2\.", r"features.\1.1.bn."), (r"^outs\.(\d)\.", r"outs.\1.conv."),
-    (r"^merge_features\.(\d)\.", r"merge_features.\1.conv.conv."), (r"^merge_maps\.(\d)\.", r"merge_preds.\1.conv.conv."),
-    (r"\.skip\.", ".skip_layer.conv."), (r"\.(conv[123])\.(?=weight|bias)", r".\1.conv."),
-)  # fmt: skip
+    (r"^pre\.0\.", "pre.0.conv."),
+    (r"^pre\.1\.", "pre.0.bn."),
+    (r"^pre\.3\.", "pre.1."),
+    (r"^pre\.5\.", "pre.3."),
+    (r"^pre\.6\.", "pre.4."),
+    (r"^hourglasses\.(\d)\.", r"hgs.\1.0."),
+    (r"\.up\.", ".up1."),
+    (r"\.before\.", ".low1."),
+    (r"\.after\.", ".low3."),
+    (r"\.inside(?=\.)", ".low2"),
+    (r"^features\.(\d)\.1\.", r"features.\1.1.conv."),
+    (r"^features\.(\d)\.2\.", r"features.\1.1.bn."),
+    (r"^outs\.(\d)\.", r"outs.\1.conv."),
+    (r"^merge_features\.(\d)\.", r"merge_features.\1.conv.conv."),
+    (r"^merge_maps\.(\d)\.", r"merge_preds.\1.conv.conv."),
+    (r"\.skip\.", ".skip_layer.conv."),
+    (r"\.(conv[123])\.(?=weight|bias)", r".\1.conv."),
+)
 """Our name, its pattern; what it is called in the port. Of the first five one applies, at the beginning of a name."""
 
 

@@ -26,8 +26,9 @@ def test_logits_are_those_of_the_published_net(name):
     net = make_backbone(name, vector=True, **dict(card.options)).eval()
     unused = net.load_weights(tensors)
     assert {n for n in unused if not n.startswith("AuxLogits.") and not n.endswith("num_batches_tracked")} == {
-        f"{net.LOGITS}.weight", f"{net.LOGITS}.bias"
-    }  # fmt: skip
+        f"{net.LOGITS}.weight",
+        f"{net.LOGITS}.bias",
+    }
     maps = net(torch.from_numpy(rule.pictures(rule.BN_SIZE if name == "bn_inception" else rule.SIZE)))
     for stride in net.channels:
         if f"{name}.map{stride}" in GOLDEN:

@@ -94,9 +94,13 @@ def test_losses(case) -> None:
     batch = prepare(rule.picture(), PREPROCESS.replace(short_side=rule.SIZE[0], long_side=rule.SIZE[1]))
     losses = model.train().losses(batch, [model.target(prepare_truth(Scene(rule.SIZE, instances), batch))])
     names = {
-        "class": "loss_classifier", "box": "loss_box_reg", "rpn_objectness": "loss_objectness",
-        "rpn_box": "loss_rpn_box_reg", "mask": "loss_mask", "keypoint": "loss_keypoint",
-    }  # fmt: skip
+        "class": "loss_classifier",
+        "box": "loss_box_reg",
+        "rpn_objectness": "loss_objectness",
+        "rpn_box": "loss_rpn_box_reg",
+        "mask": "loss_mask",
+        "keypoint": "loss_keypoint",
+    }
     for ours, theirs in names.items():
         if theirs in golden:
             assert losses[ours].item() == pytest.approx(float(golden[theirs]), rel=1e-4), ours

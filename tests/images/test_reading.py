@@ -231,9 +231,16 @@ def test_every_source_gives_names_and_pictures(tmp_path, colors):
         list(pictures_in(tmp_path / "nowhere"))
 
 
-@pytest.mark.parametrize(("suffix", "dtype", "channels"), [
-    ("png", np.uint8, 1), ("png", np.uint16, 3), ("tif", np.uint16, 5), ("tiff", np.uint8, 3), ("bmp", np.uint8, 3),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("suffix", "dtype", "channels"),
+    [
+        ("png", np.uint8, 1),
+        ("png", np.uint16, 3),
+        ("tif", np.uint16, 5),
+        ("tiff", np.uint8, 3),
+        ("bmp", np.uint8, 3),
+    ],
+)
 def test_written_pictures_come_back(tmp_path, suffix, dtype, channels):
     picture = np.random.default_rng(1).integers(0, np.iinfo(dtype).max, (7, 5, channels), dtype=dtype)
     write_picture(tmp_path / "new" / f"a.{suffix}", picture)

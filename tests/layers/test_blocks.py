@@ -74,9 +74,12 @@ def test_group_counts(channels, groups):
 def test_norms_by_name():
     kinds = {name: type(make_norm(name, 8, 1e-3)) for name in NORMS}
     assert kinds == {
-        "frozen": FrozenBatchNorm2d, "batch": nn.BatchNorm2d, "sync": nn.SyncBatchNorm, "group": nn.GroupNorm,
+        "frozen": FrozenBatchNorm2d,
+        "batch": nn.BatchNorm2d,
+        "sync": nn.SyncBatchNorm,
+        "group": nn.GroupNorm,
         "none": nn.Identity,
-    }  # fmt: skip
+    }
     assert all(make_norm(name, 8, 1e-3).eps == 1e-3 for name in NORMS if name != "none")
     with pytest.raises(ConfigError, match="norm must be one of frozen, batch, sync, group, none; found 'layer'"):
         make_norm("layer", 8)

@@ -60,8 +60,15 @@ def test_negatives_inside_an_ignored_region_take_no_part(seed):
 
 @pytest.mark.parametrize(
     ("positives", "negatives", "expected"),
-    [(300, 1000, (128, 128)), (10, 1000, (10, 246)), (10, 100, (10, 100)), (300, 20, (128, 20)), (0, 5, (0, 5)), (0, 0, (0, 0))],
-)  # fmt: skip
+    [
+        (300, 1000, (128, 128)),
+        (10, 1000, (10, 246)),
+        (10, 100, (10, 100)),
+        (300, 20, (128, 20)),
+        (0, 5, (0, 5)),
+        (0, 0, (0, 0)),
+    ],
+)
 def test_how_many_are_sampled(positives, negatives, expected):
     matched = torch.cat([torch.arange(positives), torch.full((negatives,), NEGATIVE), torch.full((50,), IGNORED)])
     matched = matched[torch.randperm(len(matched), generator=torch.Generator().manual_seed(0))]

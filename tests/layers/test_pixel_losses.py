@@ -26,8 +26,11 @@ def pixels(logits: torch.Tensor, target: torch.Tensor) -> list[tuple[float, int]
     shares = logits.softmax(1)
     return [
         (float(shares[b, k, y, x]), k)
-        for b, plane in enumerate(target.tolist()) for y, line in enumerate(plane) for x, k in enumerate(line) if k != VOID
-    ]  # fmt: skip
+        for b, plane in enumerate(target.tolist())
+        for y, line in enumerate(plane)
+        for x, k in enumerate(line)
+        if k != VOID
+    ]
 
 
 @settings(max_examples=20, deadline=None)

@@ -28,10 +28,14 @@ from videre.structures import (
 from videre.structures.scene import VOID
 
 SCHEMA = Schema(
-    things=Categories.of(["square", "disc"]), pictures=Categories.of(["squares", "discs"]), skeleton=COCO_PERSON,
-    pixels=Categories.of(["ground", "square", "disc"]), predicates=Categories.of(["left of", "right of"]),
-    events=Categories.of(["flash"]), tokenizer=WordTokenizer.build(["a square", "a disc", "nothing"], least=1),
-)  # fmt: skip
+    things=Categories.of(["square", "disc"]),
+    pictures=Categories.of(["squares", "discs"]),
+    skeleton=COCO_PERSON,
+    pixels=Categories.of(["ground", "square", "disc"]),
+    predicates=Categories.of(["left of", "right of"]),
+    events=Categories.of(["flash"]),
+    tokenizer=WordTokenizer.build(["a square", "a disc", "nothing"], least=1),
+)
 TINY = {"width": 16, "hidden": 32, "backbone": "mobilenet_v2", "norm": "group", "fpn_norm": "group"}
 """Settings that make a detector small enough for a test."""
 PREPROCESS = Preprocess(short_side=64, long_side=96)
@@ -87,9 +91,12 @@ def picture_and_truth(size: tuple[int, int], seed: int, things: int = 2) -> tupl
     grid = torch.linspace(0.1, 0.9, 17)[:, None].expand(17, 2)
     points = box[:, None, :2] + grid * (box[:, None, 2:] - box[:, None, :2])
     instances = Instances(
-        boxes=box, labels=torch.tensor(labels, dtype=torch.int64), masks=Masks.from_bitmaps(bitmaps), keypoints=points,
+        boxes=box,
+        labels=torch.tensor(labels, dtype=torch.int64),
+        masks=Masks.from_bitmaps(bitmaps),
+        keypoints=points,
         visibility=torch.full((things, 17), 2, dtype=torch.uint8),
-    )  # fmt: skip
+    )
     classes[:2] = VOID
     middles = (box[:, 0] + box[:, 2]) / 2
     pairs = [(s, o) for s in range(things) for o in range(things) if s != o]
@@ -102,12 +109,15 @@ def picture_and_truth(size: tuple[int, int], seed: int, things: int = 2) -> tupl
     meshes = [Mesh(torch.tensor(tetrahedron) + 0.1 * n + focal / 20, [[0, 1, 2], [0, 2, 3]]) for n in range(things)]
     # of the picture as a whole: what lies in front
     return picture, Scene(
-        size, instances.replace(meshes=meshes), labels=torch.tensor(labels[-1:] or [0]),
-        segmentation=torch.from_numpy(classes), relations=relations,
+        size,
+        instances.replace(meshes=meshes),
+        labels=torch.tensor(labels[-1:] or [0]),
+        segmentation=torch.from_numpy(classes),
+        relations=relations,
         captions=[f"a {SCHEMA.things[labels[-1]]}" if labels else "nothing"],
         proposals=torch.cat([box + 1, corners.reshape(6, 4)]),
         camera=Camera([[focal, 0, size[1] / 2], [0, focal, size[0] / 2], [0, 0, 1]]),
-    )  # fmt: skip
+    )
 
 
 def clip_and_truth(size: tuple[int, int], seed: int, things: int = 1) -> tuple[Clip, Scene]:

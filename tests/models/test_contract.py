@@ -54,9 +54,10 @@ def test_losses_are_finite_and_reach_every_trained_tensor(model: Model) -> None:
     assert all(v.ndim == 0 and torch.isfinite(v) for v in losses.values())
     sum(losses.values()).backward()
     without = [
-        n for n, p in model.named_parameters()
+        n
+        for n, p in model.named_parameters()
         if p.requires_grad and (p.grad is None or not p.grad.isfinite().all() or not p.grad.any())
-    ]  # fmt: skip
+    ]
     assert without == []
 
 

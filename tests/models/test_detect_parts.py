@@ -237,9 +237,14 @@ def test_true_boxes_are_among_the_candidates_and_pictures_without_any_give_backg
 
 
 def test_ignored_regions_take_no_part():
-    scene = Scene(SIZES[0], Instances(
-        boxes=[[0, 0, 10, 10], [20, 20, 80, 80], [50, 50, 60, 60], [5, 5, 5, 9]], labels=[0, 1, 2, 0], ignore=[0, 1, 0, 0],
-    ))  # fmt: skip
+    scene = Scene(
+        SIZES[0],
+        Instances(
+            boxes=[[0, 0, 10, 10], [20, 20, 80, 80], [50, 50, 60, 60], [5, 5, 5, 9]],
+            labels=[0, 1, 2, 0],
+            ignore=[0, 1, 0, 0],
+        ),
+    )
     target = BoxTarget.of(scene)
     assert target.boxes.tolist() == [[0, 0, 10, 10], [50, 50, 60, 60]] and target.labels.tolist() == [0, 2]
     assert target.index.tolist() == [0, 2] and target.ignored.tolist() == [[20, 20, 80, 80]]  # the flat box is left out
@@ -326,9 +331,15 @@ def test_keypoint_cells_by_hand():
     """x = floor((kx - x1) * 56 / w); a point on the far edge is in the last cell, one outside or unlabelled is not."""
     box = [[10, 20, 38, 76]]  # cells of half a pixel by one
     for point, cell in (
-        ((10, 20), (0, 0)), ((10.49, 20.99), (0, 0)), ((10.5, 21), (1, 1)), ((24, 48), (28, 28)),
-        ((37.99, 75.99), (55, 55)), ((38, 30), (55, 10)), ((20, 76), (20, 55)), ((38, 76), (55, 55)),
-    ):  # fmt: skip
+        ((10, 20), (0, 0)),
+        ((10.49, 20.99), (0, 0)),
+        ((10.5, 21), (1, 1)),
+        ((24, 48), (28, 28)),
+        ((37.99, 75.99), (55, 55)),
+        ((38, 30), (55, 10)),
+        ((20, 76), (20, 55)),
+        ((38, 76), (55, 55)),
+    ):
         cells, valid = keypoint_samples([point, (15, 30)], [2, 1], box)
         assert cells[0, 0] == cell[1] * 56 + cell[0] and valid.tolist() == [[True, True]]
         assert cells[0, 1] == 10 * 56 + 10

@@ -32,8 +32,12 @@ def model() -> MoveNet:
 
 
 def empty_maps(joints: int, h: int, w: int) -> dict[str, Tensor]:
-    return {"center": torch.zeros(1, h, w), "heatmap": torch.zeros(joints, h, w),
-            "offset": torch.zeros(2 * joints, h, w), "regress": torch.zeros(2 * joints, h, w)}  # fmt: skip
+    return {
+        "center": torch.zeros(1, h, w),
+        "heatmap": torch.zeros(joints, h, w),
+        "offset": torch.zeros(2 * joints, h, w),
+        "regress": torch.zeros(2 * joints, h, w),
+    }
 
 
 # decoding ---------------------------------------------------------------------------------------------------------------
@@ -131,9 +135,12 @@ def test_every_person_is_trained_in_any_order(model: MoveNet) -> None:
 def test_joints_that_are_not_labelled_and_crowds_count_nowhere(model: MoveNet) -> None:
     box = torch.tensor([[0.0, 0, 40, 80], [60, 40, 100, 80]])
     people = Instances(
-        boxes=box, labels=torch.zeros(2, dtype=torch.int64), ignore=torch.tensor([False, True]),
-        keypoints=torch.rand(2, 17, 2) * 30 + box[:, None, :2], visibility=torch.full((2, 17), 2, dtype=torch.uint8),
-    )  # fmt: skip
+        boxes=box,
+        labels=torch.zeros(2, dtype=torch.int64),
+        ignore=torch.tensor([False, True]),
+        keypoints=torch.rand(2, 17, 2) * 30 + box[:, None, :2],
+        visibility=torch.full((2, 17), 2, dtype=torch.uint8),
+    )
     people.visibility[0, 4] = 0
     target = model.target(Scene((96, 128), people))
     assert set(target.joint.tolist()) == set(range(17)) - {4} and len(target.joint) == 16

@@ -113,12 +113,15 @@ def test_unknown_missing_and_misshapen_tensors_are_errors():
     model = find_model(official.model)(official.schema, official.preprocess, **dict(official.config))
     name = "rpn.head.cls_logits.bias"
     cases = [
-        ({**tensors, "roi_heads.extra.weight": torch.zeros(2)}, r"roi_heads\.extra\.weight \(2,\) has no place in Faster"),
+        (
+            {**tensors, "roi_heads.extra.weight": torch.zeros(2)},
+            r"roi_heads\.extra\.weight \(2,\) has no place in Faster",
+        ),
         ({k: v for k, v in tensors.items() if k != name}, r"missing \['rpn\.objectness\.bias'\]"),
         ({**tensors, "backbone.body.layer9.weight": torch.zeros(1)}, r"without a place \['backbone\.layer9\.weight'\]"),
         ({**tensors, name: torch.zeros(5)}, r"rpn\.objectness\.bias is \(5,\) in the file, \(3,\) in the model"),
         ({**tensors, "roi_heads.box_predictor.cls_score.bias": torch.zeros(80)}, "has 80 rows .* need row 90"),
-    ]  # fmt: skip
+    ]
     for changed, says in cases:
         with pytest.raises(WeightsError, match=says):
             from_torchvision(changed, official.rows, model)

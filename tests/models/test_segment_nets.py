@@ -58,7 +58,7 @@ def grey() -> Preprocess:
         ("hourglass", 16, {"stacks": 2}, 6_570_400),
         ("hourglass", 16, {"stacks": 8}, 25_434_112),
     ],
-)  # fmt: skip
+)
 def test_parameters_are_the_published_ones(name: str, classes: int, config: dict, expected: int) -> None:
     config = dict(config)
     preprocess = grey() if config.pop("channels", 3) == 1 else None
@@ -292,8 +292,12 @@ def test_of_several_persons_the_largest_is_learned_and_unlabelled_joints_are_not
     points = torch.stack([torch.full((17, 2), 9.0), torch.full((17, 2), 33.0)])
     seen = torch.full((2, 17), 2, dtype=torch.uint8)
     seen[1, 4] = 0
-    people = Instances(boxes=torch.tensor([[0.0, 0, 10, 10], [0, 0, 40, 40]]), labels=torch.tensor([0, 0]),
-                       keypoints=points, visibility=seen)  # fmt: skip
+    people = Instances(
+        boxes=torch.tensor([[0.0, 0, 10, 10], [0, 0, 40, 40]]),
+        labels=torch.tensor([0, 0]),
+        keypoints=points,
+        visibility=seen,
+    )
     maps, labelled = model.target(Scene((64, 64), people))
     assert maps[0].argmax() == 8 * 16 + 8 and labelled.tolist() == [True] * 4 + [False] + [True] * 12
 

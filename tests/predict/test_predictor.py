@@ -57,12 +57,27 @@ def test_a_broken_picture_is_told_and_the_others_go_on_in_order(predictor: Predi
 
 def test_one_picture_gives_a_scene_and_everything_else_a_list(predictor: Predictor, folder: Path) -> None:
     array = np.zeros((20, 24, 3), np.uint8)
-    for one in (str(folder / "5-plain.jpg"), folder / "5-plain.jpg", array, array[:, :, 0], torch.zeros(3, 20, 24),
-                torch.zeros(20, 24), Image.fromarray(array), (array / 255).astype(np.float32)):  # fmt: skip
+    for one in (
+        str(folder / "5-plain.jpg"),
+        folder / "5-plain.jpg",
+        array,
+        array[:, :, 0],
+        torch.zeros(3, 20, 24),
+        torch.zeros(20, 24),
+        Image.fromarray(array),
+        (array / 255).astype(np.float32),
+    ):
         assert isinstance(predictor.predict(one), Scene)
     (folder / "4-broken.jpg").unlink()
-    for source, count in ((folder, 6), (str(folder / "*.png"), 3), (str(folder / "0*"), 1), ([array], 1), ([], 0),
-                          (np.stack([array] * 4), 4), ([array, folder, torch.zeros(3, 9, 9)], 8)):  # fmt: skip
+    for source, count in (
+        (folder, 6),
+        (str(folder / "*.png"), 3),
+        (str(folder / "0*"), 1),
+        ([array], 1),
+        ([], 0),
+        (np.stack([array] * 4), 4),
+        ([array, folder, torch.zeros(3, 9, 9)], 8),
+    ):
         scenes = predictor.predict(source)
         assert isinstance(scenes, list) and len(scenes) == count
     names = [scene.meta["path"] for scene in predictor.predict([array, folder / "5-plain.jpg", array])]
@@ -134,8 +149,12 @@ def test_what_does_not_exist_is_told_before_anything_is_predicted(folder: Path) 
     from videre.predict.sources import pictures_from
 
     (folder / "empty").mkdir()
-    for source, message in ((folder / "none.png", "there is no such file"), (folder / "*.bmp", "no file matches"),
-                            ([folder, folder / "empty"], "holds no pictures"), (3, "pictures come from")):  # fmt: skip
+    for source, message in (
+        (folder / "none.png", "there is no such file"),
+        (folder / "*.bmp", "no file matches"),
+        ([folder, folder / "empty"], "holds no pictures"),
+        (3, "pictures come from"),
+    ):
         with pytest.raises(DataError, match=message):
             list(pictures_from(source)) if source == 3 else pictures_from(source)
 
@@ -189,12 +208,17 @@ def test_load_finds_files_and_names_and_says_what_is_wrong(tmp_path: Path) -> No
     assert isinstance(load(tmp_path / "m.safetensors").predict(np.zeros((9, 9, 3), np.uint8)), Scene)
     (tmp_path / "damaged.safetensors").write_bytes((tmp_path / "m.safetensors").read_bytes()[:5000])
     (tmp_path / "old.pth").write_bytes(b"\x80\x04")
-    for name, message in (("damaged.safetensors", "damaged or no safetensors"), ("old.pth", "pickles can run code"),
-                          ("none.safetensors", "neither a file nor a checkpoint")):  # fmt: skip
+    for name, message in (
+        ("damaged.safetensors", "damaged or no safetensors"),
+        ("old.pth", "pickles can run code"),
+        ("none.safetensors", "neither a file nor a checkpoint"),
+    ):
         with pytest.raises(WeightsError, match=message):
             load(tmp_path / name)
     for name in ("torchvision/maskrcnn_resnet50", "maskrcnn_resnet50_fpn", "torchvison/maskrcnn_resnet50_fpn"):
-        with pytest.raises(WeightsError, match=r"did you mean torchvision/maskrcnn_resnet50_fpn\? There are: .*torchvision/fasterrcnn_"):  # fmt: skip
+        with pytest.raises(
+            WeightsError, match=r"did you mean torchvision/maskrcnn_resnet50_fpn\? There are: .*torchvision/fasterrcnn_"
+        ):
             load(name)
     with pytest.raises(WeightsError, match=r"nor official weights\. There are: "):
         load("zebra")

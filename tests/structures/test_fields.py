@@ -39,12 +39,16 @@ from videre.structures.fields import Points, entries
 from videre.structures.scene import all_fields, locate
 
 SCHEMA = Schema(
-    things=Categories.of(["cat", "dog", "cow"]), pixels=Categories.of(["grass", "sky"]),
-    pictures=Categories.of(["indoors", "outdoors"]), predicates=Categories.of(["on", "left of", "right of"]),
-    attributes=Categories.of(["wet", "old"]), verbs=Categories.of(["riding", "eating"]),
-    nouns=Categories.of(["man", "horse"]), events=Categories.of(["jump"]),
+    things=Categories.of(["cat", "dog", "cow"]),
+    pixels=Categories.of(["grass", "sky"]),
+    pictures=Categories.of(["indoors", "outdoors"]),
+    predicates=Categories.of(["on", "left of", "right of"]),
+    attributes=Categories.of(["wet", "old"]),
+    verbs=Categories.of(["riding", "eating"]),
+    nouns=Categories.of(["man", "horse"]),
+    events=Categories.of(["jump"]),
     skeleton=Skeleton(("nose", "left ear", "right ear"), flip_pairs=((1, 2),)),
-)  # fmt: skip
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,14 +65,20 @@ def pointing() -> Scene:
 
 
 CHANGES = {
-    "select": lambda s: s[[1, 0]], "cat": lambda s: Scene.cat([s, s]), "slice": lambda s: s[:1],
-    "flags": lambda s: s[torch.tensor([False, True])], "iterate": lambda s: list(s)[1], "to": lambda s: s.to("cpu"),
-    "mirror": lambda s: mirror_scene(s, SCHEMA), "turn": lambda s: turn_scene(s.replace(relations=None), 1),
-    "rotate": lambda s: rotate_scene(s, 10), "crop": lambda s: crop(np.zeros((6, 8, 3), np.uint8), s, (0, 0, 7, 6))[1],
+    "select": lambda s: s[[1, 0]],
+    "cat": lambda s: Scene.cat([s, s]),
+    "slice": lambda s: s[:1],
+    "flags": lambda s: s[torch.tensor([False, True])],
+    "iterate": lambda s: list(s)[1],
+    "to": lambda s: s.to("cpu"),
+    "mirror": lambda s: mirror_scene(s, SCHEMA),
+    "turn": lambda s: turn_scene(s.replace(relations=None), 1),
+    "rotate": lambda s: rotate_scene(s, 10),
+    "crop": lambda s: crop(np.zeros((6, 8, 3), np.uint8), s, (0, 0, 7, 6))[1],
     "prepare": lambda s: prepare_truth(s, prepare(np.zeros((6, 8, 3), np.uint8), Preprocess(short_side=24))),
     "json": lambda s: Scene.from_json(json.loads(json.dumps(s.to_json(SCHEMA.names))), SCHEMA.names),
     "align": lambda s: s.renamed(Renaming(lambda part: torch.tensor([2, 0, 1]) if part == "skeleton" else None)),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("change", CHANGES)
@@ -151,35 +161,57 @@ def whole_scenes(draw) -> Scene:
         masks = Masks.from_polygons([Polygons((triangle(), triangle()), (triangle(),)) for _ in range(count)], size)
     corners = (rand(count, 2, 2) * 1e3).cumsum(1)
     things = Instances(
-        boxes=corners.reshape(count, 4), labels=ints(3, count), scores=rand(count), class_scores=rand(count, 3), masks=masks,
-        keypoints=rand(count, 3, 2) * 1e4 - 50, visibility=ints(3, count, 3), keypoint_scores=rand(count, 3),
-        attributes=ints(2, count, 2).bool(), attribute_scores=rand(count, 2),
-        captions=tuple(draw(text) for _ in range(count)), caption_scores=rand(count),
+        boxes=corners.reshape(count, 4),
+        labels=ints(3, count),
+        scores=rand(count),
+        class_scores=rand(count, 3),
+        masks=masks,
+        keypoints=rand(count, 3, 2) * 1e4 - 50,
+        visibility=ints(3, count, 3),
+        keypoint_scores=rand(count, 3),
+        attributes=ints(2, count, 2).bool(),
+        attribute_scores=rand(count, 2),
+        captions=tuple(draw(text) for _ in range(count)),
+        caption_scores=rand(count),
         boxes3d=Box3D(rand(count, 3), rand(count, 3), rand(count)),
-        meshes=tuple(Mesh(rand(3 + i, 3), ints(3, i, 3)) for i in range(count)), ignore=ints(2, count).bool(),
-        ids=ints(2**40, count), areas=rand(count).double() * 1e7 / 3,
-    )  # fmt: skip
+        meshes=tuple(Mesh(rand(3 + i, 3), ints(3, i, 3)) for i in range(count)),
+        ignore=ints(2, count).bool(),
+        ids=ints(2**40, count),
+        areas=rand(count).double() * 1e7 / 3,
+    )
     kept = {f.name: getattr(things, f.name) if draw(st.booleans()) else None for f in dataclasses.fields(things)}
     at = lambda *sides: ints(count, *sides) if count else torch.zeros(0, dtype=torch.int64)
     one = lambda: int(at(1)[0]) if count and draw(st.booleans()) else None
     truth = {
-        "instances": Instances(**kept), "labels": ints(2, 2), "label_scores": rand(2),
+        "instances": Instances(**kept),
+        "labels": ints(2, 2),
+        "label_scores": rand(2),
         "segmentation": torch.where(rand(*size) < 0.2, VOID, ints(2, *size)).to(torch.uint8),
-        "panoptic": ints(2**40, *size), "captions": (draw(text), draw(text)), "caption_scores": rand(2),
-        "questions": (draw(text),), "answers": ({"two": 0.3, draw(text): 0.7},),
+        "panoptic": ints(2**40, *size),
+        "captions": (draw(text), draw(text)),
+        "caption_scores": rand(2),
+        "questions": (draw(text),),
+        "answers": ({"two": 0.3, draw(text): 0.7},),
         "relations": Relations(at(3), ints(3, len(at(3))), at(3), rand(len(at(3)))),
         "situations": (Situation(1, {"agent": (0, one()), "place": (None, None)}, 0.5), Situation(0, {})),
-        "proposals": (rand(3, 2, 2) * 100).cumsum(1).reshape(3, 4), "proposal_scores": rand(3) * 9 - 4,
-        "camera": Camera(rand(3, 3), rand(3, 3), rand(3)), "depth": rand(*size) * 50,
-        "events": (Event(0.1, 2.5, draw(text), 0, tuple(at(1).tolist()), 0.25), Event(0, 0)), "duration": 12.1,
-    }  # fmt: skip
+        "proposals": (rand(3, 2, 2) * 100).cumsum(1).reshape(3, 4),
+        "proposal_scores": rand(3) * 9 - 4,
+        "camera": Camera(rand(3, 3), rand(3, 3), rand(3)),
+        "depth": rand(*size) * 50,
+        "events": (Event(0.1, 2.5, draw(text), 0, tuple(at(1).tolist()), 0.25), Event(0, 0)),
+        "duration": 12.1,
+    }
     if kept["boxes"] is None and len(Instances(**kept)) != count:
         truth |= dict.fromkeys(("relations", "situations", "events"))
     whole = {name: value if draw(st.booleans()) else None for name, value in truth.items()}
     if whole["instances"] is None or len(whole["instances"]) != count:
         whole |= dict.fromkeys(("relations", "situations", "events"))
-    for scores, rows in (("label_scores", "labels"), ("caption_scores", "captions"), ("answers", "questions"),
-                         ("proposal_scores", "proposals")):  # fmt: skip
+    for scores, rows in (
+        ("label_scores", "labels"),
+        ("caption_scores", "captions"),
+        ("answers", "questions"),
+        ("proposal_scores", "proposals"),
+    ):
         whole[scores] = None if whole[rows] is None else whole[scores]
     return Scene(size, **whole, meta={"path": "a.png", "id": 7})
 
@@ -195,8 +227,13 @@ def test_a_whole_scene_survives_json(scene: Scene, named: bool) -> None:
 
 
 def test_json_speaks_in_names_and_short_numbers() -> None:
-    scene = Scene((2, 2), Instances(boxes=[[0.1, 0, 1.7, 2]], labels=[1], scores=[0.9]), labels=[1],
-                  segmentation=torch.tensor([[0, 0], [255, 1]]), relations=Relations([0], [1], [0]))  # fmt: skip
+    scene = Scene(
+        (2, 2),
+        Instances(boxes=[[0.1, 0, 1.7, 2]], labels=[1], scores=[0.9]),
+        labels=[1],
+        segmentation=torch.tensor([[0, 0], [255, 1]]),
+        relations=Relations([0], [1], [0]),
+    )
     said = scene.to_json(SCHEMA.names)
     assert said["instances"] == {"boxes": [[0.1, 0.0, 1.7, 2.0]], "labels": ["dog"], "scores": [0.9]}
     assert said["labels"] == ["outdoors"] and said["relations"]["predicates"] == ["left of"]

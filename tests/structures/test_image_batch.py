@@ -77,9 +77,15 @@ def test_what_must_stay_level_is_not_turned(what, matrix):
 def test_what_is_said_may_lean_but_not_lie_down():
     scene = Scene((4, 6), Instances(ids=[1, 2]), captions=["left of it"], relations=Relations([0], [0], [1]))
     turn = lambda degrees: Affine(
-        np.array([[np.cos(np.radians(degrees)), np.sin(np.radians(degrees)), 0],
-                  [-np.sin(np.radians(degrees)), np.cos(np.radians(degrees)), 0]]), (4, 6), (4, 6)
-    )  # fmt: skip
+        np.array(
+            [
+                [np.cos(np.radians(degrees)), np.sin(np.radians(degrees)), 0],
+                [-np.sin(np.radians(degrees)), np.cos(np.radians(degrees)), 0],
+            ]
+        ),
+        (4, 6),
+        (4, 6),
+    )
     assert scene.moved(turn(30)).captions == scene.captions
     for degrees in (90, 180, -60):
         with pytest.raises(DataError, match=f"cannot be turned by {abs(degrees)} degrees"):

@@ -15,15 +15,22 @@ def full(count: int, seed: int = 0) -> Instances:
     rng = np.random.default_rng(seed)
     corners = rng.random((count, 2, 2)).cumsum(1) * 4
     return Instances(
-        boxes=corners.reshape(count, 4), labels=rng.integers(0, 5, count), scores=rng.random(count),
-        class_scores=rng.random((count, 5)), masks=Masks.from_bitmaps(rng.random((count, 6, 7)) < 0.5),
-        keypoints=rng.random((count, 3, 2)), visibility=rng.integers(0, 3, (count, 3)),
-        keypoint_scores=rng.random((count, 3)), attributes=rng.random((count, 4)) < 0.5,
+        boxes=corners.reshape(count, 4),
+        labels=rng.integers(0, 5, count),
+        scores=rng.random(count),
+        class_scores=rng.random((count, 5)),
+        masks=Masks.from_bitmaps(rng.random((count, 6, 7)) < 0.5),
+        keypoints=rng.random((count, 3, 2)),
+        visibility=rng.integers(0, 3, (count, 3)),
+        keypoint_scores=rng.random((count, 3)),
+        attributes=rng.random((count, 4)) < 0.5,
         captions=tuple(f"thing {i}" for i in range(count)),
         boxes3d=Box3D(rng.random((count, 3)), rng.random((count, 3)), rng.random(count)),
-        meshes=tuple(Mesh(rng.random((3, 3)), [[0, 1, 2]]) for _ in range(count)), ignore=rng.random(count) < 0.3,
-        ids=rng.integers(0, 10**9, count), areas=rng.random(count) * 9,
-    )  # fmt: skip
+        meshes=tuple(Mesh(rng.random((3, 3)), [[0, 1, 2]]) for _ in range(count)),
+        ignore=rng.random(count) < 0.3,
+        ids=rng.integers(0, 10**9, count),
+        areas=rng.random(count) * 9,
+    )
 
 
 @pytest.mark.parametrize(

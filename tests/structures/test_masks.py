@@ -91,8 +91,11 @@ def sources(matrix, size):
 @given(
     stacks(least=1, size=(9, 13)),
     st.sampled_from(["scale", "mirror", "flip", "turn", "turn back"]),
-    st.floats(0.3, 3), st.floats(0.3, 3), st.floats(-6, 6), st.floats(-6, 6),
-)  # fmt: skip
+    st.floats(0.3, 3),
+    st.floats(0.3, 3),
+    st.floats(-6, 6),
+    st.floats(-6, 6),
+)
 def test_affine_takes_the_pixel_under_each_centre(bitmaps, kind, sx, sy, dx, dy):
     linear = {
         "scale": [[sx, 0], [0, sy]],
@@ -219,11 +222,17 @@ TRIANGLE = np.array([[0.0, 0], [3, 0], [0, 3]])
         (lambda: Masks.from_rle([{"size": [2, 2], "counts": [5, -1]}], (2, 2)), "not be negative, found -1"),
         (lambda: Masks.from_rle([{"size": [2, 2], "counts": "~~"}], (2, 2)), "mask 0: .*not compressed run lengths"),
         (lambda: Masks.from_polygons([[TRIANGLE], [TRIANGLE[:2]]], (4, 4)), r"mask 1, part 0: .*found shape \(2, 2\)"),
-        (lambda: Masks.from_polygons([Polygons((TRIANGLE,), (TRIANGLE * np.nan,))], (4, 4)), "mask 0, hole 0: .*finite"),
-        (lambda: Masks.from_polygons([[[0, 0, 3, 0, 0, 3]]], (4, 4)), r"mask 0, part 0: .*\[P, 2\], found shape \(6,\)"),
+        (
+            lambda: Masks.from_polygons([Polygons((TRIANGLE,), (TRIANGLE * np.nan,))], (4, 4)),
+            "mask 0, hole 0: .*finite",
+        ),
+        (
+            lambda: Masks.from_polygons([[[0, 0, 3, 0, 0, 3]]], (4, 4)),
+            r"mask 0, part 0: .*\[P, 2\], found shape \(6,\)",
+        ),
         (lambda: Masks.from_polygons([[[[1, 2], [3]]]], (4, 4)), "mask 0: a part must be an array"),
     ],
-)  # fmt: skip
+)
 def test_bad_masks_are_named(make, says):
     with pytest.raises(DataError, match=says):
         make()

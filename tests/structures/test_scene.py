@@ -102,24 +102,44 @@ WRONG = [
     (dict(labels=3), ShapeError, "labels must be a list, found the single number 3"),
     (dict(labels=["cat"]), ShapeError, "labels must be an array of numbers, found list"),
     (dict(labels=[[0, 1]]), ShapeError, r"labels must be \[N\], found shape \(1, 2\)"),
-    (dict(labels=[0, 1], label_scores=[0.5]), ShapeError, "fields of different lengths: {'labels': 2, 'label_scores': 1}"),
+    (
+        dict(labels=[0, 1], label_scores=[0.5]),
+        ShapeError,
+        "fields of different lengths: {'labels': 2, 'label_scores': 1}",
+    ),
     (dict(label_scores=[0.5]), ShapeError, "label_scores without labels"),
     (dict(labels=[0], label_scores=[1.5]), DataError, r"label_scores must lie in \[0, 1\], found 1\.5\.\.1\.5"),
     (dict(labels=[0, 1], label_scores=[0.5, NAN]), DataError, r"label_scores must be finite, found nan at \[1\]"),
     (dict(proposals=[[0, 0, 1]]), ShapeError, r"proposals must be \[N, 4\], found shape \(1, 3\)"),
-    (dict(proposals=[[0, 0, 1, 1], [2, 0, 1, 1]]), DataError, r"proposals: \[2\.0, 0\.0, 1\.0, 1\.0\] at 1 is turned over"),
+    (
+        dict(proposals=[[0, 0, 1, 1], [2, 0, 1, 1]]),
+        DataError,
+        r"proposals: \[2\.0, 0\.0, 1\.0, 1\.0\] at 1 is turned over",
+    ),
     (dict(proposals=[[0, 0, NAN, 1]]), DataError, r"proposals must be finite, found nan at \[0, 2\]"),
-    (dict(proposals=[[0, 0, 1, 1]], proposal_scores=[1, 2]), ShapeError, "fields of different lengths: {'proposals': 1, 'proposal_scores': 2}"),
+    (
+        dict(proposals=[[0, 0, 1, 1]], proposal_scores=[1, 2]),
+        ShapeError,
+        "fields of different lengths: {'proposals': 1, 'proposal_scores': 2}",
+    ),
     (dict(segmentation=torch.zeros(4, 5)), ShapeError, r"segmentation must be whole numbers .*, found float32"),
-    (dict(segmentation=torch.full((4, 5), 256)), DataError, "segmentation must be at least 0 and at most 255, found 256..256"),
+    (
+        dict(segmentation=torch.full((4, 5), 256)),
+        DataError,
+        "segmentation must be at least 0 and at most 255, found 256..256",
+    ),
     (dict(panoptic=torch.full((4, 5), -1)), DataError, "panoptic must be at least 0 and finite, found -1..-1"),
     (dict(depth=torch.full((4, 5), NAN)), DataError, "depth must be at least 0 and finite, found nan"),
     (dict(depth=torch.full((4, 5), -1.0)), DataError, "depth must be at least 0"),
     (dict(depth=torch.full((4, 5), float("inf"))), DataError, "depth must be .* finite, found inf"),
     (dict(captions="a cat"), ShapeError, "captions must be a list of sentences, found the text 'a cat'"),
-    (dict(questions=["what?", "where?"], answers=["a cat"]), ShapeError, "fields of different lengths: {'questions': 2, 'answers': 1}"),
+    (
+        dict(questions=["what?", "where?"], answers=["a cat"]),
+        ShapeError,
+        "fields of different lengths: {'questions': 2, 'answers': 1}",
+    ),
     (dict(duration=NAN), DataError, "duration must be seconds from 0 on, found nan"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("fields", "error", "says"), WRONG)
@@ -130,9 +150,17 @@ def test_fields_of_the_picture_are_checked_and_named(fields, error, says):
 
 def test_lists_become_tensors_and_the_bounds_are_in():
     scene = Scene(
-        (4, 5), labels=[2, 0], label_scores=[1, 0], proposals=[[1, 1, 1, 1]], proposal_scores=[-7.5], depth=[[0] * 5] * 4,
-        segmentation=torch.full((4, 5), 255), panoptic=torch.full((4, 5), 2**40), questions=["what?"], duration=0,
-    )  # fmt: skip
+        (4, 5),
+        labels=[2, 0],
+        label_scores=[1, 0],
+        proposals=[[1, 1, 1, 1]],
+        proposal_scores=[-7.5],
+        depth=[[0] * 5] * 4,
+        segmentation=torch.full((4, 5), 255),
+        panoptic=torch.full((4, 5), 2**40),
+        questions=["what?"],
+        duration=0,
+    )
     assert (scene.labels.dtype, scene.label_scores.dtype, scene.depth.dtype) == (
         torch.int64,
         torch.float32,
@@ -148,19 +176,23 @@ def test_lists_become_tensors_and_the_bounds_are_in():
     [
         (lambda: Scene((0, 5), meta=META), ShapeError, r"street_07.jpg: a picture of size \(0, 5\) has no pixels"),
         (
-            lambda: Scene((4, 5), segmentation=torch.zeros(5, 4), meta=META), ShapeError,
+            lambda: Scene((4, 5), segmentation=torch.zeros(5, 4), meta=META),
+            ShapeError,
             r"street_07.jpg: segmentation is \(5, 4\), the picture is \(4, 5\)",
         ),
         (
-            lambda: Scene((4, 5), Instances(masks=Masks.from_rle([], (4, 6))), meta=META), ShapeError,
+            lambda: Scene((4, 5), Instances(masks=Masks.from_rle([], (4, 6))), meta=META),
+            ShapeError,
             r"street_07.jpg: masks are for a picture of \(4, 6\), this one is \(4, 5\)",
         ),
         (
-            lambda: Scene((4, 5), Instances(ids=[0]), relations=Relations([0], [0], [1]), meta=META), DataError,
+            lambda: Scene((4, 5), Instances(ids=[0]), relations=Relations([0], [0], [1]), meta=META),
+            DataError,
             "street_07.jpg: .* name instance 1, there are 1",
         ),
         (
-            lambda: Scene((4, 5), situations=[Situation(0, {"agent": (3, 0)})], meta={"id": 7}), DataError,
+            lambda: Scene((4, 5), situations=[Situation(0, {"agent": (3, 0)})], meta={"id": 7}),
+            DataError,
             "7: .* name instance 0, there are 0",
         ),
         (lambda: Scene((4, 5), events=[Event(0, 1, instances=(-1,))]), DataError, "scene: .* name instance -1"),
@@ -168,7 +200,7 @@ def test_lists_become_tensors_and_the_bounds_are_in():
         (lambda: Scene.cat([Scene((4, 5)), Scene((5, 4))]), ShapeError, r"cannot be joined: \[\(4, 5\), \(5, 4\)\]"),
         (lambda: Scene((4, 5), Instances(ids=[0])).select([1]), ShapeError, "names instance 1, there are 1"),
     ],
-)  # fmt: skip
+)
 def test_messages_name_picture_field_and_value(make, error, says):
     with pytest.raises(error, match=says):
         make()

@@ -16,9 +16,14 @@ ANGLE = st.floats(-3.2, 3.2)
 
 def rotation(yaw, pitch, roll):
     turn = lambda c, s, a, b: np.array(
-        [[c if i == j and i in (a, b) else -s if (i, j) == (a, b) else s if (i, j) == (b, a) else float(i == j)
-          for j in range(3)] for i in range(3)]
-    )  # fmt: skip
+        [
+            [
+                c if i == j and i in (a, b) else -s if (i, j) == (a, b) else s if (i, j) == (b, a) else float(i == j)
+                for j in range(3)
+            ]
+            for i in range(3)
+        ]
+    )
     y, x, z = ((math.cos(t), math.sin(t)) for t in (yaw, pitch, roll))
     return turn(*y, 2, 0) @ turn(*x, 1, 2) @ turn(*z, 0, 1)
 

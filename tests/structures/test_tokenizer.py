@@ -17,9 +17,12 @@ from videre.structures import SubwordTokenizer, Tokenizer, Vocabulary, WordToken
 from videre.structures.tokenizer import BERT, split_words
 
 CAPTIONS = [
-    "A man rides a horse on the beach.", "Two men are riding horses; one waves.", "A café in Zürich, un-believable!",
-    "The horse isn't riding a man.", "猫 on a beach",
-]  # fmt: skip
+    "A man rides a horse on the beach.",
+    "Two men are riding horses; one waves.",
+    "A café in Zürich, un-believable!",
+    "The horse isn't riding a man.",
+    "猫 on a beach",
+]
 PETS = WordTokenizer(Vocabulary.of(["a", "dog", "isn't", "café", "猫"]))
 
 # BERT's tokenization_test.py, with [PAD] in front
@@ -40,9 +43,11 @@ def bytes_of_text():
     tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = tokenizers.decoders.ByteLevel()
     trainer = tokenizers.trainers.BpeTrainer(
-        vocab_size=300, special_tokens=["<pad>", "<start>", "<stop>"], show_progress=False,
+        vocab_size=300,
+        special_tokens=["<pad>", "<start>", "<stop>"],
+        show_progress=False,
         initial_alphabet=tokenizers.pre_tokenizers.ByteLevel.alphabet(),
-    )  # fmt: skip
+    )
     tokenizer.train_from_iterator(CAPTIONS, trainer)
     return tokenizer
 
@@ -184,9 +189,11 @@ def test_they_survive_json_tensors_and_copies(kind, by_bytes, vocab):
     value = {"words": PETS, "wordpiece": SubwordTokenizer.from_vocab_file(vocab), "bytes": by_bytes}[kind]
     tensor = value.to_tensor()
     copies = [
-        Tokenizer.from_json(json.loads(json.dumps(value.to_json()))), Tokenizer.from_tensor(tensor),
-        copy.deepcopy(value), pickle.loads(pickle.dumps(value)),
-    ]  # fmt: skip
+        Tokenizer.from_json(json.loads(json.dumps(value.to_json()))),
+        Tokenizer.from_tensor(tensor),
+        copy.deepcopy(value),
+        pickle.loads(pickle.dumps(value)),
+    ]
     assert tensor.dtype == torch.uint8 and tensor.ndim == 1
     for again in copies:
         assert type(again) is type(value) and again == value and hash(again) == hash(value)
@@ -198,9 +205,10 @@ def test_the_library_is_asked_for_only_by_pieces(monkeypatch, vocab, by_bytes):
     monkeypatch.setitem(sys.modules, "tokenizers", None)
     assert WordTokenizer.build(["a dog"], least=1).encode("dog") == [5]
     for make in (
-        lambda: SubwordTokenizer.from_vocab_file(vocab), lambda: SubwordTokenizer.train_wordpiece(["a"], 9),
+        lambda: SubwordTokenizer.from_vocab_file(vocab),
+        lambda: SubwordTokenizer.train_wordpiece(["a"], 9),
         lambda: Tokenizer.from_json(by_bytes.to_json()),
-    ):  # fmt: skip
+    ):
         with pytest.raises(ConfigError, match=r"need tokenizers, not installed here: pip install 'videre\[words\]'"):
             make()
 
@@ -214,19 +222,34 @@ def lines(folder, *pieces):
     ("make", "error", "says"),
     [
         (lambda at: SubwordTokenizer("{}"), DataError, "the library cannot read its definition"),
-        (lambda at: SubwordTokenizer(lines(at, *PIECES).definition, ("[PAD]", "[UNK]", "<s>", "[SEP]")), DataError,
-         "'<s>', the special token 'begin', is not in its table"),
-        (lambda at: SubwordTokenizer("{}", ("[PAD]",)), DataError, r"name padding, unknown, begin and end, found \('\[PAD"),
-        (lambda at: lines(at, *BERT, "a", "b", "a"), DataError, r"v\.txt: the piece 'a' of line 5 comes again in line 7"),
+        (
+            lambda at: SubwordTokenizer(lines(at, *PIECES).definition, ("[PAD]", "[UNK]", "<s>", "[SEP]")),
+            DataError,
+            "'<s>', the special token 'begin', is not in its table",
+        ),
+        (
+            lambda at: SubwordTokenizer("{}", ("[PAD]",)),
+            DataError,
+            r"name padding, unknown, begin and end, found \('\[PAD",
+        ),
+        (
+            lambda at: lines(at, *BERT, "a", "b", "a"),
+            DataError,
+            r"v\.txt: the piece 'a' of line 5 comes again in line 7",
+        ),
         (lambda at: lines(at, "[PAD]", "[UNK]", "a"), DataError, r"v\.txt: has no line \[CLS\], \[SEP\]"),
-        (lambda at: SubwordTokenizer.from_vocab_file(at / "none.txt"), DataError, r"none\.txt: no vocabulary could be read"),
+        (
+            lambda at: SubwordTokenizer.from_vocab_file(at / "none.txt"),
+            DataError,
+            r"none\.txt: no vocabulary could be read",
+        ),
         (lambda at: SubwordTokenizer.train_wordpiece(["ab cd"], 9), ConfigError, "a table of 9 .* give at least 10"),
         (lambda at: Tokenizer.from_json({"kind": "bits"}), DataError, "kind must be words or subwords, found 'bits'"),
         (lambda at: Tokenizer.from_tensor(PETS.to_tensor()[:-1]), DataError, "tokenizer: its text is damaged"),
         (lambda at: PETS.decode([9]), DataError, "no word has the id 9; there are 9"),
         (lambda at: lines(at, *PIECES).decode([12]), DataError, "no word has the id 12; there are 12"),
     ],
-)  # fmt: skip
+)
 def test_what_is_wrong_is_said(tmp_path, make, error, says):
     with pytest.raises(error, match=says):
         make(tmp_path)

@@ -17,9 +17,14 @@ from videre.train.build import prepare_training
 from .tiny import SCHEMA, tiny_data
 
 SMALL = {
-    "strides": [8, 16], "anchor_sizes": [16, 32, 64], "width": 16, "hidden": 16, "multiplier": 0.25, "short_side": 64,
+    "strides": [8, 16],
+    "anchor_sizes": [16, 32, 64],
+    "width": 16,
+    "hidden": 16,
+    "multiplier": 0.25,
+    "short_side": 64,
     "long_side": 64,
-}  # fmt: skip
+}
 
 
 def start(name: str, **named: object):
@@ -43,8 +48,12 @@ def test_a_detector_passes_on_all_that_both_have(tmp_path: Path, first: str, sec
 def test_a_file_whose_backbone_does_not_fit_is_refused(tmp_path: Path) -> None:
     save_checkpoint(start("faster-rcnn", backbone="resnet18", settings=SMALL).model, tmp_path / "old.safetensors")
     with pytest.raises(WeightsError, match="the backbone of this faster-rcnn does not fit a mask-rcnn"):
-        start("mask-rcnn", source=str(tmp_path / "old.safetensors"), backbone="mobilenet_v2",
-              settings={"width": 8, "hidden": 8, "multiplier": 1.0})  # fmt: skip
+        start(
+            "mask-rcnn",
+            source=str(tmp_path / "old.safetensors"),
+            backbone="mobilenet_v2",
+            settings={"width": 8, "hidden": 8, "multiplier": 1.0},
+        )
 
 
 @pytest.mark.parametrize("tune", ["top", "few", "many"])
@@ -58,11 +67,12 @@ def test_random_layers_are_never_frozen(tune: str) -> None:
     [
         ({"nms": 2}, "nms must be within 0 and 1, found 2"),
         ({"rpn_pre_nms": [500]}, r"rpn_pre_nms takes two numbers, for training and for prediction, found \[500\]"),
-        ({"roi_batch": 0}, "roi_batch must be at least 1"), ({"max_detections": 0}, "max_detections must be at least 1"),
+        ({"roi_batch": 0}, "roi_batch must be at least 1"),
+        ({"max_detections": 0}, "max_detections must be at least 1"),
         ({"anchor_sizes": [0, 1, 2]}, "anchor_sizes must be at least 0.001, found 0"),
         ({"class_weights": {"cube": -1}}, "class_weights must be at least 0, found -1"),
     ],
-)  # fmt: skip
+)
 @pytest.mark.parametrize("name", ["faster-rcnn", "mask-rcnn"])
 def test_settings_are_checked_before_anything_is_trained(name: str, settings: dict, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
@@ -96,9 +106,10 @@ def test_a_net_that_does_not_fit_is_refused_without_a_backbone_too(tmp_path: Pat
 def test_full_names_reach_settings_that_hide_each_other() -> None:
     """`flip` is one of the recipe and one of the pose net."""
     for settings, recipe, model in (
-        ({"recipe.flip": 0.0}, 0.0, True), ({"model.flip": False}, 0.5, False),
+        ({"recipe.flip": 0.0}, 0.0, True),
+        ({"model.flip": False}, 0.5, False),
         ({"recipe.flip": 0.25, "model.flip": False}, 0.25, False),
-    ):  # fmt: skip
+    ):
         made = prepare_training("hourglass-pose", tiny_data(), settings={"width": 32, **settings})
         assert (made.recipe.flip, made.model.config["flip"]) == (recipe, model)
     made = prepare_training("unet", tiny_data(), settings={"flip": 0.0, "preprocess.short_side": 32, "model.width": 8})

@@ -46,9 +46,12 @@ def test_an_unreadable_picture_gives_its_name(tmp_path: Path) -> None:
     for workers in (0, 2):
         with pytest.raises(DataError, match=r"pictures/2\.png: ") as caught:
             train(
-                toy(), data.Dataset(source, SCHEMA, title="broken"), tiny_recipe(workers=workers, pictures=8),
-                tmp_path / f"run{workers}", progress="none",
-            )  # fmt: skip
+                toy(),
+                data.Dataset(source, SCHEMA, title="broken"),
+                tiny_recipe(workers=workers, pictures=8),
+                tmp_path / f"run{workers}",
+                progress="none",
+            )
         assert str(caught.value).count("2.png") == 1 and "\n" not in str(caught.value)
 
 
@@ -98,9 +101,11 @@ sys.exit(cli.run(lambda: train(tiny.toy(), tiny.tiny_data(), tiny.tiny_recipe(),
 def test_a_full_disk_is_one_line_and_the_last_state_is_readable(tmp_path: Path) -> None:
     paths = os.pathsep.join([str(TESTS), str(TESTS / "models")])
     done = subprocess.run(
-        [sys.executable, "-c", FULL.replace("OUT", repr(str(tmp_path)))], env={**os.environ, "PYTHONPATH": paths},
-        capture_output=True, text=True,
-    )  # fmt: skip
+        [sys.executable, "-c", FULL.replace("OUT", repr(str(tmp_path)))],
+        env={**os.environ, "PYTHONPATH": paths},
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 2
     assert done.stderr == (
         f"videre: {tmp_path}/state/state.safetensors: could not be written (File too large); the state of step 3 "

@@ -25,11 +25,18 @@ from .tiny import FEW, SCHEMA, TINY, detector, tiny_data, tiny_recipe, toy
 @pytest.mark.parametrize(
     ("hint", "value", "found"),
     [
-        (float, 3, 3.0), (int, 3, 3), (bool, True, True), (str, "a", "a"), (int | None, None, None),
-        (tuple[int, ...], [1, 2], (1, 2)), (Sequence[float], (), ()), (tuple[int, int] | None, [3, 4], (3, 4)),
-        (dict[str, float] | None, {"a": 1}, {"a": 1.0}), (Any, object, object),
+        (float, 3, 3.0),
+        (int, 3, 3),
+        (bool, True, True),
+        (str, "a", "a"),
+        (int | None, None, None),
+        (tuple[int, ...], [1, 2], (1, 2)),
+        (Sequence[float], (), ()),
+        (tuple[int, int] | None, [3, 4], (3, 4)),
+        (dict[str, float] | None, {"a": 1}, {"a": 1.0}),
+        (Any, object, object),
     ],
-)  # fmt: skip
+)
 def test_values_of_the_declared_type_are_taken(hint: Any, value: Any, found: Any) -> None:
     taken = typed("x", value, hint)
     assert taken == found and type(taken) is type(found)
@@ -38,13 +45,21 @@ def test_values_of_the_declared_type_are_taken(hint: Any, value: Any, found: Any
 @pytest.mark.parametrize(
     ("hint", "value", "message"),
     [
-        (float, "fast", "x must be a number, found 'fast'"), (float, True, "a number"), (float, float("inf"), "a number"),
-        (int, 2.5, "a whole number"), (int, True, "a whole number"), (bool, 1, "true or false"), (str, 3, "a word"),
-        (int | None, "a", "a whole number"), (tuple[int, ...], 3, r"a list, each a whole number, as in \[1, 2\]"),
-        (tuple[int, int], [1], "a list of 2"), (tuple[int, ...], [1, "a"], "a whole number, found 'a'"),
-        (dict[str, float], [1], 'a table, each a number, as in {"name": 1}'), (dict[str, float], {"a": "b"}, "x of a"),
+        (float, "fast", "x must be a number, found 'fast'"),
+        (float, True, "a number"),
+        (float, float("inf"), "a number"),
+        (int, 2.5, "a whole number"),
+        (int, True, "a whole number"),
+        (bool, 1, "true or false"),
+        (str, 3, "a word"),
+        (int | None, "a", "a whole number"),
+        (tuple[int, ...], 3, r"a list, each a whole number, as in \[1, 2\]"),
+        (tuple[int, int], [1], "a list of 2"),
+        (tuple[int, ...], [1, "a"], "a whole number, found 'a'"),
+        (dict[str, float], [1], 'a table, each a number, as in {"name": 1}'),
+        (dict[str, float], {"a": "b"}, "x of a"),
     ],
-)  # fmt: skip
+)
 def test_values_of_another_type_are_refused(hint: Any, value: Any, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         typed("x", value, hint)
@@ -53,15 +68,23 @@ def test_values_of_another_type_are_refused(hint: Any, value: Any, message: str)
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"lr": "fast"}, "recipe: lr must be a number, found 'fast'"), ({"batch": 0}, "batch must be at least 1"),
-        ({"batch": 2.5}, "batch must be a whole number"), ({"flip": 2}, "flip must be within 0 and 1, found 2.0"),
-        ({"lr": 0}, "lr must be positive"), ({"ema": 1.0}, "ema must be within"), ({"workers": -1}, "workers must be"),
-        ({"scale_min": 2.0}, "scale_min 2.0 is larger than scale_max 1.0"), ({"crop": 0.0}, "crop must be positive"),
-        ({"short_sides": [0]}, "short_sides must be at least 1"), ({"schedule": "poly"}, "one of cosine, step"),
-        ({"epoch": 3}, "the recipe has no 'epoch'; did you mean epochs?"), ({"pictures": 0}, "pictures must be at least 1"),
-        ({"seed": -1}, "seed must be within"), ({"evaluate_every": 0}, "evaluate_every"),
+        ({"lr": "fast"}, "recipe: lr must be a number, found 'fast'"),
+        ({"batch": 0}, "batch must be at least 1"),
+        ({"batch": 2.5}, "batch must be a whole number"),
+        ({"flip": 2}, "flip must be within 0 and 1, found 2.0"),
+        ({"lr": 0}, "lr must be positive"),
+        ({"ema": 1.0}, "ema must be within"),
+        ({"workers": -1}, "workers must be"),
+        ({"scale_min": 2.0}, "scale_min 2.0 is larger than scale_max 1.0"),
+        ({"crop": 0.0}, "crop must be positive"),
+        ({"short_sides": [0]}, "short_sides must be at least 1"),
+        ({"schedule": "poly"}, "one of cosine, step"),
+        ({"epoch": 3}, "the recipe has no 'epoch'; did you mean epochs?"),
+        ({"pictures": 0}, "pictures must be at least 1"),
+        ({"seed": -1}, "seed must be within"),
+        ({"evaluate_every": 0}, "evaluate_every"),
     ],
-)  # fmt: skip
+)
 def test_recipes_check_themselves(changes: dict, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         Recipe().replace(**changes)
@@ -86,8 +109,17 @@ def test_rates_rise_then_fall() -> None:
 def test_words_of_the_command_line_become_values() -> None:
     words = ["lr=1e-3", "a=.5", "b=True", "c=null", "d=[16,32]", 'e={"x": 2}', "f=word", "g = 3", "h=a=b", "i=None"]
     assert parse_settings(words) == {
-        "lr": 1e-3, "a": 0.5, "b": True, "c": None, "d": [16, 32], "e": {"x": 2}, "f": "word", "g": 3, "h": "a=b", "i": None,
-    }  # fmt: skip
+        "lr": 1e-3,
+        "a": 0.5,
+        "b": True,
+        "c": None,
+        "d": [16, 32],
+        "e": {"x": 2},
+        "f": "word",
+        "g": 3,
+        "h": "a=b",
+        "i": None,
+    }
     with pytest.raises(ConfigError, match="KEY=VALUE"):
         parse_settings(["lr"])
 

@@ -82,9 +82,11 @@ def test_a_killed_training_resumes_bit_for_bit(straight: Path, tmp_path: Path, k
         again(whole, resume=False)
     paths = os.pathsep.join([str(TESTS), str(TESTS / "models")])
     done = subprocess.run(
-        [sys.executable, "-m", "train.killed", str(cut), kind, where], env={**os.environ, "PYTHONPATH": paths},
-        capture_output=True, text=True,
-    )  # fmt: skip
+        [sys.executable, "-m", "train.killed", str(cut), kind, where],
+        env={**os.environ, "PYTHONPATH": paths},
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == -signal.SIGKILL, done.stderr
     saved = 3 if kind == "toy" else 2
     assert read_tensors(cut / "state/state.safetensors")[1]["state"].startswith(f'{{"step": {saved},')
@@ -142,9 +144,13 @@ def test_an_early_stop_is_final_and_resuming_it_trains_no_further(tmp_path: Path
 def test_best_is_kept_by_the_first_metric_and_survives_numbers_that_are_none(tmp_path: Path) -> None:
     values = iter([float("nan"), 0.3, 0.2, float("nan")])
     train(
-        toy(), tiny_data(), tiny_recipe(pictures=24), tmp_path, progress="none",
+        toy(),
+        tiny_data(),
+        tiny_recipe(pictures=24),
+        tmp_path,
+        progress="none",
         evaluate=lambda model: {"box AP": next(values)},
-    )  # fmt: skip
+    )
     assert read_checkpoint(tmp_path / "best.safetensors").provenance["metrics"] == {"box AP": 0.3}
 
 

@@ -53,11 +53,13 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folders = {where: tmp_path_factory.mktemp("killed") for where in WHERE}
     running = {
         where: subprocess.Popen(
-            [sys.executable, "-m", "train.killed_stages", str(folder), where], stderr=subprocess.PIPE, text=True,
+            [sys.executable, "-m", "train.killed_stages", str(folder), where],
+            stderr=subprocess.PIPE,
+            text=True,
             env={**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": str(torch.get_num_threads())},
         )
         for where, folder in folders.items()
-    }  # fmt: skip
+    }
     for process in running.values():
         _, told = process.communicate()
         assert process.returncode == -signal.SIGKILL, told

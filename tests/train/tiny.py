@@ -28,10 +28,20 @@ class TinySource:
 
     fields = frozenset(
         {
-            "boxes", "instances.labels", "masks", "keypoints", "visibility", "labels", "segmentation", "proposals",
-            "relations", "captions", "camera", "meshes",
+            "boxes",
+            "instances.labels",
+            "masks",
+            "keypoints",
+            "visibility",
+            "labels",
+            "segmentation",
+            "proposals",
+            "relations",
+            "captions",
+            "camera",
+            "meshes",
         }
-    )  # fmt: skip
+    )
 
     def __init__(self, count: int = 6, empty: bool = False) -> None:
         self.count, self.empty = count, empty

@@ -46,8 +46,10 @@ def _find(name: str) -> tuple[type[Backbone], dict[str, Any]]:
     else:
         near = difflib.get_close_matches(name, FAMILIES, 1)
         hint = f"; did you mean {near[0]}?" if near else "."
-        raise ConfigError(f"no backbone named {name!r}{hint} There are: {', '.join(FAMILIES)}, "
-                          f"and {' and '.join(f'{prefix}:NAME' for prefix in LIBRARIES)} of other libraries")  # fmt: skip
+        raise ConfigError(
+            f"no backbone named {name!r}{hint} There are: {', '.join(FAMILIES)}, "
+            f"and {' and '.join(f'{prefix}:NAME' for prefix in LIBRARIES)} of other libraries"
+        )
     module, _, attribute = place.partition(":")
     return getattr(importlib.import_module(f"videre.backbones.{module}"), attribute), arguments
 

@@ -45,9 +45,14 @@ class AlexNet(Backbone):
     TOP: ClassVar[dict[str, str]] = {"classifier.1": "3", "classifier.4": "6"}
 
     def __init__(
-        self, norm: str = "none", channels: int = 3, eps: float = 1e-5, last: int = 32, vector: bool = False,
+        self,
+        norm: str = "none",
+        channels: int = 3,
+        eps: float = 1e-5,
+        last: int = 32,
+        vector: bool = False,
         padding: str = "valid",
-    ) -> None:  # fmt: skip
+    ) -> None:
         super().__init__()
         if padding not in ("valid", "half"):
             raise ConfigError(f"padding must be valid or half, found {padding!r}")
@@ -71,9 +76,15 @@ class AlexNet(Backbone):
         if vector and last == 32:
             self.width = 4096
             self.top = nn.Sequential(
-                nn.AdaptiveAvgPool2d(6), nn.Flatten(), nn.Dropout(), nn.Linear(256 * 36, 4096), nn.ReLU(),
-                nn.Dropout(), nn.Linear(4096, 4096), nn.ReLU(),
-            )  # fmt: skip
+                nn.AdaptiveAvgPool2d(6),
+                nn.Flatten(),
+                nn.Dropout(),
+                nn.Linear(256 * 36, 4096),
+                nn.ReLU(),
+                nn.Dropout(),
+                nn.Linear(4096, 4096),
+                nn.ReLU(),
+            )
         elif vector:
             self.top = MeanPool()
 
@@ -98,6 +109,8 @@ class AlexNet(Backbone):
 def check_size(x: Tensor) -> Tensor:
     """The pictures [B, C, H, W] themselves; ShapeError where they are too small."""
     if min(x.shape[2:]) < SMALLEST:
-        raise ShapeError(f"AlexNet as published reads pictures of at least {SMALLEST}x{SMALLEST} pixels, found "
-                         f"{x.shape[2]}x{x.shape[3]} (height x width); with padding=half it reads any")  # fmt: skip
+        raise ShapeError(
+            f"AlexNet as published reads pictures of at least {SMALLEST}x{SMALLEST} pixels, found "
+            f"{x.shape[2]}x{x.shape[3]} (height x width); with padding=half it reads any"
+        )
     return x

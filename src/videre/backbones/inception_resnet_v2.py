@@ -38,9 +38,15 @@ class InceptionResNetV2(Chain):
     dropout = 0.2
 
     def __init__(
-        self, norm: str = "frozen", padding: str = "half", channels: int = 3, eps: float = 1e-3, last: int = 32,
-        vector: bool = False, output_stride: int = 32,
-    ) -> None:  # fmt: skip
+        self,
+        norm: str = "frozen",
+        padding: str = "half",
+        channels: int = 3,
+        eps: float = 1e-3,
+        last: int = 32,
+        vector: bool = False,
+        output_stride: int = 32,
+    ) -> None:
         check(padding, ("half", "same", "valid"), output_stride)
         inner = inside(padding)
         conv = partial(ConvNorm, norm=norm, eps=eps, padding=inner)
@@ -49,26 +55,28 @@ class InceptionResNetV2(Chain):
         step_32, first_32, rate_32 = spread(32, output_stride)
 
         block35 = lambda: Residual(
-            320, 128, 0.17,
+            320,
+            128,
+            0.17,
             conv(320, 32, 1),
             nn.Sequential(conv(320, 32, 1), conv(32, 32, 3)),
             nn.Sequential(conv(320, 32, 1), conv(32, 48, 3), conv(48, 64, 3)),
-        )  # fmt: skip
+        )
         block17 = lambda: Residual(
-            1088, 384, 0.10,
+            1088,
+            384,
+            0.10,
             conv(1088, 192, 1),
-            nn.Sequential(
-                conv(1088, 128, 1), conv(128, 160, (1, 7), 1, rate_16), conv(160, 192, (7, 1), 1, rate_16)
-            ),
-        )  # fmt: skip
+            nn.Sequential(conv(1088, 128, 1), conv(128, 160, (1, 7), 1, rate_16), conv(160, 192, (7, 1), 1, rate_16)),
+        )
         block8 = lambda scale=0.20, relu=True: Residual(
-            2080, 448, scale,
+            2080,
+            448,
+            scale,
             conv(2080, 192, 1),
-            nn.Sequential(
-                conv(2080, 192, 1), conv(192, 224, (1, 3), 1, rate_32), conv(224, 256, (3, 1), 1, rate_32)
-            ),
+            nn.Sequential(conv(2080, 192, 1), conv(192, 224, (1, 3), 1, rate_32), conv(224, 256, (3, 1), 1, rate_32)),
             relu=relu,
-        )  # fmt: skip
+        )
         layers: dict[int, dict[str, nn.Module]] = {
             2: {
                 "conv2d_1a": edge(channels, 32, 3, 2),
@@ -114,7 +122,7 @@ class InceptionResNetV2(Chain):
                 "block8": block8(scale=1.0, relu=False),
                 "conv2d_7b": conv(2080, 1536, 1),
             },
-        }  # fmt: skip
+        }
         super().__init__(layers, WIDTHS, last, vector, output_stride)
 
 

@@ -77,9 +77,16 @@ class InceptionV2(Chain):
     dropout = 0.2
 
     def __init__(
-        self, variant: str = "separable", norm: str = "frozen", padding: str = "half", channels: int = 3,
-        eps: float = 1e-3, last: int = 32, vector: bool = False, output_stride: int = 32,
-    ) -> None:  # fmt: skip
+        self,
+        variant: str = "separable",
+        norm: str = "frozen",
+        padding: str = "half",
+        channels: int = 3,
+        eps: float = 1e-3,
+        last: int = 32,
+        vector: bool = False,
+        output_stride: int = 32,
+    ) -> None:
         if variant not in VARIANTS:
             raise ConfigError(f"variant must be one of {', '.join(VARIANTS)}; found {variant!r}")
         check(padding, ("half", "same", "ceil"), output_stride)

@@ -41,11 +41,14 @@ def unit_6(width: int) -> list[Branch]:
         [("branch1x1", 192, 1)],
         [("branch7x7_1", width, 1), ("branch7x7_2", width, row), ("branch7x7_3", 192, column)],
         [
-            ("branch7x7dbl_1", width, 1), ("branch7x7dbl_2", width, column), ("branch7x7dbl_3", width, row),
-            ("branch7x7dbl_4", width, column), ("branch7x7dbl_5", 192, row),
+            ("branch7x7dbl_1", width, 1),
+            ("branch7x7dbl_2", width, column),
+            ("branch7x7dbl_3", width, row),
+            ("branch7x7dbl_4", width, column),
+            ("branch7x7dbl_5", 192, row),
         ],
         ["mean", ("branch_pool", 192, 1)],
-    ]  # fmt: skip
+    ]
 
 
 def unit_7() -> list[Branch]:
@@ -55,11 +58,12 @@ def unit_7() -> list[Branch]:
         [("branch1x1", 320, 1)],
         [("branch3x3_1", 384, 1), [("branch3x3_2a", 384, row), ("branch3x3_2b", 384, column)]],
         [
-            ("branch3x3dbl_1", 448, 1), ("branch3x3dbl_2", 384, 3),
+            ("branch3x3dbl_1", 448, 1),
+            ("branch3x3dbl_2", 384, 3),
             [("branch3x3dbl_3a", 384, row), ("branch3x3dbl_3b", 384, column)],
         ],
         ["mean", ("branch_pool", 192, 1)],
-    ]  # fmt: skip
+    ]
 
 
 REDUCTION_6: list[Branch] = [
@@ -69,19 +73,27 @@ REDUCTION_6: list[Branch] = [
 ]
 REDUCTION_7: list[Branch] = [
     [("branch3x3_1", 192, 1), ("branch3x3_2", 320, 3)],
-    [("branch7x7x3_1", 192, 1), ("branch7x7x3_2", 192, (1, 7)), ("branch7x7x3_3", 192, (7, 1)), ("branch7x7x3_4", 192, 3)],
+    [
+        ("branch7x7x3_1", 192, 1),
+        ("branch7x7x3_2", 192, (1, 7)),
+        ("branch7x7x3_3", 192, (7, 1)),
+        ("branch7x7x3_4", 192, 3),
+    ],
     ["max"],
-]  # fmt: skip
+]
 """Figure 10: convolutions of stride 2 beside a pool, so that no map is a bottleneck."""
 
 UNITS = {
     8: {"Mixed_5b": unit_5(32), "Mixed_5c": unit_5(64), "Mixed_5d": unit_5(64)},
     16: {
-        "Mixed_6a": REDUCTION_6, "Mixed_6b": unit_6(128), "Mixed_6c": unit_6(160), "Mixed_6d": unit_6(160),
+        "Mixed_6a": REDUCTION_6,
+        "Mixed_6b": unit_6(128),
+        "Mixed_6c": unit_6(160),
+        "Mixed_6d": unit_6(160),
         "Mixed_6e": unit_6(192),
     },
     32: {"Mixed_7a": REDUCTION_7, "Mixed_7b": unit_7(), "Mixed_7c": unit_7()},
-}  # fmt: skip
+}
 """By stride."""
 
 
@@ -94,9 +106,13 @@ class Chain(Backbone):
     """
 
     def __init__(
-        self, layers: dict[int, dict[str, nn.Module]], channels: dict[int, int], last: int, vector: bool,
+        self,
+        layers: dict[int, dict[str, nn.Module]],
+        channels: dict[int, int],
+        last: int,
+        vector: bool,
         output_stride: int,
-    ) -> None:  # fmt: skip
+    ) -> None:
         super().__init__()
         self.order = {stride: list(named) for stride, named in layers.items() if stride <= last}
         for stride in self.order:
@@ -139,9 +155,15 @@ class InceptionV3(Chain):
     EPS = 1e-3
 
     def __init__(
-        self, norm: str = "frozen", padding: str = "half", channels: int = 3, eps: float = 1e-3, last: int = 32,
-        vector: bool = False, output_stride: int = 32,
-    ) -> None:  # fmt: skip
+        self,
+        norm: str = "frozen",
+        padding: str = "half",
+        channels: int = 3,
+        eps: float = 1e-3,
+        last: int = 32,
+        vector: bool = False,
+        output_stride: int = 32,
+    ) -> None:
         check(padding, ("half", "same", "valid"), output_stride)
         conv = partial(ConvNorm, norm=norm, eps=eps)
         inner = inside(padding)
@@ -168,9 +190,18 @@ class ConvNorm(nn.Module):
     """Convolution (with a bias where no norm follows, or asked for), norm, ReLU."""
 
     def __init__(
-        self, channels_in: int, channels_out: int, kernel: int | tuple[int, int], stride: int = 1, dilation: int = 1, *,
-        norm: str, eps: float, padding: str = "half", bias: bool = False,
-    ) -> None:  # fmt: skip
+        self,
+        channels_in: int,
+        channels_out: int,
+        kernel: int | tuple[int, int],
+        stride: int = 1,
+        dilation: int = 1,
+        *,
+        norm: str,
+        eps: float,
+        padding: str = "half",
+        bias: bool = False,
+    ) -> None:
         super().__init__()
         self.conv = make_conv(
             channels_in, channels_out, kernel, stride, dilation, bias=bias or norm == "none", padding=padding
@@ -190,9 +221,14 @@ class Mixed(nn.Module):
     """
 
     def __init__(
-        self, channels: int, branches: Sequence[Branch], conv: Callable[..., nn.Module], padding: str, stride: int = 1,
+        self,
+        channels: int,
+        branches: Sequence[Branch],
+        conv: Callable[..., nn.Module],
+        padding: str,
+        stride: int = 1,
         dilation: int = 1,
-    ) -> None:  # fmt: skip
+    ) -> None:
         super().__init__()
         self.branches: list[tuple[list[str], list[str]]] = []
         self.channels = 0
@@ -264,9 +300,13 @@ def mean3x3(x: Tensor, dilation: int, zeros: bool) -> Tensor:
 
 
 def add_units(
-    layers: dict[int, dict[str, nn.Module]], plan: dict[int, dict[str, list[Branch]]], width: int,
-    conv: Callable[..., nn.Module], padding: str, output_stride: int,
-) -> dict[int, int]:  # fmt: skip
+    layers: dict[int, dict[str, nn.Module]],
+    plan: dict[int, dict[str, list[Branch]]],
+    width: int,
+    conv: Callable[..., nn.Module],
+    padding: str,
+    output_stride: int,
+) -> dict[int, int]:
     """Append the units of a plan, by stride, to the layers there; `width` channels come in. Returns those that come out.
 
     From stride 16 on the first unit of a stride brings it about.

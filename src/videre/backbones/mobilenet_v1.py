@@ -26,9 +26,20 @@ from videre.errors import ConfigError
 from videre.layers.conv import conv_block, initialise
 
 PLAN = (
-    (64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), (512, 1), (512, 1), (512, 1), (512, 1), (512, 1),
-    (1024, 2), (1024, 1),
-)  # fmt: skip
+    (64, 1),
+    (128, 2),
+    (128, 1),
+    (256, 2),
+    (256, 1),
+    (512, 2),
+    (512, 1),
+    (512, 1),
+    (512, 1),
+    (512, 1),
+    (512, 1),
+    (1024, 2),
+    (1024, 1),
+)
 """Channels and stride of each pair of convolutions."""
 TAPS = {4: 3, 8: 5, 16: 11, 32: 13}
 """Stride: the index in `features` of the last layer at that stride."""
@@ -52,9 +63,16 @@ class MobileNetV1(Backbone):
     dropout = 0.001
 
     def __init__(
-        self, multiplier: float = 1.0, padding: str = "same", norm: str = "frozen", channels: int = 3, eps: float = 1e-3,
-        last: int = 32, vector: bool = False, output_stride: int = 32,
-    ) -> None:  # fmt: skip
+        self,
+        multiplier: float = 1.0,
+        padding: str = "same",
+        norm: str = "frozen",
+        channels: int = 3,
+        eps: float = 1e-3,
+        last: int = 32,
+        vector: bool = False,
+        output_stride: int = 32,
+    ) -> None:
         super().__init__()
         if output_stride not in (8, 16, 32):
             raise ConfigError(f"output_stride must be 8, 16 or 32, found {output_stride}")

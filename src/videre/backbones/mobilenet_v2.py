@@ -41,9 +41,18 @@ class MobileNetV2(Backbone):
     dropout = 0.2
 
     def __init__(
-        self, norm: str = "frozen", padding: str = "half", channels: int = 3, eps: float = 1e-5, last: int = 32,
-        vector: bool = False, output_stride: int = 32, multiplier: float = 1.0, divisor: int = 8, wide: bool = True,
-    ) -> None:  # fmt: skip
+        self,
+        norm: str = "frozen",
+        padding: str = "half",
+        channels: int = 3,
+        eps: float = 1e-5,
+        last: int = 32,
+        vector: bool = False,
+        output_stride: int = 32,
+        multiplier: float = 1.0,
+        divisor: int = 8,
+        wide: bool = True,
+    ) -> None:
         super().__init__()
         scaled = lambda width: round_width(width * multiplier, divisor)
         if output_stride not in (8, 16, 32):

@@ -120,9 +120,15 @@ class Residual(nn.Module):
 
 
 def make_stage(
-    bottleneck: bool, channels: int, width: int, count: int, stride: int, norm: str, eps: float = 1e-5,
+    bottleneck: bool,
+    channels: int,
+    width: int,
+    count: int,
+    stride: int,
+    norm: str,
+    eps: float = 1e-5,
     dilations: tuple[int, int] = (1, 1),
-) -> tuple[nn.Sequential, int]:  # fmt: skip
+) -> tuple[nn.Sequential, int]:
     """`count` blocks, the first with the stride; and the number of channels that come out.
 
     `dilations`: of the first block and of the others.

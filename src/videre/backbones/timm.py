@@ -82,9 +82,14 @@ class TimmBackbone(Backbone):
         found = cls(name, norm="batch", pretrained=True)
         said = found.net.pretrained_cfg
         return describe_weights(
-            f"timm:{name}", found, said.get("mean"), said.get("std"), side=said.get("input_size", (3, 224, 224))[-1],
-            licence=said.get("license") or "unknown", data=str(said.get("tag") or "unknown"),
-        )  # fmt: skip
+            f"timm:{name}",
+            found,
+            said.get("mean"),
+            said.get("std"),
+            side=said.get("input_size", (3, 224, 224))[-1],
+            licence=said.get("license") or "unknown",
+            data=str(said.get("tag") or "unknown"),
+        )
 
     @property
     def stages(self) -> Sequence[nn.Module]:

@@ -48,9 +48,17 @@ class VGG(Backbone):
     TOP: ClassVar[dict[str, str]] = {"classifier.0": "2", "classifier.3": "5"}
 
     def __init__(
-        self, depth: int = 16, norm: str = "none", channels: int = 3, eps: float = 1e-5, last: int = 32,
-        vector: bool = False, output_stride: int = 32, multiplier: float = 1.0, first: int = 4,
-    ) -> None:  # fmt: skip
+        self,
+        depth: int = 16,
+        norm: str = "none",
+        channels: int = 3,
+        eps: float = 1e-5,
+        last: int = 32,
+        vector: bool = False,
+        output_stride: int = 32,
+        multiplier: float = 1.0,
+        first: int = 4,
+    ) -> None:
         super().__init__()
         if depth not in DEPTHS:
             raise ConfigError(f"VGG depth must be one of {list(DEPTHS)}, found {depth}")
@@ -78,9 +86,15 @@ class VGG(Backbone):
         if vector and last == 32:
             self.width = 4096
             self.top = nn.Sequential(
-                nn.AdaptiveAvgPool2d(7), nn.Flatten(), nn.Linear(scaled(512) * 49, 4096), nn.ReLU(), nn.Dropout(),
-                nn.Linear(4096, 4096), nn.ReLU(), nn.Dropout(),
-            )  # fmt: skip
+                nn.AdaptiveAvgPool2d(7),
+                nn.Flatten(),
+                nn.Linear(scaled(512) * 49, 4096),
+                nn.ReLU(),
+                nn.Dropout(),
+                nn.Linear(4096, 4096),
+                nn.ReLU(),
+                nn.Dropout(),
+            )
         elif vector:
             self.top = MeanPool()
         initialise(self)

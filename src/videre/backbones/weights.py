@@ -57,10 +57,15 @@ def _torchvision(
     backbone: str, digits: str, top1: float, version: int = 1, norm: str = "frozen", file: str = ""
 ) -> BackboneWeights:
     return BackboneWeights(
-        f"torchvision/{backbone}-v{version}", backbone, digits,
-        f"https://download.pytorch.org/models/{file or backbone}-{digits}.pth", "BSD-3-Clause", "ImageNet-1k", top1,
+        f"torchvision/{backbone}-v{version}",
+        backbone,
+        digits,
+        f"https://download.pytorch.org/models/{file or backbone}-{digits}.pth",
+        "BSD-3-Clause",
+        "ImageNet-1k",
+        top1,
         options=(("norm", norm),),
-    )  # fmt: skip
+    )
 
 
 BACKBONE_WEIGHTS = (
@@ -85,28 +90,59 @@ BACKBONE_WEIGHTS = (
     _torchvision("mobilenet_v2", "7ebf99e0", 72.154, 2),
     # google-coral/test_data @ 104342d, tf2_mobilenet_v2_1.0_224_ptq.tflite, dequantised: batch norm folded in, SAME
     BackboneWeights(
-        "coral/mobilenet_v2", "mobilenet_v2", "1886cef4c9a9cedee1272b2b525c6b39a9f9b8a2789535380604ab3c1da84512", "",
-        "Apache-2.0", "ImageNet-1k", None, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), (("norm", "none"), ("padding", "same")),
+        "coral/mobilenet_v2",
+        "mobilenet_v2",
+        "1886cef4c9a9cedee1272b2b525c6b39a9f9b8a2789535380604ab3c1da84512",
+        "",
+        "Apache-2.0",
+        "ImageNet-1k",
+        None,
+        (0.5, 0.5, 0.5),
+        (0.5, 0.5, 0.5),
+        (("norm", "none"), ("padding", "same")),
         background=1,
     ),
     # torchvision's net maps ImageNet's normalisation back to [-1, 1], with which Google trained
     BackboneWeights(
-        "torchvision/inception_v3-v1", "inception_v3", "0cc3c7bd",
-        "https://download.pytorch.org/models/inception_v3_google-0cc3c7bd.pth", "BSD-3-Clause", "ImageNet-1k", 77.294,
-        (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), (("norm", "frozen"), ("padding", "valid")), side=299,
-    ),
-    BackboneWeights(
-        "cadene/inception_resnet_v2", "inception_resnet_v2", "520b38e4",
-        "http://data.lip6.fr/cadene/pretrainedmodels/inceptionresnetv2-520b38e4.pth", "BSD-3-Clause", "ImageNet-1k",
-        80.170, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), (("norm", "frozen"), ("padding", "valid")), background=1,
+        "torchvision/inception_v3-v1",
+        "inception_v3",
+        "0cc3c7bd",
+        "https://download.pytorch.org/models/inception_v3_google-0cc3c7bd.pth",
+        "BSD-3-Clause",
+        "ImageNet-1k",
+        77.294,
+        (0.5, 0.5, 0.5),
+        (0.5, 0.5, 0.5),
+        (("norm", "frozen"), ("padding", "valid")),
         side=299,
     ),
     BackboneWeights(
-        "cadene/bn_inception", "bn_inception", "52deb4733",
-        "http://data.lip6.fr/cadene/pretrainedmodels/bn_inception-52deb4733.pth", "BSD-3-Clause", "ImageNet-1k", 73.524,
-        (104 / 255, 117 / 255, 128 / 255), (1 / 255, 1 / 255, 1 / 255), channels="bgr",
+        "cadene/inception_resnet_v2",
+        "inception_resnet_v2",
+        "520b38e4",
+        "http://data.lip6.fr/cadene/pretrainedmodels/inceptionresnetv2-520b38e4.pth",
+        "BSD-3-Clause",
+        "ImageNet-1k",
+        80.170,
+        (0.5, 0.5, 0.5),
+        (0.5, 0.5, 0.5),
+        (("norm", "frozen"), ("padding", "valid")),
+        background=1,
+        side=299,
     ),
-)  # fmt: skip
+    BackboneWeights(
+        "cadene/bn_inception",
+        "bn_inception",
+        "52deb4733",
+        "http://data.lip6.fr/cadene/pretrainedmodels/bn_inception-52deb4733.pth",
+        "BSD-3-Clause",
+        "ImageNet-1k",
+        73.524,
+        (104 / 255, 117 / 255, 128 / 255),
+        (1 / 255, 1 / 255, 1 / 255),
+        channels="bgr",
+    ),
+)
 """Sources: torchvision's weight enums and Cadene/pretrained-models.pytorch (names, accuracies); the publishers' cards."""
 
 
@@ -121,9 +157,14 @@ def fetch_backbone(card: BackboneWeights, cache: Path | None = None) -> dict[str
 
 
 def describe_weights(
-    name: str, net: nn.Module, mean: Sequence[float] | None, std: Sequence[float] | None, side: int,
-    licence: str = "unknown", data: str = "unknown",
-) -> PublishedWeights:  # fmt: skip
+    name: str,
+    net: nn.Module,
+    mean: Sequence[float] | None,
+    std: Sequence[float] | None,
+    side: int,
+    licence: str = "unknown",
+    data: str = "unknown",
+) -> PublishedWeights:
     """A card for weights that another library fetched, and the tensors.
 
     Args:

@@ -86,9 +86,11 @@ def convert(
         whole = read(data, None, format)
         left = [whole.name(i) for i in range(len(whole)) if whole.where(i) not in written]
         if left:
-            print(f"{data}: {len(left)} of {len(whole)} pictures are in none of {', '.join(parts)} and were left out "
-                  f"({', '.join(left[:5])}{', …' if len(left) > 5 else ''}); name them in a list to have them too",
-                  file=sys.stderr)  # fmt: skip
+            print(
+                f"{data}: {len(left)} of {len(whole)} pictures are in none of {', '.join(parts)} and were left out "
+                f"({', '.join(left[:5])}{', …' if len(left) > 5 else ''}); name them in a list to have them too",
+                file=sys.stderr,
+            )
 
 
 @app.command()

@@ -64,8 +64,10 @@ def export(
         size = sum(
             file.stat().st_size for file in (out, out.with_suffix(".bin")) if file == out or format == "openvino"
         )
-        print(f"{out}: {size / 1e6:.1f} MB; {count} pictures, {seconds[1] / count:.3f} s each, "
-              f"the model as trained {seconds[0] / count:.3f} s")  # fmt: skip
+        print(
+            f"{out}: {size / 1e6:.1f} MB; {count} pictures, {seconds[1] / count:.3f} s each, "
+            f"the model as trained {seconds[0] / count:.3f} s"
+        )
         print(f"{out}.parity.md: {'the same results' if report.passed else 'NOT the same results'}")
     if not report.passed:
         for problem in report.problems:

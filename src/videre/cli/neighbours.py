@@ -66,9 +66,10 @@ def neighbours(
 
     for row, file in enumerate(files):
         others = [
-            (i, d) for i, d in zip(index[row].tolist(), distance[row].tolist())
+            (i, d)
+            for i, d in zip(index[row].tolist(), distance[row].tolist())
             if not ((path := dataset.path(i)) is not None and path.resolve() == file.resolve())
-        ][:count]  # fmt: skip
+        ][:count]
         add(asked.picture(row), f"{file.name}:")
         for i, d in others:
             add(dataset.picture(i), f"{_class(dataset, i)} {d:.2f}".strip())

@@ -95,10 +95,17 @@ def train(
             print(cost, file=sys.stderr)
         return
     run = fit(
-        start.model, training, start.recipe, out, validation=validation, resume=resume, device=device,
+        start.model,
+        training,
+        start.recipe,
+        out,
+        validation=validation,
+        resume=resume,
+        device=device,
         progress="none" if quiet else "auto",
-        provenance={**start.provenance, "command": shlex.join(["videre", *sys.argv[1:]])}, plan=chosen,
-    )  # fmt: skip
+        provenance={**start.provenance, "command": shlex.join(["videre", *sys.argv[1:]])},
+        plan=chosen,
+    )
     if not run.finished:
         raise typer.Exit(130)
     if not quiet:

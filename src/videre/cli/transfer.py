@@ -71,11 +71,18 @@ def transfer(
     split = split or find_split(data, there, "train", "--split")
     val = val or find_split(data, [name for name in there if name != split], "val", "--val")
     found = study(
-        read(data, split, format), read(data, val, format) if val else None, source, out,
-        shares=tuple(share or (0.01, 0.1, 1.0)), seeds=seeds,
-        methods=[known[name] for name in method or known], pictures=pictures, preprocess=parse_settings(settings),
-        device=device, log=lambda line: None if quiet else print(line, file=sys.stderr, flush=True),
-    )  # fmt: skip
+        read(data, split, format),
+        read(data, val, format) if val else None,
+        source,
+        out,
+        shares=tuple(share or (0.01, 0.1, 1.0)),
+        seeds=seeds,
+        methods=[known[name] for name in method or known],
+        pictures=pictures,
+        preprocess=parse_settings(settings),
+        device=device,
+        log=lambda line: None if quiet else print(line, file=sys.stderr, flush=True),
+    )
     write_atomic(out / "transfer.png", chart(found))
     if not quiet:
         print("\n".join([*found.lines(), f"results: {out}"]))

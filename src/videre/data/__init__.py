@@ -45,10 +45,20 @@ class Format(Protocol):
 
 
 FORMATS: dict[str, Format] = {
-    "voc": voc, "coco": coco, "panoptic": panoptic, "instances": instance_png, "coco-stuff": coco_stuff, "maps": class_maps,
-    "planes": class_planes, "labelme": labelme, "cityscapes": cityscapes, "joints": joints, "csv": labels_csv,
-    "scenes": scenes, "folders": folders,
-}  # fmt: skip
+    "voc": voc,
+    "coco": coco,
+    "panoptic": panoptic,
+    "instances": instance_png,
+    "coco-stuff": coco_stuff,
+    "maps": class_maps,
+    "planes": class_planes,
+    "labelme": labelme,
+    "cityscapes": cityscapes,
+    "joints": joints,
+    "csv": labels_csv,
+    "scenes": scenes,
+    "folders": folders,
+}
 """Every format by its name; folders, which fit almost anything, come last."""
 
 __all__ = ["FORMATS", "Dataset", "Repair", "Source", "find_format", "read", "splits", "write"]

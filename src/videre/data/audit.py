@@ -183,27 +183,53 @@ class _Sayer:
         self.look, self.picture, self.file = look, picture, file
 
     def __call__(
-        self, severity: Severity, kind: str, annotation: int | str | None, values: str, remedy: str,
+        self,
+        severity: Severity,
+        kind: str,
+        annotation: int | str | None,
+        values: str,
+        remedy: str,
         boxes: Sequence[Sequence[float]] = (),
-    ) -> None:  # fmt: skip
+    ) -> None:
         drawn = tuple(tuple(float(v) for v in box) for box in boxes)
         self.look.findings.append(
-            Finding(severity, kind, self.look.split, self.picture, self.file, annotation, values, remedy, drawn, index=self.look.index)
-        )  # fmt: skip
+            Finding(
+                severity,
+                kind,
+                self.look.split,
+                self.picture,
+                self.file,
+                annotation,
+                values,
+                remedy,
+                drawn,
+                index=self.look.index,
+            )
+        )
 
 
 def _look_at_pixels(picture: np.ndarray, path: Path | None, look: _Look, say: _Sayer) -> None:
     orientation = exif_orientation(path) if path is not None else 1
     if orientation in (2, 3, 4):  # quarter turns show in the size
-        say("warning", "turned by EXIF", None, f"orientation {orientation}",
-            "labels must be drawn on the upright picture: look at the drawing, else save the picture upright")  # fmt: skip
+        say(
+            "warning",
+            "turned by EXIF",
+            None,
+            f"orientation {orientation}",
+            "labels must be drawn on the upright picture: look at the drawing, else save the picture upright",
+        )
     top = float(np.iinfo(picture.dtype).max)
     grey = picture.mean(2, dtype=np.float32) / top
     small = cv2.resize(grey, (32, 32), interpolation=cv2.INTER_AREA)
     spread = float(small.std())
     if spread < 0.004:
-        say("warning", "picture without content", None, f"one shade, {float(grey.mean()) * 100:.0f} % bright",
-            "look whether the file is what it should be")  # fmt: skip
+        say(
+            "warning",
+            "picture without content",
+            None,
+            f"one shade, {float(grey.mean()) * 100:.0f} % bright",
+            "look whether the file is what it should be",
+        )
         return
     low = cv2.dct(small)[:8, :8].ravel()
     look.bits = np.where(low > np.median(low[1:]), np.float32(1), np.float32(-1))
@@ -219,28 +245,51 @@ def _look_at_instances(scene: Scene, things: Instances, schema: Schema, look: _L
         look.labels = things.labels[~ignored].numpy()
         unknown = [n for n in range(len(things)) if int(things.labels[n]) >= len(schema.things or ())]
         if unknown:
-            say("error", "label without class", ids[unknown[0]], f"labels {sorted({int(things.labels[n]) for n in unknown})} "
-                f"of {len(schema.things or ())} classes", "add the class, or correct the labels")  # fmt: skip
+            say(
+                "error",
+                "label without class",
+                ids[unknown[0]],
+                f"labels {sorted({int(things.labels[n]) for n in unknown})} of {len(schema.things or ())} classes",
+                "add the class, or correct the labels",
+            )
             return
     masks, boxes = things.masks, things.boxes
     if masks is not None:
         areas, extents = masks.area(), masks.boxes()
         for n in (areas == 0).nonzero().flatten().tolist():
             if not ignored[n]:
-                say("warning", "mask without pixels", ids[n], name(n), "draw it, or remove the instance",
-                    () if boxes is None else [boxes[n].tolist()])  # fmt: skip
+                say(
+                    "warning",
+                    "mask without pixels",
+                    ids[n],
+                    name(n),
+                    "draw it, or remove the instance",
+                    () if boxes is None else [boxes[n].tolist()],
+                )
         if boxes is not None:
             overlap = box_iou(boxes, extents).diagonal()
             far = (boxes - extents).abs().amax(1)
             for n in ((overlap < 0.8) & (far > 3) & (areas > 0) & ~ignored).nonzero().flatten().tolist():
-                say("warning", "box and mask disagree", ids[n], f"{name(n)}: box {_corners(boxes[n])}, mask {_corners(extents[n])}",
-                    "correct one of them", [boxes[n].tolist(), extents[n].tolist()])  # fmt: skip
+                say(
+                    "warning",
+                    "box and mask disagree",
+                    ids[n],
+                    f"{name(n)}: box {_corners(boxes[n])}, mask {_corners(extents[n])}",
+                    "correct one of them",
+                    [boxes[n].tolist(), extents[n].tolist()],
+                )
     if boxes is None:
         return
     sides = boxes[:, 2:] - boxes[:, :2]
     for n in ((sides.amin(1) < 2) & ~ignored).nonzero().flatten().tolist():
-        say("note", "box thinner than two pixels", ids[n], f"{name(n)}: {_corners(boxes[n])}",
-            "look whether it is a slip of the mouse", [boxes[n].tolist()])  # fmt: skip
+        say(
+            "note",
+            "box thinner than two pixels",
+            ids[n],
+            f"{name(n)}: {_corners(boxes[n])}",
+            "look whether it is a slip of the mouse",
+            [boxes[n].tolist()],
+        )
     if things.labels is not None and len(boxes) > 1:
         same = torch.triu(box_iou(boxes, boxes), 1) >= SAME_BOX
         for a, b in same.nonzero().tolist():
@@ -252,16 +301,28 @@ def _look_at_instances(scene: Scene, things: Instances, schema: Schema, look: _L
                     "warning", "object drawn twice", ids[b], f"{both} (annotation {ids[a]})", "remove one of them", pair
                 )
             else:
-                say("warning", "one object, two classes", ids[b], f"{both} (annotation {ids[a]})",
-                    "decide on one, unless the classes may overlap", pair)  # fmt: skip
+                say(
+                    "warning",
+                    "one object, two classes",
+                    ids[b],
+                    f"{both} (annotation {ids[a]})",
+                    "decide on one, unless the classes may overlap",
+                    pair,
+                )
     if things.keypoints is not None and things.visibility is not None:
         points = things.keypoints
         outside = (points < 0).any(-1) | (points > torch.tensor(scene.size[::-1])).any(-1)
         for n in (outside & (things.visibility > 0)).any(1).nonzero().flatten().tolist():
             lost = (outside[n] & (things.visibility[n] > 0)).nonzero().flatten().tolist()
             joints = [schema.skeleton.names[j] if schema.skeleton else str(j) for j in lost]
-            say("warning", "keypoint outside the picture", ids[n], f"{', '.join(joints)} at {points[n, lost[0]].tolist()}",
-                "correct it, or set it to not labelled", [boxes[n].tolist()])  # fmt: skip
+            say(
+                "warning",
+                "keypoint outside the picture",
+                ids[n],
+                f"{', '.join(joints)} at {points[n, lost[0]].tolist()}",
+                "correct it, or set it to not labelled",
+                [boxes[n].tolist()],
+            )
     if things.labels is not None:
         keep = ~ignored.numpy()
         look.boxes = boxes.numpy()[keep]
@@ -306,8 +367,20 @@ def _copies(sets: Mapping[str, Dataset], looks: Sequence[_Look]) -> list[Finding
         else:
             severity, kind, remedy = "warning", "picture twice", "remove one, unless it is meant"
         file, other = (str(sets[k.split].path(k.index) or "") for k in (first, second))
-        found.append(Finding(severity, kind, first.split, sets[first.split].name(first.index), file, None,  # type: ignore[arg-type]
-                             f"{how} as {names[1]}", remedy, other=other, index=first.index))  # fmt: skip
+        found.append(
+            Finding(
+                severity,  # type: ignore[arg-type]
+                kind,
+                first.split,
+                sets[first.split].name(first.index),
+                file,
+                None,
+                f"{how} as {names[1]}",
+                remedy,
+                other=other,
+                index=first.index,
+            )
+        )
     return found
 
 
@@ -349,16 +422,24 @@ def _classes(sets: Mapping[str, Dataset], looks: Sequence[_Look]) -> list[Findin
             say("warning", "class with few examples", _listed(few), f"collect more, at least {FEW}")
         some = count[count > 0]
         if len(some) > 1 and some.max() > IMBALANCE * some.min():
-            say("note", "classes out of balance", f"{names[int(count.argmax())]} {count.max()}, {names[int(np.where(count > 0, count, count.max() + 1).argmin())]} {some.min()}",
-                "train with class weights, and look at the numbers class by class")  # fmt: skip
+            say(
+                "note",
+                "classes out of balance",
+                f"{names[int(count.argmax())]} {count.max()}, {names[int(np.where(count > 0, count, count.max() + 1).argmin())]} {some.min()}",
+                "train with class weights, and look at the numbers class by class",
+            )
         alike = Counter(" ".join(n.lower().replace("_", " ").replace("-", " ").split()) for n in names.names)
         twins = [n for n in names.names if alike[" ".join(n.lower().replace("_", " ").replace("-", " ").split())] > 1]
         if twins:
             say("warning", "class names alike", _listed(twins), "one class was probably spelled in two ways: join them")
         empty = [k for k in looks if k.split == split and not len(k.labels)]
         if empty and dataset.fields & {"boxes", "masks"}:
-            say("note", "pictures without instances", f"{len(empty)} of {len(dataset)}",
-                "good to have where true; look whether somebody forgot to label them")  # fmt: skip
+            say(
+                "note",
+                "pictures without instances",
+                f"{len(empty)} of {len(dataset)}",
+                "good to have where true; look whether somebody forgot to label them",
+            )
     return found
 
 
@@ -382,9 +463,20 @@ def _unusual(sets: Mapping[str, Dataset], looks: Sequence[_Look]) -> list[Findin
             class_name = dataset.schema.things[int(which)] if dataset.schema.things else str(which)
             ratio = float(np.exp((size[row] - middle) / 2))
             values = f"{class_name}: {ratio:.2g} times the side usual for its class"
-            found.append(Finding("note", "unusual size for its class", look.split, dataset.name(look.index),
-                                 str(dataset.path(look.index) or ""), look.ids[n], values, "look whether the label is right",
-                                 (tuple(look.boxes[n].tolist()),), index=look.index))  # fmt: skip
+            found.append(
+                Finding(
+                    "note",
+                    "unusual size for its class",
+                    look.split,
+                    dataset.name(look.index),
+                    str(dataset.path(look.index) or ""),
+                    look.ids[n],
+                    values,
+                    "look whether the label is right",
+                    (tuple(look.boxes[n].tolist()),),
+                    index=look.index,
+                )
+            )
     return found
 
 

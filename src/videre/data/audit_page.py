@@ -93,8 +93,14 @@ def _view(
     picture: np.ndarray, others: Sequence[tuple[float, ...]], boxes: Sequence[tuple[float, ...]]
 ) -> dict[str, Any]:
     height, width = picture.shape[:2]
-    return {"picture": _embedded(picture), "width": width, "height": height, "others": others, "boxes": boxes,
-            "stroke": max(width, height) / 160}  # fmt: skip
+    return {
+        "picture": _embedded(picture),
+        "width": width,
+        "height": height,
+        "others": others,
+        "boxes": boxes,
+        "stroke": max(width, height) / 160,
+    }
 
 
 def _is_small(box: tuple[float, ...], size: tuple[int, int]) -> bool:
@@ -139,5 +145,11 @@ def _summary(name: str, dataset: Any) -> dict[str, Any]:
         return {"name": name or dataset.title, "pictures": len(dataset), "classes": [], "most": 1}
     classes = sorted(counted.classes, key=lambda c: -c.instances)
     most = max((c.instances for c in classes), default=1) or 1
-    return {"name": name or dataset.title, "pictures": counted.pictures, "empty": counted.empty, "most": most,
-            "instances": sum(c.instances for c in classes), "classes": classes}  # fmt: skip
+    return {
+        "name": name or dataset.title,
+        "pictures": counted.pictures,
+        "empty": counted.empty,
+        "most": most,
+        "instances": sum(c.instances for c in classes),
+        "classes": classes,
+    }

@@ -43,8 +43,10 @@ def fill_sizes(
             keep[i] = False
             repairs.append(Repair(UNREADABLE, names[i], "-", str(error), "dropped"))
     if repairs and not keep.any():
-        raise DataError(f"{repairs[0].found}; nor can any other of the {len(paths)} pictures be read, and the annotations "
-                        "do not state their sizes")  # fmt: skip
+        raise DataError(
+            f"{repairs[0].found}; nor can any other of the {len(paths)} pictures be read, and the annotations "
+            "do not state their sizes"
+        )
     return sizes, keep, repairs
 
 
@@ -88,6 +90,8 @@ def clean_boxes(
     if unusable and on_invalid == "error":
         listed = "\n  ".join(f"{r.picture}, annotation {r.annotation}: {r.kind} {r.found}" for r in unusable[:10])
         more = f"\n  and {len(unusable) - 10} more" if len(unusable) > 10 else ""
-        raise DataError(f"{file}: {len(unusable)} boxes cannot be used; boxes need x1 < x2 and y1 < y2 inside the "
-                        f"picture. Fix the file, or read with on_invalid='drop'.\n  {listed}{more}")  # fmt: skip
+        raise DataError(
+            f"{file}: {len(unusable)} boxes cannot be used; boxes need x1 < x2 and y1 < y2 inside the "
+            f"picture. Fix the file, or read with on_invalid='drop'.\n  {listed}{more}"
+        )
     return clipped.astype(np.float32), keep, repairs

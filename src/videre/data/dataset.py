@@ -123,10 +123,13 @@ class Dataset(Sequence[tuple[np.ndarray, Scene]]):
             turned = found == (width, height)
             raise DataError(
                 f"{self.source.path(place) or self.source.name(place)}: the picture is {found[1]}x{found[0]} (width x height), its annotation says {width}x{height}; "
-                + ("the labels were drawn without the EXIF orientation: turn the picture's pixels and drop the tag, or "
-                   "turn the labels" if turned else "it is another picture, or was resized: resize it back, or the "
-                   "labels with it")
-            )  # fmt: skip
+                + (
+                    "the labels were drawn without the EXIF orientation: turn the picture's pixels and drop the tag, or "
+                    "turn the labels"
+                    if turned
+                    else "it is another picture, or was resized: resize it back, or the labels with it"
+                )
+            )
         return picture
 
     def size(self, i: int) -> tuple[int, int]:
@@ -174,7 +177,9 @@ class Dataset(Sequence[tuple[np.ndarray, Scene]]):
         first = sets[0]
         for other in sets[1:]:
             if other.schema != first.schema:
-                raise DataError(f"{first.title} and {other.title} do not mean the same by their labels: {_unlike(first.schema, other.schema)}")  # fmt: skip
+                raise DataError(
+                    f"{first.title} and {other.title} do not mean the same by their labels: {_unlike(first.schema, other.schema)}"
+                )
         if len(sets) == 1:
             return first
         repairs = [r for d in sets for r in d.repairs]

@@ -30,8 +30,10 @@ def as_pixels(dataset: Dataset, background: str | None = BACKGROUND, overlap: bo
     """
     things = dataset.schema.things
     if things is None or "masks" not in dataset.fields:
-        raise DataError(f"{dataset.title}: only masks of things can become classes of pixels; it has "
-                        f"{', '.join(sorted(dataset.fields)) or 'no truth'}")  # fmt: skip
+        raise DataError(
+            f"{dataset.title}: only masks of things can become classes of pixels; it has "
+            f"{', '.join(sorted(dataset.fields)) or 'no truth'}"
+        )
     before = () if background is None or overlap else (background,)
     if not overlap and background in things.names:
         raise DataError(f"{dataset.title} has a class {background!r} of its own; name the background differently")

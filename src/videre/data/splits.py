@@ -27,8 +27,12 @@ def by_list(dataset: Dataset, file: str | Path) -> Dataset:
         path = dataset.path(i) or Path(dataset.name(i))
         for key in (dataset.name(i), path.name, path.stem):
             places.setdefault(key, set()).add(i)
-    dropped = {key: r for r in dataset.repairs for key in (r.picture, Path(r.picture).name, Path(r.picture).stem)
-               if r.picture not in places}  # fmt: skip
+    dropped = {
+        key: r
+        for r in dataset.repairs
+        for key in (r.picture, Path(r.picture).name, Path(r.picture).stem)
+        if r.picture not in places
+    }
     left_out = [dropped[line] for line in lines if line not in places and line in dropped]
     lines = [line for line in lines if line in places or line not in dropped]
     unknown = [line for line in lines if len(places.get(line, ())) != 1]

@@ -82,13 +82,17 @@ class Stats:
         ]
         if self.per_picture:
             counts = np.repeat(list(self.per_picture), list(self.per_picture.values()))
-            lines.append(f"objects: {sum(c.instances for c in self.classes)}; a picture has {counts.min()} to {counts.max()}, "
-                         f"half have {np.median(counts):g} or more; {self.empty} have none")  # fmt: skip
+            lines.append(
+                f"objects: {sum(c.instances for c in self.classes)}; a picture has {counts.min()} to {counts.max()}, "
+                f"half have {np.median(counts):g} or more; {self.empty} have none"
+            )
         if self.instances:
             low, middle, high = np.quantile(self.resized_sides, (0.1, 0.5, 0.9))
             shares = ", ".join(f"{share:.0%} {name}" for name, share in self.shares().items())
-            lines.append(f"side of an object (root of its area, as the net sees it): {middle:.0f} pixels, eight of ten "
-                         f"within {low:.0f} to {high:.0f}; {shares} (COCO's borders, {SMALL:g} and {LARGE:g})")  # fmt: skip
+            lines.append(
+                f"side of an object (root of its area, as the net sees it): {middle:.0f} pixels, eight of ten "
+                f"within {low:.0f} to {high:.0f}; {shares} (COCO's borders, {SMALL:g} and {LARGE:g})"
+            )
         if self.captions:
             lines.append(f"captions: {self.captions}, {self.words / self.captions:.1f} words each")
         if self.joints:
@@ -175,7 +179,9 @@ def stats(dataset: Dataset, resize: Preprocess | int | None = None) -> Stats:
         grown = preprocess.resized(scene.size) if preprocess else scene.size
         resized.append(sides[-1] * np.sqrt(grown[0] * grown[1] / (scene.size[0] * scene.size[1])))
     label, side = _joined(of).astype(np.int64), _joined(sides)
-    quantiles = [np.quantile(side[label == k], (0.1, 0.5, 0.9)) if (label == k).any() else np.zeros(3) for k in range(len(names))]  # fmt: skip
+    quantiles = [
+        np.quantile(side[label == k], (0.1, 0.5, 0.9)) if (label == k).any() else np.zeros(3) for k in range(len(names))
+    ]
     return Stats(
         pictures=len(dataset),
         empty=per_picture[0],

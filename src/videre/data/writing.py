@@ -23,8 +23,9 @@ def losses(dataset: Dataset, holds: Collection[str], name: str, lossy: bool) -> 
     """The fields of a data set that a format cannot hold. DataError naming them unless `lossy`."""
     lost = sorted(dataset.fields - set(holds) - _BOOKKEEPING)
     if lost and not lossy:
-        raise DataError(f"{name} cannot hold {', '.join(lost)} of {dataset.title}; write another format, or allow the "
-                        "loss (lossy)")  # fmt: skip
+        raise DataError(
+            f"{name} cannot hold {', '.join(lost)} of {dataset.title}; write another format, or allow the loss (lossy)"
+        )
     return lost
 
 

@@ -93,7 +93,9 @@ class Canvas:
         """A line through points [P, 2]; `dash` is the length of a dash, 0 for a whole line."""
         canvas = np.asarray(points, np.float64) * self.scale
         pieces = _dashes(canvas, closed, dash * self.unit, self.width(lines)) if dash else [canvas]
-        cv2.polylines(self.pixels, [_fixed(p) for p in pieces], closed and not dash, color, self.width(lines), cv2.LINE_AA, SHIFT)  # fmt: skip
+        cv2.polylines(
+            self.pixels, [_fixed(p) for p in pieces], closed and not dash, color, self.width(lines), cv2.LINE_AA, SHIFT
+        )
 
     def box(self, box: Sequence[float], color: Color, lines: float, opacity: float = 1.0, dash: float = 0) -> None:
         """A box on whole pixels, with a fine dark edge that keeps it visible on a ground of its own colour."""
@@ -160,8 +162,12 @@ class Canvas:
         """The four sides of a box; corners are those of its lines, which are `wide` and grow by `grown` both ways."""
         x1, y1, x2, y2 = (v - grown for v in corners)
         wide += 2 * grown
-        for side in ((x1, y1, x2 + wide, y1 + wide), (x1, y2, x2 + wide, y2 + wide),
-                     (x1, y1 + wide, x1 + wide, y2), (x2, y1 + wide, x2 + wide, y2)):  # fmt: skip
+        for side in (
+            (x1, y1, x2 + wide, y1 + wide),
+            (x1, y2, x2 + wide, y2 + wide),
+            (x1, y1 + wide, x1 + wide, y2),
+            (x2, y1 + wide, x2 + wide, y2),
+        ):
             left, top, right, bottom = (max(0, v) for v in side)
             part = self.pixels[top:bottom, left:right]
             part[:] = part + (np.array(color, np.float32) - part) * np.float32(opacity) + np.float32(0.5)

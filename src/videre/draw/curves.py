@@ -105,8 +105,11 @@ def precision_recall(precision: np.ndarray, names: Sequence[str], iou: float = 0
     crowd = len(there) > len(SERIES)
     figure, axes = _figure()
     for n, k in enumerate(there):
-        ink: dict[str, Any] = {"color": INK, "linewidth": 0.7, "alpha": 0.35} if crowd else {
-            "color": SERIES[n], "linewidth": 1.8, "label": names[k]}  # fmt: skip
+        ink: dict[str, Any] = (
+            {"color": INK, "linewidth": 0.7, "alpha": 0.35}
+            if crowd
+            else {"color": SERIES[n], "linewidth": 1.8, "label": names[k]}
+        )
         axes.plot(recall, curves[:, k], **ink)
     if len(there) > 1:
         mean = curves[:, there].mean(axis=1)
@@ -139,8 +142,15 @@ def confusion(matrix: np.ndarray, names: Sequence[str], most: int = 20, backgrou
     shades = LinearSegmentedColormap.from_list("clear", [(0.23, 0.545, 0.84, 0.0), (0.23, 0.545, 0.84, 1.0)])
     axes.imshow(share, cmap=shades, vmin=0, vmax=1, aspect="auto")
     for i, j in np.argwhere(counts > 0) if len(shown) <= 14 else ():
-        axes.text(j, i, f"{counts[i, j]:,.0f}", ha="center", va="center", fontsize=8.5,
-                  color="white" if share[i, j] > 0.55 else INK)  # fmt: skip
+        axes.text(
+            j,
+            i,
+            f"{counts[i, j]:,.0f}",
+            ha="center",
+            va="center",
+            fontsize=8.5,
+            color="white" if share[i, j] > 0.55 else INK,
+        )
     axes.set_xticks(range(len(shown)), shown, rotation=45, ha="right", rotation_mode="anchor")
     axes.set_yticks(range(len(shown)), shown)
     axes.set_xticks(np.arange(len(shown) + 1) - 0.5, minor=True)
@@ -151,8 +161,14 @@ def confusion(matrix: np.ndarray, names: Sequence[str], most: int = 20, backgrou
     return figure
 
 
-TIDE = {"Cls": "wrong class", "Loc": "badly placed", "Both": "both", "Dupe": "found twice", "Bkg": "nothing there",
-        "Miss": "missed"}  # fmt: skip
+TIDE = {
+    "Cls": "wrong class",
+    "Loc": "badly placed",
+    "Both": "both",
+    "Dupe": "found twice",
+    "Bkg": "nothing there",
+    "Miss": "missed",
+}
 """The error types of TIDE (Bolya et al., 2020), in words."""
 
 
@@ -223,7 +239,15 @@ def interval_bars(
     axes.barh(range(len(names)), filled, height=0.62, color=SERIES[0], alpha=0.85)
     if len(lows):
         ends = np.array([filled - np.asarray(lows, float), np.asarray(highs, float) - filled])
-        axes.errorbar(filled, range(len(names)), xerr=np.nan_to_num(np.clip(ends, 0, None)), fmt="none", ecolor=INK, capsize=3, linewidth=1.4)  # fmt: skip
+        axes.errorbar(
+            filled,
+            range(len(names)),
+            xerr=np.nan_to_num(np.clip(ends, 0, None)),
+            fmt="none",
+            ecolor=INK,
+            capsize=3,
+            linewidth=1.4,
+        )
     room = max([*filled, *np.nan_to_num(np.asarray(highs, float)), 1e-9])
     for n, value in enumerate(values):
         right = max(filled[n], np.nan_to_num(highs[n]) if len(highs) else 0)

@@ -49,10 +49,14 @@ def draw_pair(
     prediction, _ = above(prediction, schema, threshold)
     matches = match(prediction, truth, iou)
     # both sides show the same kinds of things, so that the eye compares like with like
-    wanted = fields_drawn(truth, None) & fields_drawn(prediction, None) or fields_drawn(truth, None) | fields_drawn(prediction, None)  # fmt: skip
+    wanted = fields_drawn(truth, None) & fields_drawn(prediction, None) or fields_drawn(truth, None) | fields_drawn(
+        prediction, None
+    )
     apart = "masks" in wanted
-    labels = [s.instances.labels.tolist() if s.instances is not None and s.instances.labels is not None else [0] * len(s)
-              for s in (truth, prediction)]  # fmt: skip
+    labels = [
+        s.instances.labels.tolist() if s.instances is not None and s.instances.labels is not None else [0] * len(s)
+        for s in (truth, prediction)
+    ]
     true_colors = instance_colors(schema.things, labels[0], apart, cool=True)
     found_colors = [
         true_colors[t] if t >= 0 else FALSE if bad else own

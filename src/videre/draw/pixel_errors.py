@@ -63,7 +63,8 @@ def draw_pixel_errors(
     names = schema.pixels
     legend: list[Entry] = [
         (names[k] if names and k < len(names) else str(k), class_color(names, k))
-        for k in np.argsort(-counts, kind="stable").tolist() if counts[k]
-    ]  # fmt: skip
+        for k in np.argsort(-counts, kind="stable").tolist()
+        if counts[k]
+    ]
     legend += [("wrong", MISSED)] + ([("void", GREY)] if not valid.all() else [])
     return np.concatenate([*rows, strip(rows[0].shape[1], size, legend)])

@@ -106,8 +106,10 @@ def with_strip(canvas: Canvas, legend: Sequence[Entry] = (), lines: Sequence[str
 def check_size(picture: np.ndarray, scene: Scene) -> None:
     """Raise ShapeError when a scene is about a picture of another size."""
     if picture.shape[:2] != scene.size:
-        raise ShapeError(f"{scene.name}: the picture is {picture.shape[0]}x{picture.shape[1]} (height x width), the "
-                         f"scene is about {scene.size[0]}x{scene.size[1]}")  # fmt: skip
+        raise ShapeError(
+            f"{scene.name}: the picture is {picture.shape[0]}x{picture.shape[1]} (height x width), the "
+            f"scene is about {scene.size[0]}x{scene.size[1]}"
+        )
 
 
 def fields_drawn(scene: Scene, show: Collection[str] | None) -> frozenset[str]:

@@ -132,12 +132,25 @@ def _spots(box: np.ndarray, width: int, height: int, line: int) -> np.ndarray:
     above, below = round(y1) - half - height, round(y2) + half
     top, bottom = round(y1) + half, round(y2) - half - height
     middle = round((x1 + x2 - width) / 2)
-    return np.array([
-        (left, above), (right, above), (left, below), (right, below), (left + line, top), (right - line, top),
-        (left + line, bottom), (right - line, bottom), (middle, above), (middle, below),
-        (round(x2) + half + 1, top), (round(x1) - half - 1 - width, top),
-        (round(x2) + half + 1, bottom), (round(x1) - half - 1 - width, bottom),
-    ], np.float64)  # fmt: skip
+    return np.array(
+        [
+            (left, above),
+            (right, above),
+            (left, below),
+            (right, below),
+            (left + line, top),
+            (right - line, top),
+            (left + line, bottom),
+            (right - line, bottom),
+            (middle, above),
+            (middle, below),
+            (round(x2) + half + 1, top),
+            (round(x1) - half - 1 - width, top),
+            (round(x2) + half + 1, bottom),
+            (round(x1) - half - 1 - width, bottom),
+        ],
+        np.float64,
+    )
 
 
 def _shared(a: np.ndarray, b: np.ndarray) -> np.ndarray:

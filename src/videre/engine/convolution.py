@@ -17,8 +17,10 @@ from videre.ops.winograd import LEAST_TILES, winograd_conv2d, winograd_tiles, wi
 
 Residual = Tensor | None
 ACTIVATIONS: dict[str, tuple[str, list[float]]] = {
-    "none": ("none", []), "relu": ("relu", []), "relu6": ("hardtanh", [0.0, 6.0]),
-}  # fmt: skip
+    "none": ("none", []),
+    "relu": ("relu", []),
+    "relu6": ("hardtanh", [0.0, 6.0]),
+}
 """By our name, oneDNN's name and its numbers."""
 SMALL = 32 * 32
 """Pixels of a map up to which the smaller Winograd tile, which wastes less at the borders, is tried too."""
@@ -40,9 +42,14 @@ class Convolution(nn.Module):
     """
 
     def __init__(
-        self, conv: nn.Conv2d, scale: Tensor | None, shift: Tensor | None, activation: str, plan: Plan,
+        self,
+        conv: nn.Conv2d,
+        scale: Tensor | None,
+        shift: Tensor | None,
+        activation: str,
+        plan: Plan,
         dtype: torch.dtype = torch.float32,
-    ) -> None:  # fmt: skip
+    ) -> None:
         super().__init__()
         bias = conv.weight.new_zeros(conv.out_channels) if conv.bias is None else conv.bias.detach()
         if scale is not None and shift is not None:
@@ -104,9 +111,8 @@ class Convolution(nn.Module):
         size = (x.shape[0] * x.shape[2] * x.shape[3]).bit_length()
         number = "bf16" if x.dtype == torch.bfloat16 else "fp32"
         special = "".join(
-            f" {word}{value}" for word, value in
-            (("groups", self.groups), ("dilation", self.dilation[0])) if value != 1
-        )  # fmt: skip
+            f" {word}{value}" for word, value in (("groups", self.groups), ("dilation", self.dilation[0])) if value != 1
+        )
         special += " sum" if residual is not None else ""
         special += f" {self.activation}" if self.activation != "none" else ""
         return f"conv {inputs}-{outputs} {kernel}x{kernel}/{self.stride[0]}{special} 2^{size} {number}"
@@ -175,9 +181,16 @@ def winograd_onednn_weight(weight: Tensor, tile: int = 4) -> Tensor:
 
 
 def winograd_onednn(
-    x: Tensor, packed: Tensor, outputs: int, bias: Tensor | None = None, padding: int = 0, dilation: int = 1,
-    relu: bool = False, residual: Residual = None, tile: int = 4,
-) -> Tensor:  # fmt: skip
+    x: Tensor,
+    packed: Tensor,
+    outputs: int,
+    bias: Tensor | None = None,
+    padding: int = 0,
+    dilation: int = 1,
+    relu: bool = False,
+    residual: Residual = None,
+    tile: int = 4,
+) -> Tensor:
     """`winograd_conv2d` with the products of all places as one convolution of oneDNN.
 
     Args:

@@ -167,9 +167,11 @@ def has_products(module: nn.Module) -> bool:
 def _layer(module: nn.Module, plan: Plan, dtype: torch.dtype) -> nn.Module | None:
     """What stands in for a single layer."""
     if (
-        isinstance(module, nn.Conv2d) and _computes_as(module, CONVOLUTIONS)
-        and not isinstance(module.padding, str) and module.padding_mode == "zeros"
-    ):  # fmt: skip
+        isinstance(module, nn.Conv2d)
+        and _computes_as(module, CONVOLUTIONS)
+        and not isinstance(module.padding, str)
+        and module.padding_mode == "zeros"
+    ):
         return Convolution(module, None, None, "relu" if isinstance(module, ConvReLU) else "none", plan, dtype)
     if isinstance(module, nn.ConvTranspose2d):
         return Cast(module, dtype)

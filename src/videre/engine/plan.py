@@ -96,8 +96,11 @@ class Plan:
             try:
                 write_atomic(self.path, (json.dumps(self.to_json(), indent=1) + "\n").encode())
             except OSError as error:
-                warnings.warn(f"{self.path}: the plan of the convolutions is not kept ({error.strerror or error}); "
-                              "VIDERE_CACHE names another folder", stacklevel=2)  # fmt: skip
+                warnings.warn(
+                    f"{self.path}: the plan of the convolutions is not kept ({error.strerror or error}); "
+                    "VIDERE_CACHE names another folder",
+                    stacklevel=2,
+                )
                 self.path = None
 
     @property

@@ -73,9 +73,15 @@ class _Planned(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
     def _convolve(
-        self, x: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Any = 1, padding: Any = 0,
-        dilation: Any = 1, groups: int = 1,
-    ) -> Tensor:  # fmt: skip
+        self,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor | None = None,
+        stride: Any = 1,
+        padding: Any = 0,
+        dilation: Any = 1,
+        groups: int = 1,
+    ) -> Tensor:
         settings: dict[str, Any] = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
         direct: Layer = partial(F.conv2d, **settings)
         under_bf16 = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
@@ -114,10 +120,16 @@ def _fp32_ways(x: Tensor, weight: Tensor, settings: dict[str, Any]) -> dict[str,
     """Beside the direct one."""
     rows, columns = _pair(settings["padding"]), _pair(settings["dilation"])
     if (
-        weight.shape[1:] != (x.shape[1], 3, 3) or _pair(settings["stride"]) != (1, 1) or settings["groups"] != 1
-        or rows[0] != rows[1] or columns[0] != columns[1] or rows[0] > 2 * columns[0]
-        or min(weight.shape[:2]) < LEAST_CHANNELS or x.dtype != torch.float32 or torch.is_autocast_enabled("cpu")
-    ):  # fmt: skip
+        weight.shape[1:] != (x.shape[1], 3, 3)
+        or _pair(settings["stride"]) != (1, 1)
+        or settings["groups"] != 1
+        or rows[0] != rows[1]
+        or columns[0] != columns[1]
+        or rows[0] > 2 * columns[0]
+        or min(weight.shape[:2]) < LEAST_CHANNELS
+        or x.dtype != torch.float32
+        or torch.is_autocast_enabled("cpu")
+    ):
         return {}
     ways: dict[str, Layer] = {"winograd4": partial(winograd_conv2d_train, padding=rows[0], dilation=columns[0])}
     if HAS_NUMBA and convolution.has_onednn():

@@ -10,6 +10,19 @@ from videre.evaluate.thresholds import Decision, choose_thresholds
 from videre.evaluate.voc import voc_evaluate, voc_mean
 
 __all__ = [
-    "METRICS", "CocoResult", "Decision", "Evaluation", "Interval", "Metric", "Options", "Report", "Section",
-    "choose_thresholds", "coco_evaluate", "evaluate", "evaluate_model", "voc_evaluate", "voc_mean",
-]  # fmt: skip
+    "METRICS",
+    "CocoResult",
+    "Decision",
+    "Evaluation",
+    "Interval",
+    "Metric",
+    "Options",
+    "Report",
+    "Section",
+    "choose_thresholds",
+    "coco_evaluate",
+    "evaluate",
+    "evaluate_model",
+    "voc_evaluate",
+    "voc_mean",
+]

@@ -119,9 +119,13 @@ def to_coco(
         points = _points(scene, truth=True) if kind == "keypoints" else None
         for n, (x1, y1, x2, y2) in enumerate(found.boxes.tolist()):
             annotation: dict[str, Any] = {
-                "id": len(annotations) + 1, "image_id": image, "category_id": int(found.labels[n]) + 1,
-                "bbox": [x1, y1, x2 - x1, y2 - y1], "area": areas[n], "iscrowd": int(ignore[n]),
-            }  # fmt: skip
+                "id": len(annotations) + 1,
+                "image_id": image,
+                "category_id": int(found.labels[n]) + 1,
+                "bbox": [x1, y1, x2 - x1, y2 - y1],
+                "area": areas[n],
+                "iscrowd": int(ignore[n]),
+            }
             if masks is not None:
                 annotation["segmentation"] = masks[n]
             if points is not None:

@@ -192,8 +192,10 @@ class DetectionSection:
         if self.decisions:
             lines.append(f"thresholds: {self.thresholds_in_words}")
         for name, d in self.decisions.items():
-            lines.append(f"  {name.ljust(widths[0])}  from score {d.threshold:.2f} on: precision {number(d.precision)}, "
-                         f"recall {number(d.recall)}, F1 {number(d.f1)}")  # fmt: skip
+            lines.append(
+                f"  {name.ljust(widths[0])}  from score {d.threshold:.2f} on: precision {number(d.precision)}, "
+                f"recall {number(d.recall)}, F1 {number(d.f1)}"
+            )
         return lines
 
     def to_json(self) -> dict[str, Any]:

@@ -115,9 +115,17 @@ def _error_blocks(
     cost = curves.error_types(evaluator.tide_errors())
     sure = curves.reliability(evaluator.calibration())
     blocks: list[Table | Chart] = [
-        Chart(cost, "What the errors cost", "TIDE: AP50 that mending all errors of a kind would gain, over all detections."),
-        Chart(sure, "Can the scores be believed?", "How often detections of a score are right (IoU .50). Below the dashes: surer than right."),
-    ]  # fmt: skip
+        Chart(
+            cost,
+            "What the errors cost",
+            "TIDE: AP50 that mending all errors of a kind would gain, over all detections.",
+        ),
+        Chart(
+            sure,
+            "Can the scores be believed?",
+            "How often detections of a score are right (IoU .50). Below the dashes: surer than right.",
+        ),
+    ]
     if len(names) > 1:
         matrix = evaluator.confusion_matrix(iou_thr=0.5, min_score=least)["matrix"]
         note = f"Truths by row, detections with a score of {least:.2f} or more by column, IoU .50; shade: share of the row."

@@ -20,10 +20,14 @@ from videre.structures.matches import Matches, match
 Kind = Literal["right", "localisation", "classification", "both", "duplicate", "background", "excused"]
 FOUND, TOUCHED = 0.5, 0.1
 IN_WORDS: dict[Kind, str] = {
-    "right": "right", "localisation": "badly placed", "classification": "wrong class",
-    "both": "wrong class and badly placed", "duplicate": "found twice", "background": "nothing there",
+    "right": "right",
+    "localisation": "badly placed",
+    "classification": "wrong class",
+    "both": "wrong class and badly placed",
+    "duplicate": "found twice",
+    "background": "nothing there",
     "excused": "on ignored truths",
-}  # fmt: skip
+}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -54,8 +54,9 @@ def _galleries(section: LabelSection, data: Dataset) -> list[Gallery]:
     }
     return [
         Gallery([(_small(data, int(i)), _caption(section, data, int(i))) for i in chosen], title)
-        for title, chosen in groups.items() if len(chosen)
-    ]  # fmt: skip
+        for title, chosen in groups.items()
+        if len(chosen)
+    ]
 
 
 def _judge(section: LabelSection) -> tuple[np.ndarray, np.ndarray]:

@@ -77,9 +77,10 @@ class LabelSection:
     def protocol(self) -> str:
         """How it was measured."""
         return (
-            "one class a picture: the likeliest one" if self.single
+            "one class a picture: the likeliest one"
+            if self.single
             else "any number of classes a picture; AP is the area under precision over recall, by class"
-        )  # fmt: skip
+        )
 
     @functools.cached_property
     def per_class(self) -> dict[str, dict[str, float]]:
@@ -272,8 +273,15 @@ def calibrate(confidence: np.ndarray, right: np.ndarray) -> dict[str, Any]:
         count = int(inside.sum())
         sure, share = (float(v[inside].mean()) if count else 0.0 for v in (confidence, right))
         error += count / max(len(confidence), 1) * abs(sure - share)
-        bins.append({"bin_lower": k / BINS, "bin_upper": (k + 1) / BINS, "count": count, "avg_confidence": sure,
-                     "avg_accuracy": share})  # fmt: skip
+        bins.append(
+            {
+                "bin_lower": k / BINS,
+                "bin_upper": (k + 1) / BINS,
+                "count": count,
+                "avg_confidence": sure,
+                "avg_accuracy": share,
+            }
+        )
     return {"ece": error, "bins": bins}
 
 

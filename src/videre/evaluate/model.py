@@ -21,9 +21,15 @@ from videre.structures.scene import field_of
 
 
 def evaluate_model(
-    predictor: Predictor, data: Dataset, *, max_detections: int | None = None, bootstrap: int = 500,
-    tick: Callable[[int], None] | None = None, watch: Callable[[Scene, Scene], None] | None = None, shared: bool = False,
-) -> Report:  # fmt: skip
+    predictor: Predictor,
+    data: Dataset,
+    *,
+    max_detections: int | None = None,
+    bootstrap: int = 500,
+    tick: Callable[[int], None] | None = None,
+    watch: Callable[[Scene, Scene], None] | None = None,
+    shared: bool = False,
+) -> Report:
     """Predict all pictures (everything above the model's own floor, no display threshold) and compare, in one pass.
 
     The data's classes and keypoints are brought to the model's by name; fields that the model takes are given to it. A
@@ -41,14 +47,18 @@ def evaluate_model(
         compare with, or no picture can be read.
     """
     if missing := sorted(predictor.model.takes - data.fields):
-        raise DataError(f"{data.title} has no {', '.join(missing)}, which a {type(predictor.model).__name__} takes; it has "
-                        f"{', '.join(sorted(data.fields)) or 'nothing'}")  # fmt: skip
+        raise DataError(
+            f"{data.title} has no {', '.join(missing)}, which a {type(predictor.model).__name__} takes; it has "
+            f"{', '.join(sorted(data.fields)) or 'nothing'}"
+        )
     model, first = predictor.model, (dist.get_rank() == 0 if shared and dist.is_initialized() else True)
     limits = model.limits.lifted(max_detections)
     options = Options(
-        max_detections=max_detections or max(USUAL, limits.max_detections or 0), bootstrap=bootstrap, limits=limits,
+        max_detections=max_detections or max(USUAL, limits.max_detections or 0),
+        bootstrap=bootstrap,
+        limits=limits,
         thresholds=predictor.thresholds if model.thresholds else None,
-    )  # fmt: skip
+    )
     evaluation, unread = Evaluation(model.schema, model.gives, data.fields, options), dict[int, str]()
     truths: deque[tuple[int, Scene]] = deque()
     with predictor.limited(limits):
@@ -109,20 +119,26 @@ def renaming(data: Dataset, model: Model) -> Renaming | None:
     """
     if "segmentation" in model.gives & data.fields and data.schema.overlap != model.schema.overlap:
         words = {True: "overlap", False: "exclude each other"}
-        raise DataError(f"the classes of {data.title} {words[data.schema.overlap]}, those of the model "
-                        f"{words[model.schema.overlap]}")  # fmt: skip
+        raise DataError(
+            f"the classes of {data.title} {words[data.schema.overlap]}, those of the model "
+            f"{words[model.schema.overlap]}"
+        )
     tables: dict[str, torch.Tensor] = {}
     here, there = model.schema.names, data.schema.names
     for part in _parts(model) & here.keys() & there.keys():
         if here[part] == there[part]:
             continue
         if part == "skeleton" and (odd := sorted({*here[part]} ^ {*there[part]})):
-            raise DataError(f"{data.title} and the model do not have the same keypoints: {', '.join(odd)} only in "
-                            "one of them; give the same points the same names, in either order")  # fmt: skip
+            raise DataError(
+                f"{data.title} and the model do not have the same keypoints: {', '.join(odd)} only in "
+                "one of them; give the same points the same names, in either order"
+            )
         place = {name: i for i, name in enumerate(here[part])}
         if unknown := [name for name in there[part] if name not in place]:
-            raise DataError(f"{data.title} has classes that the model does not know: {', '.join(unknown)}; "
-                            f"it knows {', '.join(here[part])}")  # fmt: skip
+            raise DataError(
+                f"{data.title} has classes that the model does not know: {', '.join(unknown)}; "
+                f"it knows {', '.join(here[part])}"
+            )
         tables[part] = torch.tensor([place[name] for name in there[part]])
     return Renaming(tables.get, {part: len(names) for part, names in here.items()}) if tables else None
 
@@ -139,8 +155,9 @@ def align(scene: Scene, table: Renaming | None, data: Dataset, model: Model) -> 
     """
     ours, here, there = _parts(model), model.schema.names, data.schema.names
     odd = [
-        field for field in scene.present()
+        field
+        for field in scene.present()
         if (part := field_of(field).kind.names) is not None and part not in ours and here.get(part) != there.get(part)
-    ]  # fmt: skip
+    ]
     scene = scene.without(odd) if odd else scene
     return scene if table is None else scene.renamed(table)

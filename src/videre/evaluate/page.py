@@ -35,17 +35,28 @@ def write_run_page(
     facts = [
         ("command", record.get("command", "")),
         ("model", " · ".join(str(v) for v in (record.get("model"), record.get("config", {}).get("backbone")) if v)),
-        ("trained on", f"{training.get('title', '')}, {training.get('pictures', 0):,} pictures, content {str(training.get('hash', ''))[:12]}"),
+        (
+            "trained on",
+            f"{training.get('title', '')}, {training.get('pictures', 0):,} pictures, content {str(training.get('hash', ''))[:12]}",
+        ),
         ("evaluated on", f"{data.title}, {len(data):,} pictures" if data is not None else ""),
         ("time", _time(steps, record)),
         ("processor", record.get("processor", "")),
         ("versions", f"videre {record.get('videre')}, torch {record.get('torch')}"),
-    ]  # fmt: skip
+    ]
     sections = [Section("Training", _training_charts(steps, evaluations))] if steps else []
     if report is not None and data is not None:
         sections += _evaluation(report, data)
-    settings = [("recipe", record.get("recipe", {})), ("model", record.get("config", {})), ("preprocessing", record.get("preprocess", {}))]  # fmt: skip
-    tables = [Table([], [[k, _plain(v)] for k, v in values.items()], folded=name, numbers=False) for name, values in settings if values]  # fmt: skip
+    settings = [
+        ("recipe", record.get("recipe", {})),
+        ("model", record.get("config", {})),
+        ("preprocessing", record.get("preprocess", {})),
+    ]
+    tables = [
+        Table([], [[k, _plain(v)] for k, v in values.items()], folded=name, numbers=False)
+        for name, values in settings
+        if values
+    ]
     sections += [Section("Everything to repeat it", tables)] if tables else []
     title = f"{record.get('model', 'Training')} on {training.get('title', 'data')}"
     page = Page(title, sections, [f for f in facts if f[1]], _headline(report), "A training run")
@@ -62,8 +73,10 @@ def write_evaluation_page(
 
     Where that is a training's, how it went is told too.
     """
-    facts = [("data", f"{dataset.title}, {len(dataset):,} pictures"),
-             ("classes", ", ".join(list(report.schema.things or report.schema.pixels or report.schema.pictures or [])[:30]))]  # fmt: skip
+    facts = [
+        ("data", f"{dataset.title}, {len(dataset):,} pictures"),
+        ("classes", ", ".join(list(report.schema.things or report.schema.pixels or report.schema.pictures or [])[:30])),
+    ]
     sections = _evaluation(report, dataset)
     steps, evaluations = _read_log(run / "log.jsonl") if run is not None else ([], [])
     if run is not None and steps:

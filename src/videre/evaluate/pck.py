@@ -89,10 +89,14 @@ class PoseResult:
     def to_json(self) -> dict[str, Any]:
         """Plain numbers; what has no value is null."""
         return {
-            "measure": self.measure.name, "persons": len(self.found), **flat({"baseline": self.baseline}),
+            "measure": self.measure.name,
+            "persons": len(self.found),
+            **flat({"baseline": self.baseline}),
             "pck": flat(self.metrics),
-            "intervals": {name: list(flat({"low": i.low, "high": i.high}).values()) for name, i in self.intervals.items()},
-        }  # fmt: skip
+            "intervals": {
+                name: list(flat({"low": i.low, "high": i.high}).values()) for name, i in self.intervals.items()
+            },
+        }
 
 
 @dataclasses.dataclass(frozen=True)
@@ -168,16 +172,26 @@ class Joints:
             return None
         predictions, truths = (list(side) for side in zip(*(self.scenes[i] for i in sorted(self.scenes)), strict=True))
         of = lambda measure: evaluate_pose(
-            predictions, truths, self.schema.skeleton, measure, bootstrap=self.options.bootstrap, seed=self.options.seed  # type: ignore[arg-type]
-        )  # fmt: skip
+            predictions,
+            truths,
+            self.schema.skeleton,
+            measure,
+            bootstrap=self.options.bootstrap,
+            seed=self.options.seed,  # type: ignore[arg-type]
+        )
         poses = [pose for measure in (PCK, PCKH) if (pose := of(measure)) is not None]
         return JointSection(poses) if poses else None
 
 
 def evaluate_pose(
-    predictions: Sequence[Scene], truths: Sequence[Scene], skeleton: Skeleton, measure: Measure = PCK, *,
-    bootstrap: int = 500, seed: int = 0,
-) -> PoseResult | None:  # fmt: skip
+    predictions: Sequence[Scene],
+    truths: Sequence[Scene],
+    skeleton: Skeleton,
+    measure: Measure = PCK,
+    *,
+    bootstrap: int = 500,
+    seed: int = 0,
+) -> PoseResult | None:
     """The joints found; None where the skeleton does not have what is measured by, or it is labelled of nobody.
 
     Each true person is compared with the prediction whose joints are nearest on average; one prediction may serve several

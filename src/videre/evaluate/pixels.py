@@ -182,16 +182,22 @@ class Pixels:
         Raises DataError for a prediction of another size than its truth, or a picture without either.
         """
         if prediction.segmentation is None or truth.segmentation is None:
-            raise DataError(f"{truth.name}: {'the prediction' if truth.segmentation is not None else 'the truth'} says nothing "
-                            "of its pixels")  # fmt: skip
+            raise DataError(
+                f"{truth.name}: {'the prediction' if truth.segmentation is not None else 'the truth'} says nothing "
+                "of its pixels"
+            )
         assigned, true, overlap = prediction.segmentation.numpy(), truth.segmentation.numpy(), self.schema.overlap
         if assigned.shape[-2:] != true.shape[-2:]:
-            raise DataError(f"{truth.name}: the prediction is {assigned.shape[-1]}x{assigned.shape[-2]} (width x height), the truth "
-                            f"{true.shape[-1]}x{true.shape[-2]}")  # fmt: skip
+            raise DataError(
+                f"{truth.name}: the prediction is {assigned.shape[-1]}x{assigned.shape[-2]} (width x height), the truth "
+                f"{true.shape[-1]}x{true.shape[-2]}"
+            )
         for side, planes in (("prediction", assigned), ("truth", true)):
             if planes.shape[:-2] != ((self.classes,) if overlap else ()):
-                raise DataError(f"{truth.name}: the {side} is {list(planes.shape)}; classes that "
-                                + (f"overlap have a plane each, {self.classes}" if overlap else "exclude each other have one plane"))  # fmt: skip
+                raise DataError(
+                    f"{truth.name}: the {side} is {list(planes.shape)}; classes that "
+                    + (f"overlap have a plane each, {self.classes}" if overlap else "exclude each other have one plane")
+                )
         self.rows[picture] = counts = count_picture(assigned, true, self.classes)
         if not overlap:
             self.confusions[picture] = confusion_of(assigned, true, self.classes)

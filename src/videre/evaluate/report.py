@@ -77,9 +77,12 @@ class Report:
         """Plain numbers; what has no value is null."""
         ranges = {name: list(flat({"low": i.low, "high": i.high}).values()) for name, i in self.intervals.items()}
         return {
-            "pictures": self.pictures, "unread": list(self.unread.values()), "metrics": flat(self.metrics),
-            "intervals": ranges, **{name: section.to_json() for name, section in self.sections.items()},
-        }  # fmt: skip
+            "pictures": self.pictures,
+            "unread": list(self.unread.values()),
+            "metrics": flat(self.metrics),
+            "intervals": ranges,
+            **{name: section.to_json() for name, section in self.sections.items()},
+        }
 
 
 class Evaluation:
@@ -130,9 +133,15 @@ class Evaluation:
 
 
 def evaluate(
-    predictions: Sequence[Scene], truths: Sequence[Scene], schema: Schema, *, max_detections: int | None = None,
-    bootstrap: int = 500, thresholds: Mapping[str, float] | None = None, limits: Limits | None = None,
-) -> Report:  # fmt: skip
+    predictions: Sequence[Scene],
+    truths: Sequence[Scene],
+    schema: Schema,
+    *,
+    max_detections: int | None = None,
+    bootstrap: int = 500,
+    thresholds: Mapping[str, float] | None = None,
+    limits: Limits | None = None,
+) -> Report:
     """Compare predictions with truths by every metric whose fields both sides have.
 
     Args:

@@ -58,9 +58,12 @@ def find_format(name: str) -> Format:
 
 
 def export_model(
-    model: Model, path: str | Path, format: str, pictures: Iterable[tuple[str, np.ndarray]],
+    model: Model,
+    path: str | Path,
+    format: str,
+    pictures: Iterable[tuple[str, np.ndarray]],
     provenance: Mapping[str, Any] | None = None,
-) -> Report:  # fmt: skip
+) -> Report:
     """Write a detector or a classifier to a file, and beside it the report of how far its results differ from ours.
 
     Args:

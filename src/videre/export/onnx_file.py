@@ -36,9 +36,14 @@ def to_onnx(model: Deployed) -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of torch's own use of what it has deprecated
             program = torch.onnx.export(
-                trace(model), dynamo=True, opset_version=OPSET, custom_translation_table=TRANSLATIONS,
-                input_names=[INPUT], output_names=model.outputs, verbose=False,
-            )  # fmt: skip
+                trace(model),
+                dynamo=True,
+                opset_version=OPSET,
+                custom_translation_table=TRANSLATIONS,
+                input_names=[INPUT],
+                output_names=model.outputs,
+                verbose=False,
+            )
     finally:
         logger.setLevel(level)
     assert program is not None

@@ -30,9 +30,12 @@ def nms(boxes: FLOAT[...], scores: FLOAT[...], iou_threshold: float, classes: IN
     own = op.Equal(op.Unsqueeze(classes, zero), op.Unsqueeze(rows, one))  # (K, N)
     by_class = op.Where(own, op.Unsqueeze(scores, zero), op.Constant(value_float=float("-inf")))
     found = op.NonMaxSuppression(
-        op.Unsqueeze(boxes, zero), op.Unsqueeze(by_class, zero), op.Shape(scores),
-        op.Constant(value_floats=[iou_threshold]), op.Constant(value_floats=[LOWEST]),
-    )  # fmt: skip
+        op.Unsqueeze(boxes, zero),
+        op.Unsqueeze(by_class, zero),
+        op.Shape(scores),
+        op.Constant(value_floats=[iou_threshold]),
+        op.Constant(value_floats=[LOWEST]),
+    )
     index = op.Squeeze(op.Slice(found, op.Constant(value_ints=[2]), op.Constant(value_ints=[3]), one), one)
     index, _ = op.TopK(index, op.Shape(index), largest=0)  # of equal scores the lower index first
     _, order = op.TopK(op.Gather(scores, index), op.Shape(index))
@@ -47,10 +50,15 @@ def roi_align(
     picture = op.Slice(rois, op.Constant(value_ints=[0]), one, one)
     boxes = op.Slice(rois, one, op.Constant(value_ints=[5]), one)
     return op.RoiAlign(
-        features, boxes, op.Cast(op.Squeeze(picture, one), to=INT64.dtype), output_height=height, output_width=width,
-        spatial_scale=scale, sampling_ratio=samples,
+        features,
+        boxes,
+        op.Cast(op.Squeeze(picture, one), to=INT64.dtype),
+        output_height=height,
+        output_width=width,
+        spatial_scale=scale,
+        sampling_ratio=samples,
         coordinate_transformation_mode="half_pixel" if aligned else "output_half_pixel",
-    )  # fmt: skip
+    )
 
 
 @script(default_opset=op)
@@ -106,9 +114,14 @@ def decode_keypoints(maps: FLOAT[...], boxes: FLOAT[...]) -> tuple[FLOAT[...], F
         width, height = op.Split(size, num_outputs=2, axis=0)
         joints = op.Shape(map, start=0, end=1)
         fine = op.Resize(
-            op.Unsqueeze(map, begin), None, None, op.Concat(axis, joints, height, width, axis=0), mode="cubic",
-            cubic_coeff_a=-0.75, coordinate_transformation_mode="half_pixel",
-        )  # fmt: skip
+            op.Unsqueeze(map, begin),
+            None,
+            None,
+            op.Concat(axis, joints, height, width, axis=0),
+            mode="cubic",
+            cubic_coeff_a=-0.75,
+            coordinate_transformation_mode="half_pixel",
+        )
         flat = op.Reshape(fine, op.Concat(joints, end, axis=0))  # (J, h * w)
         peak = op.ReduceMax(flat, axis, keepdims=0)
         index = op.ArgMax(flat, axis=1, keepdims=0)
@@ -119,8 +132,9 @@ def decode_keypoints(maps: FLOAT[...], boxes: FLOAT[...]) -> tuple[FLOAT[...], F
     peaks, cells = op.Scan(
         op.Pad(maps, op.Constant(value_ints=[0, 0, 0, 0, 1, 0, 0, 0])),
         op.Pad(op.Cast(whole, to=7), op.Constant(value_ints=[0, 0, 1, 0]), op.Constant(value_int=1)),
-        body=find, num_scan_inputs=2,
-    )  # fmt: skip
+        body=find,
+        num_scan_inputs=2,
+    )
     norm = op.ReduceLogSumExp(maps, op.Constant(value_ints=[2, 3]), keepdims=0)
     score = op.Min(op.Exp(op.Slice(peaks, begin, end, begin) - norm), op.Constant(value_float=1.0))  # (D, J)
     offset = (op.Slice(cells, begin, end, begin) + 0.5) * op.Unsqueeze(side / whole, axis)

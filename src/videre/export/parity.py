@@ -68,9 +68,13 @@ class Report:
         tolerance = {"scores": SCORES, "boxes": BOXES, "masks": MASKS, "keypoints": KEYPOINTS}
         rows = [dataclasses.asdict(picture) for picture in self.pictures]
         return {
-            "file": self.file, "format": self.format, "processor": describe_processor(), "tolerance": tolerance,
-            "passed": self.passed, "pictures": rows,
-        }  # fmt: skip
+            "file": self.file,
+            "format": self.format,
+            "processor": describe_processor(),
+            "tolerance": tolerance,
+            "passed": self.passed,
+            "pictures": rows,
+        }
 
     def to_markdown(self) -> str:
         lines = [
@@ -93,9 +97,12 @@ class Report:
 
 
 def compare(
-    model: Model, run: Callable[[np.ndarray], dict[str, np.ndarray]], pictures: Iterable[tuple[str, np.ndarray]],
-    file: str, format: str,
-) -> Report:  # fmt: skip
+    model: Model,
+    run: Callable[[np.ndarray], dict[str, np.ndarray]],
+    pictures: Iterable[tuple[str, np.ndarray]],
+    file: str,
+    format: str,
+) -> Report:
     """Run both on every picture, twice each; the faster time counts."""
     predictor = Predictor(model, "cpu", engine="plain")
     rows = []

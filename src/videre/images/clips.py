@@ -177,7 +177,9 @@ def _frames(path: Path, pictures: Iterable[np.ndarray | tuple[float, np.ndarray]
         picture = as_picture(item[1] if isinstance(item, tuple) else item)
         size = size or picture.shape[:2]
         if picture.shape[:2] != size or picture.shape[2] not in (1, 3):
-            raise DataError(f"{path}: picture {number} has shape {picture.shape}; all must be {size} with 1 or 3 channels")  # fmt: skip
+            raise DataError(
+                f"{path}: picture {number} has shape {picture.shape}; all must be {size} with 1 or 3 channels"
+            )
         if picture.dtype == np.uint16:
             picture = ((picture.astype(np.uint32) + 128) // 257).astype(np.uint8)
         yield np.repeat(picture, 3, 2) if picture.shape[2] == 1 else picture

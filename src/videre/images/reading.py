@@ -162,8 +162,10 @@ def pictures_in(
             for name, read in pictures_in(item, recursive, order):
                 yield (f"picture {number}" if name == "picture 0" else name), read
     else:
-        raise DataError(f"pictures come from a path, glob, array, tensor, Pillow image or a list of these; "
-                        f"found {type(source).__name__}")  # fmt: skip
+        raise DataError(
+            f"pictures come from a path, glob, array, tensor, Pillow image or a list of these; "
+            f"found {type(source).__name__}"
+        )
 
 
 def picture_paths(source: str | Path, recursive: bool = True) -> list[Path]:
@@ -205,15 +207,22 @@ def write_picture(path: str | Path, picture: np.ndarray, quality: int = 95) -> N
     else:
         deep, wide = kind == ".png", False
     if (bits == 16 and not deep) or (channels not in (1, 3) and not wide):
-        raise DataError(f"{path}: {kind or 'this format'} cannot hold {channels} channels of {bits} bit; "
-                        f"{'.png or .tif' if channels in (1, 3) else '.tif'} can")  # fmt: skip
+        raise DataError(
+            f"{path}: {kind or 'this format'} cannot hold {channels} channels of {bits} bit; "
+            f"{'.png or .tif' if channels in (1, 3) else '.tif'} can"
+        )
     path.parent.mkdir(parents=True, exist_ok=True)
     if wide:
         import tifffile
 
         plain = picture[:, :, 0] if channels == 1 else picture
-        tifffile.imwrite(path, plain, photometric="rgb" if channels == 3 else "minisblack", compression="zlib",
-                         planarconfig="contig" if channels > 1 else None)  # fmt: skip
+        tifffile.imwrite(
+            path,
+            plain,
+            photometric="rgb" if channels == 3 else "minisblack",
+            compression="zlib",
+            planarconfig="contig" if channels > 1 else None,
+        )
         return
     flags = {".jpg": cv2.IMWRITE_JPEG_QUALITY, ".jpeg": cv2.IMWRITE_JPEG_QUALITY, ".webp": cv2.IMWRITE_WEBP_QUALITY}
     options = [flags[kind], quality] if kind in flags else []
@@ -246,8 +255,10 @@ def _open(source: str | Path | io.BytesIO) -> Image.Image:
             Image.MAX_IMAGE_PIXELS = limit
     if header.width * header.height > MAX_PIXELS:
         header.close()
-        raise DataError(f"the picture is {header.width}x{header.height} (width x height), {header.width * header.height:,} "
-                        f"pixels; at most {MAX_PIXELS:,} are read: cut it into tiles, or make it smaller")  # fmt: skip
+        raise DataError(
+            f"the picture is {header.width}x{header.height} (width x height), {header.width * header.height:,} "
+            f"pixels; at most {MAX_PIXELS:,} are read: cut it into tiles, or make it smaller"
+        )
     return header
 
 

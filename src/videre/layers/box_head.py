@@ -56,9 +56,17 @@ class BoxHead(nn.Module):
     class_weights: Tensor
 
     def __init__(
-        self, pooler: RoIPooler, body: nn.Module, width: int, classes: int, *, batch: int, positive: float,
-        nms_threshold: float, class_weights: Sequence[float],
-    ) -> None:  # fmt: skip
+        self,
+        pooler: RoIPooler,
+        body: nn.Module,
+        width: int,
+        classes: int,
+        *,
+        batch: int,
+        positive: float,
+        nms_threshold: float,
+        class_weights: Sequence[float],
+    ) -> None:
         super().__init__()
         self.pooler, self.body, self.classes = pooler, body, classes
         self.batch, self.positive = batch, positive
@@ -132,9 +140,13 @@ class BoxHead(nn.Module):
 
 
 def two_stage_losses(
-    rpn: RPN, head: BoxHead, features: Sequence[Tensor], batch: ImageBatch, targets: Sequence[BoxTarget],
+    rpn: RPN,
+    head: BoxHead,
+    features: Sequence[Tensor],
+    batch: ImageBatch,
+    targets: Sequence[BoxTarget],
     generators: list[torch.Generator],
-) -> tuple[dict[str, Tensor], Samples]:  # fmt: skip
+) -> tuple[dict[str, Tensor], Samples]:
     """rpn_objectness, rpn_box, class and box; and the sampled proposals, for heads that train on the same."""
     losses, proposals = rpn.losses(features, batch, targets, generators)
     samples = head.sample(proposals, targets, generators)

@@ -42,9 +42,15 @@ class ConvReLU(nn.Conv2d):
 
 
 def make_conv(
-    channels_in: int, channels_out: int, kernel: int | tuple[int, int], stride: int = 1, dilation: int = 1,
-    groups: int = 1, bias: bool = False, padding: str = "half",
-) -> nn.Conv2d:  # fmt: skip
+    channels_in: int,
+    channels_out: int,
+    kernel: int | tuple[int, int],
+    stride: int = 1,
+    dilation: int = 1,
+    groups: int = 1,
+    bias: bool = False,
+    padding: str = "half",
+) -> nn.Conv2d:
     """A convolution whose padding is "half" (kernel // 2 on both sides, torch's habit), "same" (TensorFlow's) or "valid"
     (none). kernel: (rows, columns), or both as one number."""
     rows, columns = (kernel, kernel) if isinstance(kernel, int) else kernel
@@ -55,10 +61,17 @@ def make_conv(
 
 
 def conv_block(
-    channels_in: int, channels_out: int, kernel: int | tuple[int, int], stride: int = 1, groups: int = 1,
-    norm: str = "batch", activation: Callable[[], nn.Module] | None = nn.ReLU, padding: str = "half", eps: float = 1e-5,
+    channels_in: int,
+    channels_out: int,
+    kernel: int | tuple[int, int],
+    stride: int = 1,
+    groups: int = 1,
+    norm: str = "batch",
+    activation: Callable[[], nn.Module] | None = nn.ReLU,
+    padding: str = "half",
+    eps: float = 1e-5,
     dilation: int = 1,
-) -> nn.Sequential:  # fmt: skip
+) -> nn.Sequential:
     """Convolution (with a bias only where no norm follows), norm, activation, as positions 0, 1, 2."""
     layers: list[nn.Module] = [
         make_conv(channels_in, channels_out, kernel, stride, dilation, groups, norm == "none", padding),

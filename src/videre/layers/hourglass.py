@@ -29,9 +29,14 @@ class StackedHourglass(nn.Module):
         super().__init__()
         half, quarter = width // 2, width // 4
         self.pre = nn.Sequential(
-            nn.Conv2d(channels, quarter, 7, 2, 3), make_norm(norm, quarter), nn.ReLU(), Residual(quarter, half, norm),
-            nn.MaxPool2d(2, ceil_mode=True), Residual(half, half, norm), Residual(half, width, norm),
-        )  # fmt: skip
+            nn.Conv2d(channels, quarter, 7, 2, 3),
+            make_norm(norm, quarter),
+            nn.ReLU(),
+            Residual(quarter, half, norm),
+            nn.MaxPool2d(2, ceil_mode=True),
+            Residual(half, half, norm),
+            Residual(half, width, norm),
+        )
         self.hourglasses = nn.ModuleList(Hourglass(LEVELS, width, norm) for _ in range(stacks))
         self.features = nn.ModuleList(
             nn.Sequential(Residual(width, width, norm), nn.Conv2d(width, width, 1), make_norm(norm, width), nn.ReLU())

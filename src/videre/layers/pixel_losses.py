@@ -86,8 +86,12 @@ def boundary(logits: Tensor, target: Tensor, weights: Tensor) -> Tensor:
 
 
 LOSSES: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
-    "cross_entropy": cross_entropy, "focal": focal, "hard_pixels": hard_pixels, "dice": dice, "boundary": boundary,
-}  # fmt: skip
+    "cross_entropy": cross_entropy,
+    "focal": focal,
+    "hard_pixels": hard_pixels,
+    "dice": dice,
+    "boundary": boundary,
+}
 
 
 class PixelLoss(nn.Module):
@@ -142,8 +146,10 @@ def parse_losses(words: str) -> dict[str, float]:
         found = re.fullmatch(r"\s*(?:([0-9.eE-]+)\s*\*?\s*)?([a-z_]+)\s*", term)
         name = found[2] if found else term.strip()
         if found is None or name not in LOSSES:
-            raise ConfigError(f"loss: {name!r} is none of {', '.join(LOSSES)}; several are joined by +, with factors as in "
-                              "'cross_entropy + 0.5 dice'")  # fmt: skip
+            raise ConfigError(
+                f"loss: {name!r} is none of {', '.join(LOSSES)}; several are joined by +, with factors as in "
+                "'cross_entropy + 0.5 dice'"
+            )
         terms[name] = terms.get(name, 0.0) + float(found[1] or 1)
     return terms
 

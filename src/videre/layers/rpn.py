@@ -31,9 +31,16 @@ class RPN(nn.Module):
     """
 
     def __init__(
-        self, width: int, anchors: Anchors, *, pre_nms: Sequence[int], post_nms: Sequence[int], nms_threshold: float,
-        batch: int, positive: float,
-    ) -> None:  # fmt: skip
+        self,
+        width: int,
+        anchors: Anchors,
+        *,
+        pre_nms: Sequence[int],
+        post_nms: Sequence[int],
+        nms_threshold: float,
+        batch: int,
+        positive: float,
+    ) -> None:
         super().__init__()
         self.anchors = anchors
         self.pre_nms, self.post_nms, self.nms_threshold = pre_nms, post_nms, nms_threshold

@@ -221,8 +221,9 @@ def arguments(kind: type[Model]) -> dict[str, inspect.Parameter]:
     hints = typing.get_type_hints(kind.__init__)
     own = {
         name: p.replace(annotation=hints.get(name, Any))
-        for name, p in parameters.items() if p.kind is inspect.Parameter.KEYWORD_ONLY
-    }  # fmt: skip
+        for name, p in parameters.items()
+        if p.kind is inspect.Parameter.KEYWORD_ONLY
+    }
     if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values()):
         for system in kind.inner_systems.values():
             own = arguments(find_model(system)) | own

@@ -44,9 +44,14 @@ class Checkpoint:
     def of(cls, model: Model, provenance: Mapping[str, Any]) -> Checkpoint:
         """What a file of this model would hold."""
         return cls(
-            model_name(model), model.config, model.schema, model.preprocess, model.thresholds, dict(provenance),
+            model_name(model),
+            model.config,
+            model.schema,
+            model.preprocess,
+            model.thresholds,
+            dict(provenance),
             model.state_dict(),
-        )  # fmt: skip
+        )
 
     def build(self) -> Model:
         """The model with its weights, in eval mode."""
@@ -57,8 +62,10 @@ class Checkpoint:
             raise WeightsError(f"the checkpoint and {self.model} differ in {len(odd)} tensors, first {odd[0]}")
         for name, value in own.items():
             if self.tensors[name].shape != value.shape:
-                raise WeightsError(f"{name} is {tuple(self.tensors[name].shape)} in the checkpoint, "
-                                   f"{tuple(value.shape)} in {self.model}")  # fmt: skip
+                raise WeightsError(
+                    f"{name} is {tuple(self.tensors[name].shape)} in the checkpoint, "
+                    f"{tuple(value.shape)} in {self.model}"
+                )
         model.load_state_dict({name: self.tensors[name].to(own[name].dtype) for name in own})
         model.thresholds = dict(self.thresholds)
         return model.eval()
@@ -101,9 +108,14 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
         if TOKENIZER in tensors:
             schema = schema.replace(tokenizer=Tokenizer.from_tensor(tensors.pop(TOKENIZER)))
         return Checkpoint(
-            header["model"], header["config"], schema,
-            Preprocess.from_json(header["preprocess"]), header["thresholds"], header["provenance"], tensors,
-        )  # fmt: skip
+            header["model"],
+            header["config"],
+            schema,
+            Preprocess.from_json(header["preprocess"]),
+            header["thresholds"],
+            header["provenance"],
+            tensors,
+        )
     except (json.JSONDecodeError, KeyError, TypeError, DataError) as error:
         raise WeightsError(f"{path}: its header cannot be read, perhaps a newer videre wrote it ({error!r})") from error
 

@@ -92,34 +92,57 @@ _SEGMENTER = Preprocess(short_side=520, long_side=None, divisor=1)
 _EXPORTED = (("backbone", "resnet50"), ("norm", "frozen"), ("norm_eps", 0.0))
 OFFICIAL = (
     Official(
-        "torchvision/fasterrcnn_resnet50_fpn", "faster-rcnn", _URL + "fasterrcnn_resnet50_fpn_coco-258fb6c6.pth",
-        "258fb6c6", "box AP 37.0", config=_EXPORTED,
+        "torchvision/fasterrcnn_resnet50_fpn",
+        "faster-rcnn",
+        _URL + "fasterrcnn_resnet50_fpn_coco-258fb6c6.pth",
+        "258fb6c6",
+        "box AP 37.0",
+        config=_EXPORTED,
     ),
     Official(
-        "torchvision/maskrcnn_resnet50_fpn", "mask-rcnn", _URL + "maskrcnn_resnet50_fpn_coco-bf2d0c1e.pth", "bf2d0c1e",
-        "box AP 37.9, mask AP 34.6", config=_EXPORTED,
+        "torchvision/maskrcnn_resnet50_fpn",
+        "mask-rcnn",
+        _URL + "maskrcnn_resnet50_fpn_coco-bf2d0c1e.pth",
+        "bf2d0c1e",
+        "box AP 37.9, mask AP 34.6",
+        config=_EXPORTED,
     ),
     Official(
-        "torchvision/keypointrcnn_resnet50_fpn", "keypoint-rcnn", _URL + "keypointrcnn_resnet50_fpn_coco-fc266e95.pth",
-        "fc266e95", "box AP 54.6, keypoint AP 65.0", config=_EXPORTED, person=True,
+        "torchvision/keypointrcnn_resnet50_fpn",
+        "keypoint-rcnn",
+        _URL + "keypointrcnn_resnet50_fpn_coco-fc266e95.pth",
+        "fc266e95",
+        "box AP 54.6, keypoint AP 65.0",
+        config=_EXPORTED,
+        person=True,
     ),
     Official(
-        "torchvision/keypointrcnn_resnet50_fpn_legacy", "keypoint-rcnn",
-        _URL + "keypointrcnn_resnet50_fpn_coco-9f466800.pth", "9f466800", "box AP 50.6, keypoint AP 61.1", person=True,
+        "torchvision/keypointrcnn_resnet50_fpn_legacy",
+        "keypoint-rcnn",
+        _URL + "keypointrcnn_resnet50_fpn_coco-9f466800.pth",
+        "9f466800",
+        "box AP 50.6, keypoint AP 61.1",
+        person=True,
     ),
     *(
         Official(
-            f"torchvision/{head}_{backbone}", model, f"{_URL}{head}_{backbone}_coco-{digits}.pth", digits,
-            f"mIoU {miou} on COCO val2017, VOC's classes", config=(("backbone", backbone), ("norm", "frozen"), ("corners", False)),
-            preprocess=_SEGMENTER, pixels=True,
+            f"torchvision/{head}_{backbone}",
+            model,
+            f"{_URL}{head}_{backbone}_coco-{digits}.pth",
+            digits,
+            f"mIoU {miou} on COCO val2017, VOC's classes",
+            config=(("backbone", backbone), ("norm", "frozen"), ("corners", False)),
+            preprocess=_SEGMENTER,
+            pixels=True,
         )
         for head, backbone, model, digits, miou in (
-            ("fcn", "resnet50", "dilated-fcn", "1167a1af", 60.5), ("fcn", "resnet101", "dilated-fcn", "7ecb50ca", 63.7),
+            ("fcn", "resnet50", "dilated-fcn", "1167a1af", 60.5),
+            ("fcn", "resnet101", "dilated-fcn", "7ecb50ca", 63.7),
             ("deeplabv3", "resnet50", "deeplabv3", "cd0a2569", 66.4),
             ("deeplabv3", "resnet101", "deeplabv3", "586e9e4e", 67.4),
         )
     ),
-)  # fmt: skip
+)
 """Source: torchvision's weight enums (files, hashes, accuracies)."""
 
 _NAMES = (

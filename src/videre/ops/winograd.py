@@ -37,18 +37,30 @@ LEAST_TILES = 128
 # the interpolation points are 0, 1, -1 (2, -2) and infinity
 _KERNEL = {
     2: [[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]],
-    4: [[1 / 4, 0, 0], [-1 / 6, -1 / 6, -1 / 6], [-1 / 6, 1 / 6, -1 / 6], [1 / 24, 1 / 12, 1 / 6],
-        [1 / 24, -1 / 12, 1 / 6], [0, 0, 1]],
-}  # fmt: skip
+    4: [
+        [1 / 4, 0, 0],
+        [-1 / 6, -1 / 6, -1 / 6],
+        [-1 / 6, 1 / 6, -1 / 6],
+        [1 / 24, 1 / 12, 1 / 6],
+        [1 / 24, -1 / 12, 1 / 6],
+        [0, 0, 1],
+    ],
+}
 _INPUT = {
     2: [[1, 0, -1, 0], [0, 1, 1, 0], [0, -1, 1, 0], [0, -1, 0, 1]],
-    4: [[4, 0, -5, 0, 1, 0], [0, -4, -4, 1, 1, 0], [0, 4, -4, -1, 1, 0], [0, -2, -1, 2, 1, 0], [0, 2, -1, -2, 1, 0],
-        [0, 4, 0, -5, 0, 1]],
-}  # fmt: skip
+    4: [
+        [4, 0, -5, 0, 1, 0],
+        [0, -4, -4, 1, 1, 0],
+        [0, 4, -4, -1, 1, 0],
+        [0, -2, -1, 2, 1, 0],
+        [0, 2, -1, -2, 1, 0],
+        [0, 4, 0, -5, 0, 1],
+    ],
+}
 _OUTPUT = {
     2: [[1, 1, 1, 0], [0, 1, -1, 1]],
     4: [[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]],
-}  # fmt: skip
+}
 """G, B' and A' of the formula above, by the side of the output tile."""
 
 
@@ -73,9 +85,14 @@ def winograd_weight(weight: Tensor, tile: int = 4) -> Tensor:
 
 
 def winograd_conv2d(
-    x: Tensor, basis: Tensor, bias: Tensor | None = None, padding: int = 0, dilation: int = 1, relu: bool = False,
+    x: Tensor,
+    basis: Tensor,
+    bias: Tensor | None = None,
+    padding: int = 0,
+    dilation: int = 1,
+    relu: bool = False,
     residual: Tensor | None = None,
-) -> Tensor:  # fmt: skip
+) -> Tensor:
     """Convolve with a 3x3 kernel of stride 1, add, and cut off below zero.
 
     Args:
@@ -90,8 +107,10 @@ def winograd_conv2d(
     places, channels, outputs = basis.shape
     size = tuple(side + 2 * padding - 2 * dilation for side in x.shape[2:])
     if x.ndim != 4 or x.shape[1] != channels or places not in (16, 36) or min(size, default=0) < 1:
-        raise ValueError(f"winograd_conv2d: {tuple(x.shape)} with padding {padding} and dilation {dilation} does not fit "
-                         f"{tuple(basis.shape)}")  # fmt: skip
+        raise ValueError(
+            f"winograd_conv2d: {tuple(x.shape)} with padding {padding} and dilation {dilation} does not fit "
+            f"{tuple(basis.shape)}"
+        )
     if residual is not None and residual.shape != (len(x), outputs, *size):
         raise ValueError(f"winograd_conv2d: residual is {tuple(residual.shape)}, not {(len(x), outputs, *size)}")
     return _winograd(x, basis, bias, residual, padding, dilation, relu)
@@ -182,9 +201,14 @@ def _differentiate(ctx, gradient):
 
 
 def winograd_gradients(
-    convolve: Callable[[Tensor, Tensor, int], Tensor], gradient: Tensor, x: Tensor, weight: Tensor, padding: int,
-    dilation: int, wanted: tuple[bool, ...],
-) -> tuple[Tensor | None, Tensor | None, Tensor | None]:  # fmt: skip
+    convolve: Callable[[Tensor, Tensor, int], Tensor],
+    gradient: Tensor,
+    x: Tensor,
+    weight: Tensor,
+    padding: int,
+    dilation: int,
+    wanted: tuple[bool, ...],
+) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
     """The gradients of x, weight and bias, those that are wanted; that of x by `convolve(gradient, kernel, padding)`."""
     for_x, for_weight, for_bias = wanted
     down = up = shift = None
@@ -192,9 +216,18 @@ def winograd_gradients(
         down = convolve(gradient, weight.flip(2, 3).transpose(0, 1), 2 * dilation - padding)
     if for_weight or for_bias:
         _, up, shift = torch.ops.aten.convolution_backward(
-            gradient, x, weight, [len(weight)], [1, 1], [padding] * 2, [dilation] * 2, False, [0, 0], 1,
+            gradient,
+            x,
+            weight,
+            [len(weight)],
+            [1, 1],
+            [padding] * 2,
+            [dilation] * 2,
+            False,
+            [0, 0],
+            1,
             [False, for_weight, for_bias],
-        )  # fmt: skip
+        )
     return down, up, shift
 
 
@@ -205,9 +238,17 @@ _winograd_train.register_autograd(_differentiate, setup_context=_save)
 
 
 def winograd_tiles(
-    x: Tensor, multiply: Callable[[Tensor], Tensor], outputs: int, tile: int, together: bool, bias: Tensor | None,
-    residual: Tensor | None, padding: int, dilation: int, relu: bool,
-) -> Tensor:  # fmt: skip
+    x: Tensor,
+    multiply: Callable[[Tensor], Tensor],
+    outputs: int,
+    tile: int,
+    together: bool,
+    bias: Tensor | None,
+    residual: Tensor | None,
+    padding: int,
+    dilation: int,
+    relu: bool,
+) -> Tensor:
     """`winograd_conv2d` with another product in its middle: for engines that know a faster one. Needs Numba, on a CPU.
 
     Args:

@@ -61,9 +61,14 @@ class Predictor:
     """
 
     def __init__(
-        self, model: Model, device: str = "auto", batch: int | None = None, engine: str = "auto",
-        plan: Plan | None = None, views: Views | None = None,
-    ) -> None:  # fmt: skip
+        self,
+        model: Model,
+        device: str = "auto",
+        batch: int | None = None,
+        engine: str = "auto",
+        plan: Plan | None = None,
+        views: Views | None = None,
+    ) -> None:
         self.views = views or Views()
         check_views(model, self.views)
         self.device = choose_device(device)
@@ -89,9 +94,12 @@ class Predictor:
             self.model.limits = self.running.limits = before
 
     def predict(
-        self, source: Any, threshold: float | None = None, order: Order = "rgb",
+        self,
+        source: Any,
+        threshold: float | None = None,
+        order: Order = "rgb",
         given: Scene | Sequence[Scene] | Mapping[str, Scene] | None = None,
-    ) -> Scene | list[Scene]:  # fmt: skip
+    ) -> Scene | list[Scene]:
         """One scene for one picture; a list of scenes, in order, for everything that may hold several.
 
         Args:
@@ -120,9 +128,11 @@ class Predictor:
         return pictures_from(source, frames=self.model.preprocess.frames)
 
     def stream(
-        self, pictures: Iterable[tuple[str, Any] | tuple[str, Any, Scene | None]], threshold: float | None = None,
+        self,
+        pictures: Iterable[tuple[str, Any] | tuple[str, Any, Scene | None]],
+        threshold: float | None = None,
         order: Order = "rgb",
-    ) -> Iterator[Prediction]:  # fmt: skip
+    ) -> Iterator[Prediction]:
         """A prediction for each (name, picture or function that reads it, and what is given), in order, in constant memory.
 
         `threshold` and `order` are as in `predict`; what a function reads is RGB. A picture that cannot be read gives a
@@ -171,8 +181,10 @@ class Predictor:
             return None
         missing = sorted(field for field in kind.takes if scene is None or not scene.has(field))
         if missing:
-            raise DataError(f"{name}: a {kind.__name__} takes {', '.join(sorted(kind.takes))} beside the picture, and "
-                            f"{', '.join(missing)} is not given (--given FILE, or given=)")  # fmt: skip
+            raise DataError(
+                f"{name}: a {kind.__name__} takes {', '.join(sorted(kind.takes))} beside the picture, and "
+                f"{', '.join(missing)} is not given (--given FILE, or given=)"
+            )
         return None if scene is None else scene.only(kind.takes | kind.accepts)
 
     def _as_rgb(self, value: Any, order: Order) -> Any:

@@ -52,8 +52,10 @@ def pictures_from(source: Any, results: Path | None = None, frames: int | None =
         return iter([("picture 0", source)])
     if isinstance(source, Iterable):
         return _numbered(pictures_from(item, results, frames) for item in source)
-    raise DataError(f"pictures come from a path, glob, array, tensor, Pillow image or a list of these; "
-                    f"found {type(source).__name__}")  # fmt: skip
+    raise DataError(
+        f"pictures come from a path, glob, array, tensor, Pillow image or a list of these; "
+        f"found {type(source).__name__}"
+    )
 
 
 def is_clip(source: Any) -> bool:

@@ -60,8 +60,10 @@ def look(model: Model, batch: ImageBatch, views: Views) -> Outputs:
 def check_views(model: Model, views: Views) -> None:
     """Raises ConfigError for a model whose answers are no maps."""
     if not views.is_plain and not isinstance(model, Blendable):
-        raise ConfigError(f"flip, scales and tiles blend maps of classes; a {type(model).__name__} gives "
-                          f"{', '.join(sorted(model.gives))}: leave them out")  # fmt: skip
+        raise ConfigError(
+            f"flip, scales and tiles blend maps of classes; a {type(model).__name__} gives "
+            f"{', '.join(sorted(model.gives))}: leave them out"
+        )
 
 
 def _one(model: Blendable, batch: ImageBatch, row: int, views: Views) -> Tensor:

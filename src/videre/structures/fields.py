@@ -106,9 +106,13 @@ class Rows(Kind):
     """
 
     def __init__(
-        self, dtype: torch.dtype, *tail: int | str, low: float | None = None, high: float | None = None,
+        self,
+        dtype: torch.dtype,
+        *tail: int | str,
+        low: float | None = None,
+        high: float | None = None,
         names: str | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.dtype, self.tail, self.low, self.high, self.names = dtype, tail, low, high, names
 
     def check(self, value: Any, where: str, size: Size | None) -> Tensor:
@@ -225,9 +229,13 @@ class Map(Kind):
     """
 
     def __init__(
-        self, outside: int = 0, highest: float = math.inf, dtype: torch.dtype | None = None, names: str | None = None,
+        self,
+        outside: int = 0,
+        highest: float = math.inf,
+        dtype: torch.dtype | None = None,
+        names: str | None = None,
         planes: bool = False,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.outside, self.highest, self.dtype, self.names, self.planes = outside, highest, dtype, names, planes
 
     def check(self, value: Any, where: str, size: Size | None) -> Tensor:

@@ -66,6 +66,11 @@ class ImageBatch:
             row += len(b)
         join = lambda name: tuple(x for b in batches for x in getattr(b, name))
         return ImageBatch(
-            image, join("sizes"), join("originals"), np.concatenate([b.matrices for b in batches]), join("seeds"),
-            join("given"), join("times"),
-        )  # fmt: skip
+            image,
+            join("sizes"),
+            join("originals"),
+            np.concatenate([b.matrices for b in batches]),
+            join("seeds"),
+            join("given"),
+            join("times"),
+        )

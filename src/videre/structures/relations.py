@@ -80,9 +80,10 @@ class Relations:
         known = names.get("predicates")
         predicates = self.predicates.tolist()
         data: dict[str, Any] = {
-            "subjects": self.subjects.tolist(), "objects": self.objects.tolist(),
+            "subjects": self.subjects.tolist(),
+            "objects": self.objects.tolist(),
             "predicates": predicates if known is None else [known[p] for p in predicates],
-        }  # fmt: skip
+        }
         return data | ({} if self.scores is None else {"scores": numbers(self.scores)})
 
     @classmethod

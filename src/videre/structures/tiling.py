@@ -32,8 +32,10 @@ class Tiling:
 
     def __post_init__(self) -> None:
         if self.tile < 1 or not 0 <= self.shared < self.tile:
-            raise ConfigError(f"tiling: tiles of {self.tile} pixels that share {self.shared} cannot cover a picture; give a "
-                              "tile of at least 1 and an overlap below it")  # fmt: skip
+            raise ConfigError(
+                f"tiling: tiles of {self.tile} pixels that share {self.shared} cannot cover a picture; give a "
+                "tile of at least 1 and an overlap below it"
+            )
 
     @property
     def shared(self) -> int:

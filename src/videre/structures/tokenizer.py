@@ -126,8 +126,10 @@ class SubwordTokenizer(Tokenizer):
         for name, special in zip(("pad", "unknown", "begin", "end"), self.specials):
             place = self._tokenizer.token_to_id(special)
             if place is None:
-                raise DataError(f"tokenizer: {special!r}, the special token {name!r}, is not in its table; give the names "
-                                "that the table has as `specials`")  # fmt: skip
+                raise DataError(
+                    f"tokenizer: {special!r}, the special token {name!r}, is not in its table; give the names "
+                    "that the table has as `specials`"
+                )
             put(name, place)
 
     def __reduce__(self) -> tuple[Any, ...]:

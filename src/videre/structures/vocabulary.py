@@ -38,12 +38,16 @@ class Vocabulary:
         words = tuple(self.words)
         object.__setattr__(self, "words", words)
         if words[: len(SPECIALS)] != SPECIALS:
-            raise DataError(f"a vocabulary begins with {' '.join(SPECIALS)}, found {words[: len(SPECIALS)]}; "
-                            "Vocabulary.of(words) puts them there")  # fmt: skip
+            raise DataError(
+                f"a vocabulary begins with {' '.join(SPECIALS)}, found {words[: len(SPECIALS)]}; "
+                "Vocabulary.of(words) puts them there"
+            )
         odd = next((word for word in words if word.split() != [word] or not _is_utf8(word)), None)
         if odd is not None:
-            raise DataError(f"vocabulary: {odd!r} is no word; a word is not empty, and has neither blanks nor half "
-                            "characters (lone surrogates) in it")  # fmt: skip
+            raise DataError(
+                f"vocabulary: {odd!r} is no word; a word is not empty, and has neither blanks nor half "
+                "characters (lone surrogates) in it"
+            )
         if len(self._ids) < len(words):
             word, times = Counter(words).most_common(1)[0]
             raise DataError(f"vocabulary: the word {word!r} is there {times} times; each must be there once")
@@ -79,8 +83,10 @@ class Vocabulary:
         """Id of a word; ConfigError with near ones when there is none."""
         if word not in self._ids:
             near = ", ".join(difflib.get_close_matches(word, self.words))
-            raise ConfigError(f"no word {word!r} among the {len(self)} of the vocabulary"
-                              + (f"; did you mean {near}?" if near else ""))  # fmt: skip
+            raise ConfigError(
+                f"no word {word!r} among the {len(self)} of the vocabulary"
+                + (f"; did you mean {near}?" if near else "")
+            )
         return self._ids[word]
 
     def encode(self, tokens: Iterable[str]) -> list[int]:

@@ -95,13 +95,18 @@ class FeatureNet(Model):
         digest = hashlib.sha256()
         for name, value in backbone.state_dict().items():
             digest.update(name.encode() + value.numpy().tobytes())
-        base = found.preprocess if "labels" in model.gives else WHOLE.replace(
-            channels=found.preprocess.channels, mean=found.preprocess.mean, std=found.preprocess.std
-        )  # fmt: skip
+        base = (
+            found.preprocess
+            if "labels" in model.gives
+            else WHOLE.replace(channels=found.preprocess.channels, mean=found.preprocess.mean, std=found.preprocess.std)
+        )
         return cls(
-            backbone.eval(), backbone.made[0], base.replace(**preprocess), digest.hexdigest(),
+            backbone.eval(),
+            backbone.made[0],
+            base.replace(**preprocess),
+            digest.hexdigest(),
             f"{source} ({found.model})",
-        )  # fmt: skip
+        )
 
     def forward(self, batch: ImageBatch) -> Outputs:
         """Features by stage, [B, D]."""
@@ -116,9 +121,14 @@ def pool(maps: Tensor) -> Tensor:
 
 
 def extract(
-    net: FeatureNet, data: Dataset, device: str = "auto", engine: str = "auto", plan: Plan | None = None,
-    tick: Callable[[int], None] | None = None, keep: bool = True,
-) -> Features:  # fmt: skip
+    net: FeatureNet,
+    data: Dataset,
+    device: str = "auto",
+    engine: str = "auto",
+    plan: Plan | None = None,
+    tick: Callable[[int], None] | None = None,
+    keep: bool = True,
+) -> Features:
     """The features of every picture of a data set, in its order.
 
     They are kept in the cache under the content of the pictures, the weights and the preprocessing: whoever asks again

@@ -48,9 +48,13 @@ class Start:
 
 
 def prepare_training(
-    name: str, data: Dataset, backbone: str | None = None, source: str | None = None, tune: str | None = None,
+    name: str,
+    data: Dataset,
+    backbone: str | None = None,
+    source: str | None = None,
+    tune: str | None = None,
     settings: dict[str, Any] | None = None,
-) -> Start:  # fmt: skip
+) -> Start:
     """Build a model and its recipe.
 
     Args:
@@ -199,9 +203,10 @@ def sort_settings(kind: type[Model], settings: dict[str, Any]) -> tuple[dict[str
     Raises ConfigError for one that nobody knows, that several have, or of another type.
     """
     owners = {
-        "recipe": typing.get_type_hints(Recipe), "preprocess": typing.get_type_hints(Preprocess),
+        "recipe": typing.get_type_hints(Recipe),
+        "preprocess": typing.get_type_hints(Preprocess),
         "model": {name: p.annotation for name, p in arguments(kind).items()},
-    }  # fmt: skip
+    }
     sorted_: dict[str, dict[str, Any]] = {owner: {} for owner in owners}
     for name, value in settings.items():
         said, _, short = name.rpartition(".")

@@ -134,9 +134,19 @@ class _Training:
 
     @classmethod
     def begin(
-        cls, model: Model, data: Dataset, recipe: Recipe, out: Path, evaluate: Evaluate | None, resume: bool,
-        device_name: str, provenance: dict[str, Any], plan: Plan | None, rank: int, world: int,
-    ) -> _Training:  # fmt: skip
+        cls,
+        model: Model,
+        data: Dataset,
+        recipe: Recipe,
+        out: Path,
+        evaluate: Evaluate | None,
+        resume: bool,
+        device_name: str,
+        provenance: dict[str, Any],
+        plan: Plan | None,
+        rank: int,
+        world: int,
+    ) -> _Training:
         """Check everything, and make the folder or find the state in it."""
         if recipe.batch % world:
             raise ConfigError(f"a batch of {recipe.batch} cannot be shared by {world} processes; make it a multiple")
@@ -182,9 +192,10 @@ class _Training:
                     self.bar.say(f"stage {number + 1} of {len(stages)}: {stage.name}")
                 first = sum(steps[:number])
                 done = (
-                    self._descend(stage, first, steps[number]) if isinstance(stage, Descent)
+                    self._descend(stage, first, steps[number])
+                    if isinstance(stage, Descent)
                     else self._fit(stage, first, steps[number])
-                )  # fmt: skip
+                )
                 if not done:
                     self.bar.say(
                         f"stopped at step {self.status.step} of {sum(steps)}, the state is saved; go on with --resume"
@@ -225,10 +236,14 @@ class _Training:
             self._begin_stage(lines)
         losses: nn.Module = LossModule(model, stage.losses)
         step_of = Step(
-            DistributedDataParallel(losses) if self.world > 1 else losses, optimizer,
-            [p for p in model.parameters() if p.requires_grad], recipe.precision, self.plan if self.world == 1 else None,
-            recipe.accumulate, recipe.clip,
-        )  # fmt: skip
+            DistributedDataParallel(losses) if self.world > 1 else losses,
+            optimizer,
+            [p for p in model.parameters() if p.requires_grad],
+            recipe.precision,
+            self.plan if self.world == 1 else None,
+            recipe.accumulate,
+            recipe.clip,
+        )
         unread: _Numbers | None = None  # on a GPU numbers are read a step late, so that it need not wait for them
         ends_epoch = False
         model.train()

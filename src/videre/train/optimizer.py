@@ -115,16 +115,19 @@ def hidden_weights(model: Model) -> set[int]:
     """
     firsts = {
         id(next(m for m in backbone.modules() if isinstance(m, nn.Conv2d)))
-        for backbone in model.modules() if isinstance(backbone, Backbone)
-    }  # fmt: skip
+        for backbone in model.modules()
+        if isinstance(backbone, Backbone)
+    }
     read = set(model.named_rows())
     kinds = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
     return {
         id(m.weight)
         for name, m in model.named_modules()
-        if isinstance(m, kinds) and id(m) not in firsts and f"{name}.weight" not in read
+        if isinstance(m, kinds)
+        and id(m) not in firsts
+        and f"{name}.weight" not in read
         and min(m.weight.flatten(1).shape) >= NARROW
-    }  # fmt: skip
+    }
 
 
 def set_rate(optimizer: torch.optim.Optimizer, factor: float) -> None:

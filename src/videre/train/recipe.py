@@ -14,15 +14,37 @@ from videre.train.settings import typed
 
 TUNES = ("top", "few", "many", "all", "scratch")
 WORDS = {
-    "optimizer": ("adamw", "sgd", "muon"), "schedule": ("cosine", "step"), "tune": TUNES, "precision": ("auto", "fp32", "bf16"),
-}  # fmt: skip
+    "optimizer": ("adamw", "sgd", "muon"),
+    "schedule": ("cosine", "step"),
+    "tune": TUNES,
+    "precision": ("auto", "fp32", "bf16"),
+}
 _SHARE, _COUNT, _STRENGTH = (0.0, 1.0), (1.0, math.inf), (0.0, math.inf)
 RANGES = {
-    "pictures": _COUNT, "batch": _COUNT, "accumulate": _COUNT, "evaluate_every": _COUNT, "backbone_lr": _STRENGTH,
-    "weight_decay": _STRENGTH, "warmup": _SHARE, "clip": _STRENGTH, "ema": (0.0, 0.99999), "flip": _SHARE,
-    "crop": _SHARE, "brightness": _SHARE, "contrast": _SHARE, "saturation": _SHARE, "hue": (0.0, 0.5), "stain": _SHARE, "rotate": (0.0, 180.0), "invert": _SHARE,
-    "layer_decay": (0.01, 1.0), "seed": (0.0, 2**63 - 1), "patience": _STRENGTH, "save_minutes": _STRENGTH, "workers": (0.0, 64.0),
-}  # fmt: skip
+    "pictures": _COUNT,
+    "batch": _COUNT,
+    "accumulate": _COUNT,
+    "evaluate_every": _COUNT,
+    "backbone_lr": _STRENGTH,
+    "weight_decay": _STRENGTH,
+    "warmup": _SHARE,
+    "clip": _STRENGTH,
+    "ema": (0.0, 0.99999),
+    "flip": _SHARE,
+    "crop": _SHARE,
+    "brightness": _SHARE,
+    "contrast": _SHARE,
+    "saturation": _SHARE,
+    "hue": (0.0, 0.5),
+    "stain": _SHARE,
+    "rotate": (0.0, 180.0),
+    "invert": _SHARE,
+    "layer_decay": (0.01, 1.0),
+    "seed": (0.0, 2**63 - 1),
+    "patience": _STRENGTH,
+    "save_minutes": _STRENGTH,
+    "workers": (0.0, 64.0),
+}
 """Least and most of each number, both allowed."""
 
 

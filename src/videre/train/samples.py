@@ -81,9 +81,13 @@ class TrainingSamples:
     """
 
     def __init__(
-        self, data: Dataset, model: Model, recipe: Recipe, target: Callable[[Scene], Any] | None = None,
+        self,
+        data: Dataset,
+        model: Model,
+        recipe: Recipe,
+        target: Callable[[Scene], Any] | None = None,
         extra: Sequence[Scene] | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.data, self.model, self.recipe = shown(data, recipe), model, recipe
         self.transform = Compose(tuple(augmentation(recipe)))
         self.target, self.extra = target or model.target, extra

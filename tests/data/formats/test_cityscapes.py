@@ -142,11 +142,14 @@ CORNERS = [[0, 0], [4, 0], [4, 4]]
         (["car"], {}, "objects should be a list of objects"),
         (OBJECTS, {"imgHeight": None}, "imgHeight should be a whole number of pixels, found None"),
         (OBJECTS, {"imgWidth": 9}, r"polygons.json: the polygons are of a picture of 9x6 .*_leftImg8bit.png is 8x6"),
-        ([thing("cat", 0, 0, 1, 1), thing("cat", 2, 2, 3, 3)], {},
-         rf"'cat' on 2 objects \(first in {NAME}_gtFine_polygons.json\): Cityscapes has no such labels"),
+        (
+            [thing("cat", 0, 0, 1, 1), thing("cat", 2, 2, 3, 3)],
+            {},
+            rf"'cat' on 2 objects \(first in {NAME}_gtFine_polygons.json\): Cityscapes has no such labels",
+        ),
         ([thing("catgroup", 0, 0, 1, 1)], {}, "'catgroup' on 1 objects"),
     ],
-)  # fmt: skip
+)
 def test_bad_files_are_told(tmp_path, objects, fields, message):
     with pytest.raises(DataError, match=message) as caught:
         data.read(put(tmp_path, objects, **fields))

@@ -22,8 +22,14 @@ from videre.structures.scene import VOID
 
 from ..shared import real
 
-CLASSES = {"classes": [{"id": 3, "name": "road", "color": [9, 9, 9]}, {"id": 7, "name": "car", "color": [200, 0, 0]},
-                       {"id": 9, "name": "Void", "color": [0, 0, 0]}], "void": 9}  # fmt: skip
+CLASSES = {
+    "classes": [
+        {"id": 3, "name": "road", "color": [9, 9, 9]},
+        {"id": 7, "name": "car", "color": [200, 0, 0]},
+        {"id": 9, "name": "Void", "color": [0, 0, 0]},
+    ],
+    "void": 9,
+}
 IDS = np.array([[3, 3, 7], [9, 255, 7]], np.uint8)
 LABELS = [[0, 0, 1], [VOID, VOID, 1]]
 
@@ -170,8 +176,10 @@ def test_what_is_written_is_read_again(tmp_path_factory: pytest.TempPathFactory,
 def test_camvid_is_read_as_its_readme_says() -> None:
     root = real("camvid")
     assert {split: len(data.read(root, split)) for split in ("train", "val", "test")} == {
-        "train": 367, "val": 101, "test": 233,
-    }  # fmt: skip
+        "train": 367,
+        "val": 101,
+        "test": 233,
+    }
     read = data.read(root, "val")
     for i in (0, 50, 100):
         raw = cv2.imread(str(root / "valannot" / f"{Path(read.name(i)).stem}.png"), cv2.IMREAD_UNCHANGED)

@@ -54,8 +54,14 @@ def test_boxes_categories_and_ids(tmp_path):
 def test_polygons_holes_of_runs_and_crowds_equal_pycocotools(tmp_path):
     square = [2, 2, 9, 2, 9, 9, 2, 9]
     run = {"size": [20, 30], "counts": [45, 5, 15, 5, 530]}
-    make(tmp_path, [box(1, 3, [2, 2, 7, 7], segmentation=[square, [12, 3, 20, 5, 14.3, 11.1]]),
-                    box(2, 3, [2, 5, 2, 5], segmentation=run, iscrowd=1), box(3, 18, [2, 2, 7, 7], segmentation=[square])])  # fmt: skip
+    make(
+        tmp_path,
+        [
+            box(1, 3, [2, 2, 7, 7], segmentation=[square, [12, 3, 20, 5, 14.3, 11.1]]),
+            box(2, 3, [2, 5, 2, 5], segmentation=run, iscrowd=1),
+            box(3, 18, [2, 2, 7, 7], segmentation=[square]),
+        ],
+    )
     judge = COCO(tmp_path / "annotations" / "instances_train.json")
     masks = data.read(tmp_path).scene(0).instances.masks.bitmaps().numpy()
     for mask, identity in zip(masks, (1, 2, 3)):
@@ -72,13 +78,16 @@ def test_keypoints_get_a_skeleton_that_can_be_mirrored(tmp_path):
     assert things.visibility.tolist() == [[2, 1, 0]]
 
 
-@pytest.mark.parametrize(("names", "pairs"), [
-    (COCO_PERSON.names, COCO_PERSON.flip_pairs),
-    (("leftEye", "rightEye", "nose"), ((0, 1),)),
-    (("L ear", "R ear"), ((0, 1),)),
-    (("thumb", "index", "little"), None),
-    (("all", "older"), None),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("names", "pairs"),
+    [
+        (COCO_PERSON.names, COCO_PERSON.flip_pairs),
+        (("leftEye", "rightEye", "nose"), ((0, 1),)),
+        (("L ear", "R ear"), ((0, 1),)),
+        (("thumb", "index", "little"), None),
+        (("all", "older"), None),
+    ],
+)
 def test_mirrored_keypoints_are_found_by_name(names, pairs):
     assert mirror_pairs(names) == pairs
 
@@ -116,17 +125,36 @@ FIELDS = [
     ("annotations", "bbox", 5, "annotation 1: bbox should be .*, found 5"),
     ("annotations", "area", "large", "annotation 1: area should be a finite number, found 'large'"),
     ("annotations", "area", float("nan"), "annotation 1: area should be a finite number, found nan"),
-    ("annotations", "keypoints", [1, 2, "seen"], r"annotation 1: keypoints should be 3 finite numbers .*, found \[1, 2, 'seen'\]"),
-    ("annotations", "keypoints", [1, 2, 3], r"annotation 1: keypoints should be .*visibility 0, 1 or 2.*, found \[1, 2, 3\]"),
+    (
+        "annotations",
+        "keypoints",
+        [1, 2, "seen"],
+        r"annotation 1: keypoints should be 3 finite numbers .*, found \[1, 2, 'seen'\]",
+    ),
+    (
+        "annotations",
+        "keypoints",
+        [1, 2, 3],
+        r"annotation 1: keypoints should be .*visibility 0, 1 or 2.*, found \[1, 2, 3\]",
+    ),
     ("annotations", "keypoints", [1, 2], "annotation 1: keypoints should be 3 finite numbers"),
-    ("annotations", "segmentation", [[1, 2, float("nan"), 4, 5, 6]],
-     r"image 7 \(a\.png\), annotation 1: segmentation: points should be finite, found \[nan, 4\.0\]"),
-    ("annotations", "segmentation", {"size": [20, 30], "counts": [None]}, r"image 7 \(a\.png\), annotation 1: segmentation"),
+    (
+        "annotations",
+        "segmentation",
+        [[1, 2, float("nan"), 4, 5, 6]],
+        r"image 7 \(a\.png\), annotation 1: segmentation: points should be finite, found \[nan, 4\.0\]",
+    ),
+    (
+        "annotations",
+        "segmentation",
+        {"size": [20, 30], "counts": [None]},
+        r"image 7 \(a\.png\), annotation 1: segmentation",
+    ),
     ("categories", "name", None, "category 3: name should be text, but it is missing"),
     ("categories", "id", "three", "category three: id should be a whole number, found 'three'"),
     ("categories", "keypoints", [1], r"category 3: keypoints should be a list of names, found \[1\]"),
     ("categories", "skeleton", [["nose", "nose"]], "category 3: skeleton should be pairs of numbers, found"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("section", "field", "value", "message"), FIELDS)
@@ -183,12 +211,21 @@ def test_a_picture_without_stated_size_that_cannot_be_read_is_left_out_and_told(
 
 def test_repairs_are_counted(tmp_path):
     square = [[2, 2, 9, 2, 9, 9, 2, 9]]
-    make(tmp_path, [box(1, 3, [5, 5, 0, 3], segmentation=square), box(2, 3, [20, 5, 10.04, 3], segmentation=square),
-                    box(3, 3, [20, 5, 15, 3], segmentation=square), box(4, 3, [2, 2, 3, 3], segmentation=[])])  # fmt: skip
+    make(
+        tmp_path,
+        [
+            box(1, 3, [5, 5, 0, 3], segmentation=square),
+            box(2, 3, [20, 5, 10.04, 3], segmentation=square),
+            box(3, 3, [20, 5, 15, 3], segmentation=square),
+            box(4, 3, [2, 2, 3, 3], segmentation=[]),
+        ],
+    )
     dataset = data.read(tmp_path)
     assert dataset.repair_counts() == {
-        "box without area, dropped": 1, "box outside the picture, clipped": 1, "instance without mask, ignored": 1,
-    }  # fmt: skip
+        "box without area, dropped": 1,
+        "box outside the picture, clipped": 1,
+        "instance without mask, ignored": 1,
+    }
     things = dataset.scene(0).instances
     assert things.ids.tolist() == [2, 3, 4] and things.ignore.tolist() == [False, False, True]
     assert things.masks.area().tolist() == [49, 49, 0]
@@ -213,7 +250,9 @@ def test_written_sets_are_what_pycocotools_reads(tmp_path):
     assert np.array_equal(after.picture(0), before.picture(0))
 
 
-NAMES = st.one_of(st.integers(0, 20).map(str), st.integers(0, 20).map("{:03d}".format), st.text("ab²", min_size=1, max_size=3))  # fmt: skip
+NAMES = st.one_of(
+    st.integers(0, 20).map(str), st.integers(0, 20).map("{:03d}".format), st.text("ab²", min_size=1, max_size=3)
+)
 
 
 @settings(max_examples=30, deadline=None)
@@ -247,8 +286,11 @@ def test_results_are_what_pycocotools_takes_and_come_back(tmp_path):
     scenes = []
     for i in range(10):
         scene = dataset.scene(i)
-        things = scene.instances.replace(scores=torch.linspace(0.9, 0.1, len(scene)), visibility=None,
-                                         keypoint_scores=torch.full((len(scene), 17), 0.5))  # fmt: skip
+        things = scene.instances.replace(
+            scores=torch.linspace(0.9, 0.1, len(scene)),
+            visibility=None,
+            keypoint_scores=torch.full((len(scene), 17), 0.5),
+        )
         scenes.append(scene.replace(instances=things))
     write_results(scenes, dataset.schema, tmp_path / "r.json")
     judge = COCO(real("coco_mini") / "annotations" / "instances_val2017.json")

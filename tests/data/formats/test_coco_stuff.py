@@ -42,8 +42,10 @@ def make(root, change=lambda content: None, pixelmaps=False, pictures="train"):
         region(5, 157, [0, 1, 2, 2, 1, 1, 2, 1, 2]),
         region(6, 183, judge.frPyObjects({"size": [3, 4], "counts": [7, 1, 2, 2]}, 3, 4)["counts"].decode()),
     ]
-    images = [{"id": 139, "file_name": "a.png", "height": 3, "width": 4},
-              {"id": 285, "file_name": "b.png", "height": 3, "width": 4}]  # fmt: skip
+    images = [
+        {"id": 139, "file_name": "a.png", "height": 3, "width": 4},
+        {"id": 285, "file_name": "b.png", "height": 3, "width": 4},
+    ]
     content = {"images": images, "annotations": rows, "categories": [dict(c) for c in CATEGORIES]}
     change(content)
     (root / "annotations").mkdir(parents=True)
@@ -86,8 +88,9 @@ def test_regions_are_what_pycocotools_decodes(tmp_path):
     ids = random.choice([157, 92, 183], (50, 70)).astype(np.uint8)
     ids[20:40, 10:50] = 157
     regions = [judge.encode(np.asfortranarray(ids == c["id"]).astype(np.uint8)) for c in CATEGORIES]
-    rows = [region(n, c["id"], r["counts"].decode(), size=(50, 70))
-            for n, (c, r) in enumerate(zip(CATEGORIES, regions))]  # fmt: skip
+    rows = [
+        region(n, c["id"], r["counts"].decode(), size=(50, 70)) for n, (c, r) in enumerate(zip(CATEGORIES, regions))
+    ]
     make(tmp_path, lambda content: content.update(annotations=rows) or content["images"][0].update(height=50, width=70))
     labels = data.read(tmp_path).scene(0).segmentation.numpy()
     assert np.array_equal(np.array([157, 92, 183])[labels], ids)
@@ -130,9 +133,14 @@ def test_a_picture_that_is_void_all_over_keeps_its_map(tmp_path):
     assert (data.read(tmp_path / "out").scene(1).segmentation == VOID).all()
 
 
-@pytest.mark.parametrize(("maps", "pictures"), [
-    ("stuffthingmaps", "val"), ("stuffthingmaps", "images/val"), ("annotations", "images/val"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("maps", "pictures"),
+    [
+        ("stuffthingmaps", "val"),
+        ("stuffthingmaps", "images/val"),
+        ("annotations", "images/val"),
+    ],
+)
 def test_stuff_and_thing_maps_hold_ids_less_one(tmp_path, maps, pictures):
     ids = np.array([[1, 2, 2], [92, 182, 0]], np.uint8)
     make_maps(tmp_path, maps, pictures, ids=ids)
@@ -184,32 +192,52 @@ def test_another_list_of_ids_beside_annotations_is_not_taken_for_coco_stuffs(tmp
     assert data.find_format(tmp_path) == "maps"
 
 
-@pytest.mark.parametrize(("change", "message"), [
-    (lambda c: c["annotations"][0].update(category_id=93), r"train\.json: id 93 on 3 pixels; categories has none"),
-    (lambda c: c["annotations"][0].update(image_id=1), r"annotations of 1 images that are not listed .*\[1\]"),
-    (lambda c: c["annotations"][0].pop("image_id"), "annotation 7: image_id should be a number or text, .* missing"),
-    (lambda c: c["annotations"][0].pop("category_id"), "annotation 7: category_id should be .* missing"),
-    (lambda c: c["annotations"][0].pop("segmentation"), "7: segmentation should be run lengths .*found None"),
-    (lambda c: c["annotations"][0].update(segmentation=[[0, 0, 4, 0, 4, 3]]),
-     r"annotation 7: segmentation should be run lengths .*found \[\[0, .*instances_"),
-    (lambda c: c["annotations"][0]["segmentation"].pop("size"), "annotation 7: segmentation should be run lengths"),
-    (lambda c: c["annotations"][0]["segmentation"].update(counts=[1, -2]), "segmentation should be run lengths"),
-    (lambda c: c["annotations"][0]["segmentation"].update(size=[4, 3]),
-     r"annotation 7: the region is 3x4 \(width x height\), the picture .*a\.png is 4x3"),
-    (lambda c: c["annotations"][0]["segmentation"].update(counts=[1, 2]),
-     r"image 139 \(a\.png\): .* run lengths sum to 3"),
-    (lambda c: c["annotations"][0]["segmentation"].update(counts="~"), r"image 139 \(a\.png\): .*not compressed run"),
-    (lambda c: c["annotations"][0]["segmentation"].update(counts=[0, 4, 8]),
-     r"image 139 \(a\.png\): 2 pixels lie in more than one region"),
-    (lambda c: c.pop("categories"), "annotations and categories is expected; it has no categories"),
-    (lambda c: c["categories"][0].pop("name"), "category 157: name should be text, .* missing"),
-    (lambda c: c["categories"][0].update(id=92), "source_ids repeat"),
-    (lambda c: c["categories"][0].update(color=[300, 0, 0]), "category 157: color should be three numbers of 0 to 255"),
-    (lambda c: c["categories"].extend({"id": i, "name": str(i)} for i in range(300, 560)), "263 categories; a map"),
-    (lambda c: c["images"][0].pop("file_name"), "image 139: file_name should be text"),
-    (lambda c: c["images"][1].update(id=139), "2 images have 1 different ids"),
-    (lambda c: c["annotations"].clear(), "no picture has annotations"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda c: c["annotations"][0].update(category_id=93), r"train\.json: id 93 on 3 pixels; categories has none"),
+        (lambda c: c["annotations"][0].update(image_id=1), r"annotations of 1 images that are not listed .*\[1\]"),
+        (
+            lambda c: c["annotations"][0].pop("image_id"),
+            "annotation 7: image_id should be a number or text, .* missing",
+        ),
+        (lambda c: c["annotations"][0].pop("category_id"), "annotation 7: category_id should be .* missing"),
+        (lambda c: c["annotations"][0].pop("segmentation"), "7: segmentation should be run lengths .*found None"),
+        (
+            lambda c: c["annotations"][0].update(segmentation=[[0, 0, 4, 0, 4, 3]]),
+            r"annotation 7: segmentation should be run lengths .*found \[\[0, .*instances_",
+        ),
+        (lambda c: c["annotations"][0]["segmentation"].pop("size"), "annotation 7: segmentation should be run lengths"),
+        (lambda c: c["annotations"][0]["segmentation"].update(counts=[1, -2]), "segmentation should be run lengths"),
+        (
+            lambda c: c["annotations"][0]["segmentation"].update(size=[4, 3]),
+            r"annotation 7: the region is 3x4 \(width x height\), the picture .*a\.png is 4x3",
+        ),
+        (
+            lambda c: c["annotations"][0]["segmentation"].update(counts=[1, 2]),
+            r"image 139 \(a\.png\): .* run lengths sum to 3",
+        ),
+        (
+            lambda c: c["annotations"][0]["segmentation"].update(counts="~"),
+            r"image 139 \(a\.png\): .*not compressed run",
+        ),
+        (
+            lambda c: c["annotations"][0]["segmentation"].update(counts=[0, 4, 8]),
+            r"image 139 \(a\.png\): 2 pixels lie in more than one region",
+        ),
+        (lambda c: c.pop("categories"), "annotations and categories is expected; it has no categories"),
+        (lambda c: c["categories"][0].pop("name"), "category 157: name should be text, .* missing"),
+        (lambda c: c["categories"][0].update(id=92), "source_ids repeat"),
+        (
+            lambda c: c["categories"][0].update(color=[300, 0, 0]),
+            "category 157: color should be three numbers of 0 to 255",
+        ),
+        (lambda c: c["categories"].extend({"id": i, "name": str(i)} for i in range(300, 560)), "263 categories; a map"),
+        (lambda c: c["images"][0].pop("file_name"), "image 139: file_name should be text"),
+        (lambda c: c["images"][1].update(id=139), "2 images have 1 different ids"),
+        (lambda c: c["annotations"].clear(), "no picture has annotations"),
+    ],
+)
 def test_what_contradicts_itself_is_refused(tmp_path, change, message):
     make(tmp_path, change)
     with pytest.raises(DataError, match=message):
@@ -230,13 +258,16 @@ def test_pixelmaps_that_do_not_fit_are_refused(tmp_path):
         data.read(tmp_path)
 
 
-@pytest.mark.parametrize(("labels", "message"), [
-    ("0: unlabeled\n1 person\n", r"labels\.txt: line 2 should be an id, a colon and a name .*'1 person'"),
-    ("0: sky\n1: person\n", r"ids of classes are 1 to 255, found \[0\]"),
-    ("1: person\n256: sky\n", r"ids of classes are 1 to 255, found \[256\]"),
-    ("1: person\n2: person\n", "repeated"),
-    ("0: unlabeled\n1: person\n", r"a\.png: id 92 on 3 pixels; .*labels\.txt has none of these"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ("0: unlabeled\n1 person\n", r"labels\.txt: line 2 should be an id, a colon and a name .*'1 person'"),
+        ("0: sky\n1: person\n", r"ids of classes are 1 to 255, found \[0\]"),
+        ("1: person\n256: sky\n", r"ids of classes are 1 to 255, found \[256\]"),
+        ("1: person\n2: person\n", "repeated"),
+        ("0: unlabeled\n1: person\n", r"a\.png: id 92 on 3 pixels; .*labels\.txt has none of these"),
+    ],
+)
 def test_lists_and_maps_that_do_not_fit_are_refused(tmp_path, labels, message):
     make_maps(tmp_path, labels=labels, ids=np.where(IDS == 92, 92, 1).astype(np.uint8))
     with pytest.raises(DataError, match=message):

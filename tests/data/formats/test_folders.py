@@ -66,7 +66,10 @@ def test_written_sets_come_back(tmp_path):
 
 def test_hymenoptera_reads_whole():
     root = real("hymenoptera_data")
-    counts = {s: np.bincount([int(d.scene(i).labels[0]) for i in range(len(d))]).tolist()
-              for s in data.splits(root) for d in [data.read(root, s)]}  # fmt: skip
+    counts = {
+        s: np.bincount([int(d.scene(i).labels[0]) for i in range(len(d))]).tolist()
+        for s in data.splits(root)
+        for d in [data.read(root, s)]
+    }
     assert counts == {"train": [123, 121], "val": [70, 83]}
     assert data.read(root).schema.pictures.names == ("ants", "bees")

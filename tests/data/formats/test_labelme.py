@@ -38,8 +38,16 @@ SHAPES = [
 
 def put(folder: Path, name: str, shapes: list[dict[str, Any]], size: tuple[int, int] = (8, 10), **fields: Any) -> Path:
     write_picture(folder / f"{name}.png", np.zeros((*size, 3), np.uint8))
-    content = {"version": "5.4.1", "flags": {}, "shapes": shapes, "imagePath": f"{name}.png", "imageData": None,
-               "imageHeight": size[0], "imageWidth": size[1], **fields}  # fmt: skip
+    content = {
+        "version": "5.4.1",
+        "flags": {},
+        "shapes": shapes,
+        "imagePath": f"{name}.png",
+        "imageData": None,
+        "imageHeight": size[0],
+        "imageWidth": size[1],
+        **fields,
+    }
     (folder / f"{name}.json").write_text(json.dumps(content))
     return folder
 
@@ -53,8 +61,9 @@ def test_shapes_become_instances(tmp_path: Path) -> None:
     assert things.masks.area().tolist() == [6, 27, 5, 1]
     assert things.masks.bitmaps()[2].nonzero().tolist() == [[0, 6], [0, 7], [1, 6], [1, 7], [3, 6]]
     assert [(r.kind, r.found) for r in found.repairs] == [
-        ("line of labelme", "rim"), ("polygon of labelme", "_background_")
-    ]  # fmt: skip
+        ("line of labelme", "rim"),
+        ("polygon of labelme", "_background_"),
+    ]
 
 
 def test_a_circle_is_as_large_as_it_should(tmp_path: Path) -> None:
@@ -74,8 +83,9 @@ def test_splits_lists_and_what_lacks_its_half(tmp_path: Path) -> None:
     found = data.read(tmp_path, "val")
     assert list(found.schema.things) == ["plate", "cup"] and found.scene(0).instances.labels.tolist() == [1]
     assert {(r.kind, r.picture) for r in found.repairs} == {
-        ("shapes without picture", "val/lost.json"), ("picture without shapes", "val/bare.png")
-    }  # fmt: skip
+        ("shapes without picture", "val/lost.json"),
+        ("picture without shapes", "val/bare.png"),
+    }
     (tmp_path / "labels.txt").write_text("plate\n")
     with pytest.raises(
         DataError, match=r"labels.txt: shapes are labelled cup \(1 times\), which it does not name; it has plate"

@@ -32,8 +32,14 @@ def labels(dataset):
 
 
 def test_words_in_a_column(tmp_path):
-    make(tmp_path, ["path,label", "a.png,cat", "deep/b.png,dog;cat", "c.png,", 'd.png," ant | cat "'],
-         "a.png", "deep/b.png", "c.png", "d.png")  # fmt: skip
+    make(
+        tmp_path,
+        ["path,label", "a.png,cat", "deep/b.png,dog;cat", "c.png,", 'd.png," ant | cat "'],
+        "a.png",
+        "deep/b.png",
+        "c.png",
+        "d.png",
+    )
     dataset = data.read(tmp_path)
     assert data.find_format(tmp_path) == "csv" and data.splits(tmp_path) == []
     assert dataset.schema.pictures.names == ("ant", "cat", "dog") and dataset.fields == {"labels"}
@@ -43,8 +49,14 @@ def test_words_in_a_column(tmp_path):
 
 
 def test_columns_of_0_and_1(tmp_path):
-    make(tmp_path, ["image,dog,cat,split", "a,1,0,train", "b,0.0,1.0,val", "c,1,1,train", "d,0,0,"],
-         "train/a.png", "b.jpg", "c.png", "d.png")  # fmt: skip
+    make(
+        tmp_path,
+        ["image,dog,cat,split", "a,1,0,train", "b,0.0,1.0,val", "c,1,1,train", "d,0,0,"],
+        "train/a.png",
+        "b.jpg",
+        "c.png",
+        "d.png",
+    )
     assert data.splits(tmp_path) == ["train", "val"]
     assert labels(data.read(tmp_path)) == {
         "train/a.png": ["dog"],
@@ -108,7 +120,10 @@ def test_a_picture_that_is_missing_is_left_out_and_told(tmp_path):
 REFUSED = {
     "empty": ([], "labels.csv: the file is empty; its first line should name the columns"),
     "no rows": (["path,label"], "labels.csv: names no picture"),
-    "no path": (["url,label", "a,cat"], "no column holds the picture's path; .* path, file, .*found columns url, label"),
+    "no path": (
+        ["url,label", "a,cat"],
+        "no column holds the picture's path; .* path, file, .*found columns url, label",
+    ),
     "no header": (["a.png,cat"], r"no column holds the picture's path; .* found columns a\.png, cat"),
     "no label": (["path,split", "a,train"], "no column holds labels; .* label, labels, .*found columns path, split"),
     "two labels": (["path,label,class", "a,b,c"], "columns label and class could both be the label; leave one"),
@@ -122,10 +137,12 @@ REFUSED = {
     "nobody": (["path,label", ",cat"], "line 2: path is empty; name the picture, or remove the line"),
     "unknown": (["path,label", "a,cat", "q,cat"], "line 3: 'q' names no picture in .*; correct the name"),
     "several": (["path,label", "b,cat"], r"line 2: 'b' may be b\.jpg or b\.png or deep/b\.png; write the path"),
-    "two splits": (["path,label,split", "a,cat,train", "", "a,cat,val"],
-                   "line 4: a is in split 'val', and on line 2 in 'train'; leave one"),
+    "two splits": (
+        ["path,label,split", "a,cat,train", "", "a,cat,val"],
+        "line 4: a is in split 'val', and on line 2 in 'train'; leave one",
+    ),
     "quotes": (["path,label", '"a" b,cat'], "line 2: .*expected after.*; correct it"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(("table", "message"), REFUSED.values(), ids=REFUSED)
@@ -159,9 +176,11 @@ def test_other_tables_beside_pictures_are_not_taken_for_labels(tmp_path):
 # writing ----------------------------------------------------------------------------------------------------------------
 
 NAMES = st.lists(
-    st.text(min_size=1, max_size=8).filter(lambda n: n == n.strip() and n and not set(n) & set(";|")), min_size=1,
-    max_size=4, unique=True,
-)  # fmt: skip
+    st.text(min_size=1, max_size=8).filter(lambda n: n == n.strip() and n and not set(n) & set(";|")),
+    min_size=1,
+    max_size=4,
+    unique=True,
+)
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

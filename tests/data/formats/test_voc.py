@@ -32,10 +32,13 @@ def thing(name, x1, y1, x2, y2, rest="") -> str:
 
 
 def test_corners_children_parts_and_difficult(tmp_path):
-    make(tmp_path, {
-        "a": [thing("dog", 1, 1, 30, 20, PART), thing("cat", "3.5", 4, 10, 11, "<difficult>1</difficult>")],
-        "b": [],
-    })  # fmt: skip
+    make(
+        tmp_path,
+        {
+            "a": [thing("dog", 1, 1, 30, 20, PART), thing("cat", "3.5", 4, 10, 11, "<difficult>1</difficult>")],
+            "b": [],
+        },
+    )
     dataset = data.read(tmp_path)
     assert dataset.schema.things.names == ("cat", "dog")
     scene = dataset.scene(0)
@@ -50,16 +53,26 @@ def test_corners_children_parts_and_difficult(tmp_path):
 
 
 def test_what_cannot_be_used_is_dropped_or_clipped_and_counted(tmp_path):
-    make(tmp_path, {"a": [
-        thing("x", 5, 5, 5, 5), thing("x", 9, 3, 4, 8), thing("x", 40, 3, 44, 8), thing("x", 0, 3, 35, 8),
-        thing("x", 7, 3, 7, 18),
-    ]})  # fmt: skip
+    make(
+        tmp_path,
+        {
+            "a": [
+                thing("x", 5, 5, 5, 5),
+                thing("x", 9, 3, 4, 8),
+                thing("x", 40, 3, 44, 8),
+                thing("x", 0, 3, 35, 8),
+                thing("x", 7, 3, 7, 18),
+            ]
+        },
+    )
     dataset = data.read(tmp_path)
     assert dataset.scene(0).instances.boxes.tolist() == [[0, 2, 30, 8], [6, 2, 7, 18]]
     assert dataset.repair_counts() == {
-        "box without area, dropped": 1, "turned-over box, dropped": 1, "box outside the picture, dropped": 1,
+        "box without area, dropped": 1,
+        "turned-over box, dropped": 1,
+        "box outside the picture, dropped": 1,
         "box outside the picture, clipped": 1,
-    }  # fmt: skip
+    }
     assert str(dataset.repairs[2]) == "a, annotation 2: box outside the picture (39, 2, 44, 8) in 30x20, dropped"
     with pytest.raises(
         DataError, match=r"3 boxes cannot be used.*on_invalid='drop'(.|\n)*a, annotation 1: turned-over"
@@ -132,8 +145,10 @@ def test_given_classes_must_cover_the_files(tmp_path):
 
 def test_written_sets_come_back(tmp_path):
     (tmp_path / "in").mkdir()
-    make(tmp_path / "in", {"a.v2": [thing("dog", "1.25", 1, 30, 20), thing("cat", 2, 3, 9, 9, "<difficult>1</difficult>")],
-                           "b": []})  # fmt: skip
+    make(
+        tmp_path / "in",
+        {"a.v2": [thing("dog", "1.25", 1, 30, 20), thing("cat", 2, 3, 9, 9, "<difficult>1</difficult>")], "b": []},
+    )
     before = data.read(tmp_path / "in")
     assert data.write(before, tmp_path / "out", "voc", split="train") == []
     after = data.read(tmp_path / "out", "train")

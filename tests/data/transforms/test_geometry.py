@@ -75,9 +75,13 @@ def scenes(draw) -> tuple[np.ndarray, Scene]:
     pairs = [(s, o) for s in range(count) for o in range(count) if s != o]
     relations = Relations(*torch.tensor([(s, rng.integers(3), o) for s, o in pairs]).reshape(-1, 3).T)
     instances = Instances(
-        masks.boxes(), torch.from_numpy(rng.integers(0, 3, count)), masks=masks, keypoints=points,
-        visibility=torch.full((count, 3), 2), ids=torch.tensor(values, dtype=torch.int64),
-    )  # fmt: skip
+        masks.boxes(),
+        torch.from_numpy(rng.integers(0, 3, count)),
+        masks=masks,
+        keypoints=points,
+        visibility=torch.full((count, 3), 2),
+        ids=torch.tensor(values, dtype=torch.int64),
+    )
     scene = Scene((height, width), instances, relations=relations, segmentation=torch.from_numpy(ids % 4))
     return ids[:, :, None], scene
 
@@ -106,8 +110,10 @@ def test_a_crop_of_the_truth_is_the_truth_of_the_crop(case, x, y, width, height)
     padded = np.pad(scene.segmentation.numpy(), 80, constant_values=VOID)
     assert np.array_equal(truth.segmentation, padded[80 + y : 80 + y + height, 80 + x : 80 + x + width])
     # relations follow the instances that they are about
-    name = lambda s: {(int(s.instances.ids[a]), int(p), int(s.instances.ids[b]))
-                      for a, p, b in zip(s.relations.subjects, s.relations.predicates, s.relations.objects)}  # fmt: skip
+    name = lambda s: {
+        (int(s.instances.ids[a]), int(p), int(s.instances.ids[b]))
+        for a, p, b in zip(s.relations.subjects, s.relations.predicates, s.relations.objects)
+    }
     assert name(truth) == {(a, p, b) for a, p, b in name(scene) if a in visible and b in visible}
 
 
@@ -178,10 +184,12 @@ def test_any_chain_is_repeatable_and_consistent(case, seed):
 def test_words_labels_and_predicates_change_sides():
     scene = Scene(
         (10, 20),
-        Instances(torch.tensor([[1.0, 1, 4, 4], [10, 1, 14, 4]]), torch.tensor([1, 2]), captions=("Left one", "a RIGHT one")),
+        Instances(
+            torch.tensor([[1.0, 1, 4, 4], [10, 1, 14, 4]]), torch.tensor([1, 2]), captions=("Left one", "a RIGHT one")
+        ),
         captions=("A man left of a car, the leftmost one.", "bright leftovers"),
         relations=Relations(torch.tensor([0]), torch.tensor([0]), torch.tensor([1])),
-    )  # fmt: skip
+    )
     mirrored = mirror_scene(scene, SCHEMA)
     assert mirrored.captions == ("A man right of a car, the rightmost one.", "bright leftovers")
     assert mirrored.instances.captions == ("Right one", "a LEFT one")
@@ -340,9 +348,14 @@ def test_resize_by_sides():
 
 
 def test_chains_survive_json():
-    chain = Compose((
-        HorizontalFlip(0.3), Sometimes(ColorJitter(), 0.8), OneOf((Resize(size=(3, 4)), ScaleJitter(0.2, 3))), CropTo(9, 8),
-    ))  # fmt: skip
+    chain = Compose(
+        (
+            HorizontalFlip(0.3),
+            Sometimes(ColorJitter(), 0.8),
+            OneOf((Resize(size=(3, 4)), ScaleJitter(0.2, 3))),
+            CropTo(9, 8),
+        )
+    )
     assert from_json(json.loads(json.dumps(to_json(chain)))) == chain
     with pytest.raises(ConfigError, match="no transform 'Shear'; there are: Blur, "):
         from_json({"name": "Shear"})
@@ -351,8 +364,15 @@ def test_chains_survive_json():
 
 
 def test_settings_out_of_range_are_refused():
-    for make in (lambda: ScaleJitter(0, 1), lambda: ScaleJitter(2, 1), lambda: RandomCrop(0), lambda: Sometimes(Noise(), 2),
-                 lambda: ColorJitter(hue=0.6), lambda: Resize(), lambda: Resize(3, size=(2, 2))):  # fmt: skip
+    for make in (
+        lambda: ScaleJitter(0, 1),
+        lambda: ScaleJitter(2, 1),
+        lambda: RandomCrop(0),
+        lambda: Sometimes(Noise(), 2),
+        lambda: ColorJitter(hue=0.6),
+        lambda: Resize(),
+        lambda: Resize(3, size=(2, 2)),
+    ):
         with pytest.raises(ConfigError):
             make()
 

@@ -19,9 +19,11 @@ def picture(n: int, size: tuple[int, int] = (40, 60)) -> tuple[np.ndarray, Scene
     height, width = size
     boxes = [[0.0, 0, width, height], [0, 0, width / 4, height / 4]]
     scene = Scene(
-        size, Instances(boxes=boxes, labels=[n % 2, n % 2]), segmentation=torch.full(size, n, dtype=torch.uint8),
+        size,
+        Instances(boxes=boxes, labels=[n % 2, n % 2]),
+        segmentation=torch.full(size, n, dtype=torch.uint8),
         labels=[n % 2],
-    )  # fmt: skip
+    )
     return np.full((*size, 3), n + 1, np.uint8), scene
 
 

@@ -22,9 +22,12 @@ def scene_of(size: tuple[int, int], windows: list[tuple[int, int, int, int]]) ->
     segmentation = torch.from_numpy(maps.any(0).astype(np.uint8))
     middles = torch.tensor([[(x1 + x2) / 2, (y1 + y2) / 2] for x1, y1, x2, y2 in windows])
     things = Instances(
-        torch.tensor(windows).float(), torch.zeros(len(windows), dtype=torch.int64), masks=masks,
-        keypoints=middles[:, None].float(), visibility=torch.full((len(windows), 1), 2, dtype=torch.uint8),
-    )  # fmt: skip
+        torch.tensor(windows).float(),
+        torch.zeros(len(windows), dtype=torch.int64),
+        masks=masks,
+        keypoints=middles[:, None].float(),
+        visibility=torch.full((len(windows), 1), 2, dtype=torch.uint8),
+    )
     return Scene(size, things, segmentation=segmentation, proposals=torch.tensor(windows).float())
 
 

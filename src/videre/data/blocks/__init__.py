@@ -25,4 +25,4 @@ __all__ = [
     "to_clip_scene",
     "to_scene",
     "truth_of",
-]  # fmt: skip
+]

@@ -33,9 +33,24 @@ from videre.structures import (
 
 _SHAPE_COLOURS = ((222, 84, 72), (66, 133, 210), (82, 168, 96), (240, 176, 52), (150, 96, 190))
 _FIELDS = (
-    "boxes", "instances.labels", "masks", "keypoints", "visibility", "attributes", "instances.captions", "boxes3d", "ids",
-    "labels", "segmentation", "captions", "questions", "answers", "relations", "camera", "depth",
-)  # fmt: skip
+    "boxes",
+    "instances.labels",
+    "masks",
+    "keypoints",
+    "visibility",
+    "attributes",
+    "instances.captions",
+    "boxes3d",
+    "ids",
+    "labels",
+    "segmentation",
+    "captions",
+    "questions",
+    "answers",
+    "relations",
+    "camera",
+    "depth",
+)
 
 
 def blocks_schema() -> Schema:
@@ -130,9 +145,13 @@ def blocks_dataset(
 
 
 def blocks_clips(
-    count: int, seed: int = 0, size: tuple[int, int] = (64, 64), solids: tuple[int, int] = (2, 4), seconds: float = 4.0,
+    count: int,
+    seed: int = 0,
+    size: tuple[int, int] = (64, 64),
+    solids: tuple[int, int] = (2, 4),
+    seconds: float = 4.0,
     fps: float = 4.0,
-) -> Dataset:  # fmt: skip
+) -> Dataset:
     """Return `count` clips with their events, rendered when they are asked for. Arguments as in `render_clip`."""
     return Dataset(BlocksClips(count, seed, size, solids, seconds, fps), blocks_schema(), title=f"blocks clips {seed}")
 

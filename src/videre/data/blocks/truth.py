@@ -28,19 +28,36 @@ PIXELS = (*SHAPES, "ground", "backdrop")
 VOID = 255
 
 KEYPOINTS = (
-    "left front base", "right front base", "left back base", "right back base",
-    "left front top", "right front top", "left back top", "right back top",
-    "middle of base", "middle of top",
-)  # fmt: skip
+    "left front base",
+    "right front base",
+    "left back base",
+    "right back base",
+    "left front top",
+    "right front top",
+    "left back top",
+    "right back top",
+    "middle of base",
+    "middle of top",
+)
 KEYPOINT_EDGES = (
-    (0, 1), (2, 3), (4, 5), (6, 7), (0, 2), (1, 3), (4, 6), (5, 7), (0, 4), (1, 5), (2, 6), (3, 7), (8, 9),
-)  # fmt: skip
+    (0, 1),
+    (2, 3),
+    (4, 5),
+    (6, 7),
+    (0, 2),
+    (1, 3),
+    (4, 6),
+    (5, 7),
+    (0, 4),
+    (1, 5),
+    (2, 6),
+    (3, 7),
+    (8, 9),
+)
 KEYPOINT_FLIPS = ((0, 1), (2, 3), (4, 5), (6, 7))
 
 # each keypoint in half extents of its box (front, down, z); its z points to the right of who looks at the front
-_PLACES = np.array(
-    [[f, d, s] for d in (1, -1) for f in (1, -1) for s in (-1, 1)] + [[0, 1, 0], [0, -1, 0]], float
-)  # fmt: skip
+_PLACES = np.array([[f, d, s] for d in (1, -1) for f in (1, -1) for s in (-1, 1)] + [[0, 1, 0], [0, -1, 0]], float)
 
 
 @dataclass(frozen=True, eq=False)

@@ -28,8 +28,25 @@ NEARBY = 0.25  # metres
 
 _COLOURS = tuple(COLOURS)
 _PLURAL = {"torus": "tori"}
-_NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
-            "thirteen", "fourteen", "fifteen", "sixteen")  # fmt: skip
+_NUMBERS = (
+    "no",
+    "one",
+    "two",
+    "three",
+    "four",
+    "five",
+    "six",
+    "seven",
+    "eight",
+    "nine",
+    "ten",
+    "eleven",
+    "twelve",
+    "thirteen",
+    "fourteen",
+    "fifteen",
+    "sixteen",
+)
 
 
 @dataclass(frozen=True)
@@ -146,8 +163,11 @@ def picture_captions(
         pool = stacked if turn == 0 and len(stacked) else relations
         if not len(pool):
             one = int(rng.integers(len(looks)))
-            sentences.append(f"there is {article(full[one])} {_verb(looks[one])} on the floor"
-                             if turn else f"a picture of {article(full[one])}")  # fmt: skip
+            sentences.append(
+                f"there is {article(full[one])} {_verb(looks[one])} on the floor"
+                if turn
+                else f"a picture of {article(full[one])}"
+            )
             continue
         a, predicate, b = (int(v) for v in pool[rng.integers(len(pool))])
         how = "next to" if predicate == NEAR else PREDICATES[predicate]

@@ -72,9 +72,22 @@ PIXELS = _categories(_CLASSES)
 THINGS = _categories([row for row in _CLASSES if row[2] in ("human", "vehicle")])
 """Those of which single ones are told apart."""
 VOID_LABELS = (
-    "unlabeled", "ego vehicle", "rectification border", "out of roi", "static", "dynamic", "ground", "parking",
-    "rail track", "guard rail", "bridge", "tunnel", "polegroup", "caravan", "trailer",
-)  # fmt: skip
+    "unlabeled",
+    "ego vehicle",
+    "rectification border",
+    "out of roi",
+    "static",
+    "dynamic",
+    "ground",
+    "parking",
+    "rail track",
+    "guard rail",
+    "bridge",
+    "tunnel",
+    "polegroup",
+    "caravan",
+    "trailer",
+)
 UNPAINTED = "license plate"
 """Drawn on the vehicle that carries it, whose pixels it would hide."""
 GROUP = "group"
@@ -115,8 +128,10 @@ def read(path: Path, split: str | None = None) -> Dataset:
             Repair("picture without polygons", name(p), "-", "no JSON of its name", "dropped") for p in sorted(bare)
         ]
     if not pictures:
-        raise DataError(f"{path / TRUTH}: no polygons of {', '.join(parts)} have a picture in {path / PICTURES}; "
-                        "unpack both archives in one folder")  # fmt: skip
+        raise DataError(
+            f"{path / TRUTH}: no polygons of {', '.join(parts)} have a picture in {path / PICTURES}; "
+            "unpack both archives in one folder"
+        )
     names, paths = [name(p) for p in pictures.values()], [str(p) for p in pictures.values()]
     sizes, readable, unreadable = fill_sizes(np.zeros((len(paths), 2), np.int64), paths, names)
     files = list(itertools.compress(pictures, readable))
@@ -126,20 +141,25 @@ def read(path: Path, split: str | None = None) -> Dataset:
     meanings = _meanings(path, files, objects)
     told = [meanings[label] for frame in objects for label, _ in frame]
     source = _Frames(
-        paths, names, sizes, ids=[_stem(file) for file in files],
+        paths,
+        names,
+        sizes,
+        ids=[_stem(file) for file in files],
         starts=np.cumsum([0, *(len(frame) for frame in objects)]),
         classes=np.array([k for k, _ in told], np.uint8),
         groups=np.array([several for _, several in told], bool),
         corners=Ragged.of([corners for frame in objects for _, corners in frame], np.float32, 2),
-    )  # fmt: skip
+    )
     title = path.name + (f" {split}" if split else "")
     return Dataset(source, Schema(pixels=PIXELS, things=THINGS), unreadable + repairs, title)
 
 
 def write(dataset: Dataset, path: Path, split: str = "train", lossy: bool = False) -> list[str]:
     """Raises DataError: these files have the classes and the painting order of one data set; others hold any."""
-    raise DataError(f"{dataset.title}: Cityscapes' polygons are read, not written; write labelme (outlines of "
-                    "instances), panoptic (segments) or maps (classes of pixels)")  # fmt: skip
+    raise DataError(
+        f"{dataset.title}: Cityscapes' polygons are read, not written; write labelme (outlines of "
+        "instances), panoptic (segments) or maps (classes of pixels)"
+    )
 
 
 # reading one file -----------------------------------------------------------------------------------------------------
@@ -162,8 +182,10 @@ def _read(file: Path, picture: str, size: list[int]) -> list[Object]:
     demand(file, "object", content["objects"], label=TEXT)
     told = [content["imgHeight"], content["imgWidth"]]
     if told != size:
-        raise DataError(f"{file}: the polygons are of a picture of {told[1]}x{told[0]} (width x height), {picture} is "
-                        f"{size[1]}x{size[0]}; resize it back, or the polygons with it")  # fmt: skip
+        raise DataError(
+            f"{file}: the polygons are of a picture of {told[1]}x{told[0]} (width x height), {picture} is "
+            f"{size[1]}x{size[0]}; resize it back, or the polygons with it"
+        )
     return [
         (o["label"], _corners(f"{file}: object {place} ({o['label']})", o.get("polygon")))
         for place, o in enumerate(content["objects"])
@@ -177,11 +199,14 @@ def _corners(where: str, polygon: Any) -> np.ndarray:
     for n, corner in enumerate(polygon):
         pair = isinstance(corner, list) and len(corner) == 2
         if not pair or not all(is_number(v) and abs(v) < LIMIT for v in corner):
-            raise DataError(f"{where}: corner {n} should be [x, y], finite numbers of pixels, found {corner!r:.60}; "
-                            "correct the file")  # fmt: skip
+            raise DataError(
+                f"{where}: corner {n} should be [x, y], finite numbers of pixels, found {corner!r:.60}; "
+                "correct the file"
+            )
     if len(polygon) < 3:
-        raise DataError(f"{where}: a polygon has at least 3 corners, found {len(polygon)}; correct the file, or take "
-                        "the object out")  # fmt: skip
+        raise DataError(
+            f"{where}: a polygon has at least 3 corners, found {len(polygon)}; correct the file, or take the object out"
+        )
     return np.array(polygon, np.float32)
 
 
@@ -198,8 +223,10 @@ def _meanings(path: Path, files: list[Path], objects: list[list[Object]]) -> dic
     if unknown:
         told = ", ".join(f"{label!r} on {counts[label]} objects" for label in unknown[:5])
         first = next(file for file, frame in zip(files, objects) if any(label in unknown for label, _ in frame))
-        raise DataError(f"{path / TRUTH}: {told} (first in {first.name}): Cityscapes has no such labels; correct the "
-                        "files, or write polygons of other classes as labelme")  # fmt: skip
+        raise DataError(
+            f"{path / TRUTH}: {told} (first in {first.name}): Cityscapes has no such labels; correct the "
+            "files, or write polygons of other classes as labelme"
+        )
     return meanings
 
 
@@ -242,9 +269,11 @@ class _Frames(FileSource):
         places = np.flatnonzero(things)
         masks = Masks.from_label_map(seen, places.tolist())
         instances = Instances(
-            masks.boxes(), torch.from_numpy(np.searchsorted(_PIXELS_OF_THINGS, classes[places])), masks=masks,
+            masks.boxes(),
+            torch.from_numpy(np.searchsorted(_PIXELS_OF_THINGS, classes[places])),
+            masks=masks,
             ignore=torch.from_numpy(self.groups[start:stop][places - 1]),
-        )  # fmt: skip
+        )
         meta = {"path": self.paths[i], "id": self.ids[i]}
         return Scene((height, width), instances, segmentation=torch.from_numpy(classes[seen]), meta=meta)
 

@@ -121,8 +121,9 @@ def read(path: Path, split: str | None = None) -> Dataset:
     name = lambda picture: picture.relative_to(path).as_posix()
     repairs = [
         Repair("picture without class map", name(picture), "-", "no PNG of its name", "dropped")
-        for _, picture, annotation in pairs if annotation is None
-    ]  # fmt: skip
+        for _, picture, annotation in pairs
+        if annotation is None
+    ]
     known = [(picture, annotation) for _, picture, annotation in pairs if annotation is not None]
     if not known:
         raise DataError(f"{path}: no picture{f' of {split}' if split else ''} has a class map")
@@ -197,9 +198,12 @@ def read_legend(file: Path) -> Legend:
     colored = all(color is not None for _, _, color in kept)
     shades = lambda some: tuple((int(c[0]), int(c[1]), int(c[2])) for _, _, c in some if c is not None)
     return Legend(
-        tuple(i for i, _, _ in kept), tuple(n for _, n, _ in kept), shades(kept) if colored else (), tuple(sorted(void)),
+        tuple(i for i, _, _ in kept),
+        tuple(n for _, n, _ in kept),
+        shades(kept) if colored else (),
+        tuple(sorted(void)),
         shades([row for row in rows if row[0] in void]),
-    )  # fmt: skip
+    )
 
 
 @dataclasses.dataclass
@@ -213,8 +217,10 @@ class _ClassMaps(FileSource):
     def scene(self, i: int) -> Scene:
         classes, size = self.legend.labels(Path(self.maps[i])), self.size(i)
         if classes.shape != size:
-            raise DataError(f"{self.maps[i]}: the class map is {classes.shape[1]}x{classes.shape[0]} (width x height), the "
-                            f"picture {self.paths[i]} is {size[1]}x{size[0]}")  # fmt: skip
+            raise DataError(
+                f"{self.maps[i]}: the class map is {classes.shape[1]}x{classes.shape[0]} (width x height), the "
+                f"picture {self.paths[i]} is {size[1]}x{size[0]}"
+            )
         meta = {"path": self.paths[i], "id": self.names[i]}
         return Scene(size, segmentation=torch.from_numpy(classes), meta=meta)
 

@@ -121,8 +121,10 @@ class _Planes(FileSource):
         for name, file in self.planes[i].items():
             mask = _read_mask(file)
             if mask.shape != size:
-                raise DataError(f"{file}: the mask is {mask.shape[1]}x{mask.shape[0]} (width x height), the picture "
-                                f"{self.paths[i]} is {size[1]}x{size[0]}")  # fmt: skip
+                raise DataError(
+                    f"{file}: the mask is {mask.shape[1]}x{mask.shape[0]} (width x height), the picture "
+                    f"{self.paths[i]} is {size[1]}x{size[0]}"
+                )
             if UNSAID.fullmatch(name):
                 void |= mask == 1
             else:
@@ -150,8 +152,10 @@ def _named(listed: Path, found: list[str]) -> Categories:
     legend = read_legend(listed)
     unknown = sorted(set(found) - set(legend.names))
     if unknown:
-        raise DataError(f"{listed}: there are masks of {', '.join(unknown)}, which it does not name; it has "
-                        f"{', '.join(legend.names)}")  # fmt: skip
+        raise DataError(
+            f"{listed}: there are masks of {', '.join(unknown)}, which it does not name; it has "
+            f"{', '.join(legend.names)}"
+        )
     return Categories(legend.names, legend.colors)
 
 

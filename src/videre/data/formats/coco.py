@@ -74,7 +74,9 @@ def read(path: Path, split: str | None = None, on_invalid: OnInvalid = "drop") -
         return _read_files([path], path.stem, on_invalid)
     groups = _by_split(path)
     chosen = groups if split is None else {split: groups[split]}
-    return Dataset.cat([_read_files(files, f"{path.name} {name}".strip(), on_invalid) for name, files in chosen.items()])  # fmt: skip
+    return Dataset.cat(
+        [_read_files(files, f"{path.name} {name}".strip(), on_invalid) for name, files in chosen.items()]
+    )
 
 
 def write(dataset: Dataset, path: Path, split: str = "train", lossy: bool = False) -> list[str]:
@@ -146,9 +148,11 @@ def result_rows(scene: Scene, categories: Categories, image: int | str) -> list[
     for n in range(len(things)):
         x1, y1, x2, y2 = things.boxes[n].tolist()
         row: dict[str, Any] = {
-            "image_id": image, "category_id": categories.source_ids[int(things.labels[n])],
-            "bbox": [x1, y1, x2 - x1, y2 - y1], "score": float(things.scores[n]),
-        }  # fmt: skip
+            "image_id": image,
+            "category_id": categories.source_ids[int(things.labels[n])],
+            "bbox": [x1, y1, x2 - x1, y2 - y1],
+            "score": float(things.scores[n]),
+        }
         if rles is not None:
             row["segmentation"] = rles[n]
         if things.keypoints is not None:  # COCO counts from the middle of the first pixel
@@ -221,8 +225,10 @@ def _read_files(files: list[Path], title: str, on_invalid: OnInvalid) -> Dataset
         for image in content["images"]:
             first = images.setdefault(image["id"], image)
             if first["file_name"] != image["file_name"]:
-                raise DataError(f"{file}: image {image['id']}: file_name should be {first['file_name']!r}, which has this "
-                                f"id already, found {image['file_name']!r}; give each image an id of its own")  # fmt: skip
+                raise DataError(
+                    f"{file}: image {image['id']}: file_name should be {first['file_name']!r}, which has this "
+                    f"id already, found {image['file_name']!r}; give each image an id of its own"
+                )
     for file, content in contents.items():
         stray = sorted({a["image_id"] for a in content["annotations"]} - set(images), key=str)
         if stray:
@@ -407,8 +413,16 @@ def _find_pictures(file: Path, names: list[str]) -> list[str]:
     """Where the pictures of an annotation file lie: the first usual folder that holds one of the first few."""
     root = file.parent.parent if file.parent.name == "annotations" else file.parent
     split = _KINDS.sub("", file.stem)
-    usual = [root, root / split, root / "images", root / "images" / split, root / split / "images", root / "JPEGImages",
-             root / "data", file.parent]  # fmt: skip
+    usual = [
+        root,
+        root / split,
+        root / "images",
+        root / "images" / split,
+        root / split / "images",
+        root / "JPEGImages",
+        root / "data",
+        file.parent,
+    ]
     folder = next((f for f in usual if any((f / name).is_file() for name in names[:20])), root / split)
     return [str(folder / name) for name in names]
 

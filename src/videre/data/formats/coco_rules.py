@@ -52,8 +52,10 @@ def demand(file: str | Path, what: str, rows: Any, **rules: Rule) -> None:
             row = rows[wrong[0]]
             found = f"found {row[field]!r}" if field in row else "but it is missing"
             more = f" ({len(wrong)} such)" if len(wrong) > 1 else ""
-            raise DataError(f"{file}: {what} {row.get('id', f'at place {wrong[0]}')}: {field} should be {expected}, "
-                            f"{found}; correct the file{more}")  # fmt: skip
+            raise DataError(
+                f"{file}: {what} {row.get('id', f'at place {wrong[0]}')}: {field} should be {expected}, "
+                f"{found}; correct the file{more}"
+            )
 
 
 def looks_like_coco(file: Path) -> bool:

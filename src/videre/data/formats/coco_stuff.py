@@ -119,10 +119,17 @@ def write(dataset: Dataset, path: Path, split: str = "train", lossy: bool = Fals
         regions = Masks.from_label_map(labels.astype(np.int64) + 1, [k + 1 for k in present])
         rows = zip(present, regions.rle(), regions.area().tolist(), regions.boxes().tolist())
         for k, rle, area, (x1, y1, x2, y2) in rows:
-            annotations.append({
-                "id": len(annotations) + 1, "image_id": image_id, "category_id": categories[k], "segmentation": rle,
-                "area": area, "bbox": [x1, y1, x2 - x1, y2 - y1], "iscrowd": 0,
-            })  # fmt: skip
+            annotations.append(
+                {
+                    "id": len(annotations) + 1,
+                    "image_id": image_id,
+                    "category_id": categories[k],
+                    "segmentation": rle,
+                    "area": area,
+                    "bbox": [x1, y1, x2 - x1, y2 - y1],
+                    "iscrowd": 0,
+                }
+            )
     if None not in identities and len(set(identities)) == len(identities):
         for image in images:
             image["id"] = identities[image["id"] - 1]
@@ -181,13 +188,16 @@ def _read(file: Path, title: str) -> Dataset:
         raise DataError(f"{file}: no picture has annotations{' or a map' if folder.is_dir() else ''}")
     bare = [stem(m) for m in known if stem(m) not in maps] if folder.is_dir() else []
     if bare:
-        raise DataError(f"{folder}: {len(bare)} pictures with annotations have no map there ({bare[0]}.png, …); "
-                        "complete the folder, or remove it to read the regions of the JSON")  # fmt: skip
+        raise DataError(
+            f"{folder}: {len(bare)} pictures with annotations have no map there ({bare[0]}.png, …); "
+            "complete the folder, or remove it to read the regions of the JSON"
+        )
     kept = {m["id"] for m in known}
     repairs = [
         Repair("picture without annotations", m["file_name"], "-", "no annotation", "dropped")
-        for i, m in images.items() if i not in kept
-    ]  # fmt: skip
+        for i, m in images.items()
+        if i not in kept
+    ]
     names = [m["file_name"] for m in known]
     paths = _picture_paths(file, names)
     sizes = np.array([(m.get("height") or 0, m.get("width") or 0) for m in known], np.int64)
@@ -221,17 +231,24 @@ def _categories(file: Path, rows: list[dict[str, Any]]) -> Categories:
     colored = all(c.get("color") is not None for c in rows)
     try:
         return Categories(
-            tuple(c["name"] for c in rows), tuple(tuple(c["color"]) for c in rows) if colored else (),
-            tuple(c["id"] for c in rows), tuple(c.get("supercategory") or "" for c in rows),
-        )  # fmt: skip
+            tuple(c["name"] for c in rows),
+            tuple(tuple(c["color"]) for c in rows) if colored else (),
+            tuple(c["id"] for c in rows),
+            tuple(c.get("supercategory") or "" for c in rows),
+        )
     except DataError as error:
         raise DataError(f"{file}: {error}") from None
 
 
 def _regions(
-    file: Path, rows: list[dict[str, Any]], classes: Categories, paths: list[str], names: list[str], sizes: np.ndarray,
+    file: Path,
+    rows: list[dict[str, Any]],
+    classes: Categories,
+    paths: list[str],
+    names: list[str],
+    sizes: np.ndarray,
     ids: list[int | str],
-) -> _Regions:  # fmt: skip
+) -> _Regions:
     """The regions of `rows` in flat arrays; DataError for those that no picture or class fits."""
     demand(file, "annotation", rows, category_id=ID)
     place = {identity: n for n, identity in enumerate(ids)}
@@ -241,11 +258,15 @@ def _regions(
         where, (height, width) = f"{file}: annotation {a.get('id')}", sizes[owner].tolist()
         region: Any = a.get("segmentation")
         if not _are_runs(region):
-            raise DataError(f"{where}: segmentation should be run lengths with size and counts, found {region!r:.60}; "
-                            "correct the file; if it has outlines of instances, call it instances_….json")  # fmt: skip
+            raise DataError(
+                f"{where}: segmentation should be run lengths with size and counts, found {region!r:.60}; "
+                "correct the file; if it has outlines of instances, call it instances_….json"
+            )
         if region["size"] != [height, width]:
-            raise DataError(f"{where}: the region is {region['size'][1]}x{region['size'][0]} (width x height), the "
-                            f"picture {paths[owner]} is {width}x{height}; correct the file")  # fmt: skip
+            raise DataError(
+                f"{where}: the region is {region['size'][1]}x{region['size'][0]} (width x height), the "
+                f"picture {paths[owner]} is {width}x{height}; correct the file"
+            )
     label_of = {category: label for label, category in enumerate(classes.source_ids)}
     pixels: dict[Any, int] = {}
     for a in rows:
@@ -258,10 +279,15 @@ def _regions(
     counts = [a["segmentation"]["counts"] for a in rows]
     texts = [c.encode() if isinstance(c, str) else rle_to_string(torch.tensor(c, dtype=torch.int64)) for c in counts]
     return _Regions(
-        paths, names, sizes, file=file, ids=ids, starts=np.cumsum([0, *np.bincount(owners, minlength=len(names))]),
+        paths,
+        names,
+        sizes,
+        file=file,
+        ids=ids,
+        starts=np.cumsum([0, *np.bincount(owners, minlength=len(names))]),
         labels=np.array([label_of[a["category_id"]] for a in rows], np.uint8),
         runs=Ragged.of([np.frombuffer(text, np.uint8) for text in texts], np.uint8),
-    )  # fmt: skip
+    )
 
 
 def _are_runs(value: Any) -> bool:
@@ -307,8 +333,10 @@ class _Regions(FileSource):
                 twice[y1:y2, x1:x2] |= inside & (window != VOID)
                 window[inside] = self.labels[n]
         if twice.any():
-            raise DataError(f"{where}: {int(twice.sum())} pixels lie in more than one region, and a pixel has one "
-                            "class; correct the file; if these are instances, call it instances_….json")  # fmt: skip
+            raise DataError(
+                f"{where}: {int(twice.sum())} pixels lie in more than one region, and a pixel has one "
+                "class; correct the file; if these are instances, call it instances_….json"
+            )
         meta = {"path": self.paths[i], "id": self.ids[i]}
         return Scene(size, segmentation=torch.from_numpy(classes), meta=meta)
 
@@ -335,8 +363,10 @@ class _PixelMaps(FileSource):
     def scene(self, i: int) -> Scene:
         values, size = read_ids(self.maps[i]), self.size(i)
         if values.shape != size:
-            raise DataError(f"{self.maps[i]}: the map is {values.shape[1]}x{values.shape[0]} (width x height), the "
-                            f"picture {self.paths[i]} is {size[1]}x{size[0]}")  # fmt: skip
+            raise DataError(
+                f"{self.maps[i]}: the map is {values.shape[1]}x{values.shape[0]} (width x height), the "
+                f"picture {self.paths[i]} is {size[1]}x{size[0]}"
+            )
         found = np.flatnonzero(np.bincount(values.ravel())).tolist()
         strange = [v for v in found if v not in self.labels]
         if strange:
@@ -391,9 +421,14 @@ def _read_maps(path: Path, split: str) -> Dataset:
         *(Repair("map without picture", p.name, "-", "no picture of its name", "dropped") for p in alone),
     ]
     source = _PixelMaps(
-        [str(p) for p, _ in known], [p.name for p, _ in known], maps=[str(png) for _, png in known],
-        ids=[p.stem for p, _ in known], labels=meaning, less=1, listed=labels,
-    )  # fmt: skip
+        [str(p) for p, _ in known],
+        [p.name for p, _ in known],
+        maps=[str(png) for _, png in known],
+        ids=[p.stem for p, _ in known],
+        labels=meaning,
+        less=1,
+        listed=labels,
+    )
     return Dataset(source, Schema(pixels=classes), repairs, f"{root.name} {split}")
 
 

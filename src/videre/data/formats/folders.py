@@ -14,7 +14,9 @@ from videre.errors import DataError
 from videre.images.reading import SUFFIXES
 from videre.structures import Categories, Schema
 
-LOOKS_FOR = "folders: root/<class>/*.jpg, root/<split>/<class>/*.jpg with splits named train, val, test, or plain pictures"  # fmt: skip
+LOOKS_FOR = (
+    "folders: root/<class>/*.jpg, root/<split>/<class>/*.jpg with splits named train, val, test, or plain pictures"
+)
 HOLDS = {"labels"}
 SPLIT_NAME = re.compile(r"(fold\d+-)?(train|trainval|val|valid|validation|dev|test)[-_]?\d*", re.IGNORECASE)
 
@@ -40,8 +42,10 @@ def read(path: Path, split: str | None = None) -> Dataset:
     named = splits(path)
     strange = [p.name for p in _folders(path) if p.name not in named and _has_pictures(p)]
     if named and strange:
-        raise DataError(f"{path}: {', '.join(named)} look like splits, but there are pictures in {', '.join(strange)} "
-                        "too; this is not a set of class folders: name the format, or point at one folder")  # fmt: skip
+        raise DataError(
+            f"{path}: {', '.join(named)} look like splits, but there are pictures in {', '.join(strange)} "
+            "too; this is not a set of class folders: name the format, or point at one folder"
+        )
     roots = [path / split] if split is not None else [path / name for name in named] or [path]
     classes = _classes(path)
     title = path.name + (f" {split}" if split else "")
@@ -71,8 +75,10 @@ def write(dataset: Dataset, path: Path, split: str = "train", lossy: bool = Fals
     for i, filename in enumerate(file_names(dataset)):
         labels = dataset.scene(i).labels
         if labels is None or len(labels) != 1:
-            raise DataError(f"{dataset.name(i)}: class folders hold one class per picture, this one has "
-                            f"{0 if labels is None else len(labels)}")  # fmt: skip
+            raise DataError(
+                f"{dataset.name(i)}: class folders hold one class per picture, this one has "
+                f"{0 if labels is None else len(labels)}"
+            )
         place_picture(dataset, i, path / split / names[int(labels[0])] / filename)
     return lost
 

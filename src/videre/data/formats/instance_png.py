@@ -52,9 +52,14 @@ def read(path: Path, split: str | None = None, class_name: str | None = None) ->
     known = [p for p in pictures if p.stem in maps]
     stems = [p.stem for p in known]
     if len(set(stems)) < len(stems):
-        raise DataError(f"{path / 'images'}: two pictures of one name: {sorted({s for s in stems if stems.count(s) > 1})}")  # fmt: skip
-    repairs = [Repair("picture without id map", p.stem, "-", f"no {folder.name}/{p.stem}.png", "dropped")
-               for p in pictures if p.stem not in maps]  # fmt: skip
+        raise DataError(
+            f"{path / 'images'}: two pictures of one name: {sorted({s for s in stems if stems.count(s) > 1})}"
+        )
+    repairs = [
+        Repair("picture without id map", p.stem, "-", f"no {folder.name}/{p.stem}.png", "dropped")
+        for p in pictures
+        if p.stem not in maps
+    ]
     repairs += _semantic(stems, [maps[s] for s in stems])
     source = _IdMaps([str(p) for p in known], stems, maps=[str(maps[s]) for s in stems])
     return Dataset(source, Schema(things=Categories((class_name or _class_name(path),))), repairs, path.name)
@@ -66,8 +71,10 @@ def write(dataset: Dataset, path: Path, split: str = "train", lossy: bool = Fals
 
     lost = losses(dataset, HOLDS, "a PNG of instance ids", lossy)
     if len(dataset.schema.things or ()) > 1 and not lossy:
-        raise DataError(f"a PNG of instance ids holds one class, {dataset.title} has {list(dataset.schema.things or ())}; "
-                        "write another format, or allow the loss (lossy)")  # fmt: skip
+        raise DataError(
+            f"a PNG of instance ids holds one class, {dataset.title} has {list(dataset.schema.things or ())}; "
+            "write another format, or allow the loss (lossy)"
+        )
     if "masks" not in dataset.fields:
         raise DataError(f"a PNG of instance ids needs masks; {dataset.title} has {sorted(dataset.fields)}")
     (path / "labels").mkdir(parents=True, exist_ok=True)
@@ -82,8 +89,10 @@ def write(dataset: Dataset, path: Path, split: str = "train", lossy: bool = Fals
                 hidden += int((window[inside] > 0).sum())
                 window[inside] = n
         if hidden and not lossy:
-            raise DataError(f"{scene.name}: masks overlap, a PNG of ids holds one instance a pixel; write another format, "
-                            "or allow the loss (lossy)")  # fmt: skip
+            raise DataError(
+                f"{scene.name}: masks overlap, a PNG of ids holds one instance a pixel; write another format, "
+                "or allow the loss (lossy)"
+            )
         place_picture(dataset, i, path / "images" / filename)
         stems.append(Path(filename).stem)
         (path / "labels" / f"{stems[-1]}.png").write_bytes(cv2.imencode(".png", ids)[1].tobytes())
@@ -106,8 +115,10 @@ class _IdMaps(FileSource):
     def scene(self, i: int) -> Scene:
         ids, size = read_ids(self.maps[i]), self.size(i)
         if ids.shape != size:
-            raise DataError(f"{self.maps[i]}: the id map is {ids.shape[1]}x{ids.shape[0]} (width x height), the picture "
-                            f"{self.paths[i]} is {size[1]}x{size[0]}")  # fmt: skip
+            raise DataError(
+                f"{self.maps[i]}: the id map is {ids.shape[1]}x{ids.shape[0]} (width x height), the picture "
+                f"{self.paths[i]} is {size[1]}x{size[0]}"
+            )
         values = np.flatnonzero(np.bincount(ids.ravel()))  # an order of magnitude faster than np.unique
         values = values[values != 0]
         masks = Masks.from_label_map(ids, values.tolist())
@@ -124,8 +135,10 @@ def _class_name(path: Path) -> str:
         return "object"
     names = [line.strip() for line in file.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
     if len(names) != 1:
-        raise DataError(f"{file}: id maps hold one class, so that one line with its name is expected, found {names}; "
-                        "correct the file, or delete it")  # fmt: skip
+        raise DataError(
+            f"{file}: id maps hold one class, so that one line with its name is expected, found {names}; "
+            "correct the file, or delete it"
+        )
     return names[0]
 
 
@@ -149,8 +162,15 @@ def _semantic(stems: list[str], maps: list[Path]) -> list[Repair]:
             return []  # real ids: one map tells
         regions = cv2.connectedComponents((ids != 0).astype(np.uint8), connectivity=8)[0] - 1
         if regions > 1:
-            notices.append(Repair("semantic mask in place of instance ids?", stems[i], "-",
-                                  f"value {values[0]} in {regions} separate regions", "taken as one instance"))  # fmt: skip
+            notices.append(
+                Repair(
+                    "semantic mask in place of instance ids?",
+                    stems[i],
+                    "-",
+                    f"value {values[0]} in {regions} separate regions",
+                    "taken as one instance",
+                )
+            )
     return notices if len(notices) > 1 else []
 
 

@@ -27,27 +27,79 @@ from videre.structures import Categories, Instances, Scene, Schema, Skeleton
 LOOKS_FOR = "joints: images/ with joints.mat (LSP), or with annot/<split>.json of persons with joints (MPII)"
 LSP = Skeleton(
     names=(
-        "right_ankle", "right_knee", "right_hip", "left_hip", "left_knee", "left_ankle", "right_wrist", "right_elbow",
-        "right_shoulder", "left_shoulder", "left_elbow", "left_wrist", "neck", "head_top",
+        "right_ankle",
+        "right_knee",
+        "right_hip",
+        "left_hip",
+        "left_knee",
+        "left_ankle",
+        "right_wrist",
+        "right_elbow",
+        "right_shoulder",
+        "left_shoulder",
+        "left_elbow",
+        "left_wrist",
+        "neck",
+        "head_top",
     ),
     edges=(
-        (0, 1), (1, 2), (2, 3), (3, 4), (4, 5), (6, 7), (7, 8), (8, 9), (9, 10), (10, 11), (8, 12), (9, 12), (12, 13), (2, 8),
+        (0, 1),
+        (1, 2),
+        (2, 3),
+        (3, 4),
+        (4, 5),
+        (6, 7),
+        (7, 8),
+        (8, 9),
+        (9, 10),
+        (10, 11),
+        (8, 12),
+        (9, 12),
+        (12, 13),
+        (2, 8),
         (3, 9),
     ),
     flip_pairs=((0, 5), (1, 4), (2, 3), (6, 11), (7, 10), (8, 9)),
-)  # fmt: skip
+)
 """The 14 joints of Leeds Sports Pose (Johnson & Everingham, 2010)."""
 MPII = Skeleton(
     names=(
-        "right_ankle", "right_knee", "right_hip", "left_hip", "left_knee", "left_ankle", "pelvis", "thorax", "upper_neck",
-        "head_top", "right_wrist", "right_elbow", "right_shoulder", "left_shoulder", "left_elbow", "left_wrist",
+        "right_ankle",
+        "right_knee",
+        "right_hip",
+        "left_hip",
+        "left_knee",
+        "left_ankle",
+        "pelvis",
+        "thorax",
+        "upper_neck",
+        "head_top",
+        "right_wrist",
+        "right_elbow",
+        "right_shoulder",
+        "left_shoulder",
+        "left_elbow",
+        "left_wrist",
     ),
     edges=(
-        (0, 1), (1, 2), (2, 6), (6, 3), (3, 4), (4, 5), (6, 7), (7, 8), (8, 9), (10, 11), (11, 12), (12, 7), (7, 13), (13, 14),
+        (0, 1),
+        (1, 2),
+        (2, 6),
+        (6, 3),
+        (3, 4),
+        (4, 5),
+        (6, 7),
+        (7, 8),
+        (8, 9),
+        (10, 11),
+        (11, 12),
+        (12, 7),
+        (7, 13),
+        (13, 14),
         (14, 15),
     ),
     flip_pairs=((0, 5), (1, 4), (2, 3), (10, 15), (11, 14), (12, 13)),
-)  # fmt: skip
+)
 """The 16 joints of MPII Human Pose (Andriluka et al., 2014)."""
 HEIGHT = 200.0
 """Pixels that MPII's scale of 1 stands for."""
@@ -102,8 +154,10 @@ def _read_lsp(path: Path) -> Dataset:
     seen = (joints[:, :, 2] > 0 if extended else np.ones(joints.shape[:2], bool)) & np.isfinite(joints).all(2)
     pictures = sorted(p for p in (path / "images").iterdir() if p.suffix.lower() in SUFFIXES)
     if len(pictures) != len(joints):
-        raise DataError(f"{path}: joints.mat has {len(joints)} poses, images/ has {len(pictures)} pictures; their order says which "
-                        "belong together, so there must be as many")  # fmt: skip
+        raise DataError(
+            f"{path}: joints.mat has {len(joints)} poses, images/ has {len(pictures)} pictures; their order says which "
+            "belong together, so there must be as many"
+        )
     rows = [[(points[:, :2], known, None)] for points, known in zip(joints, seen)]
     return _dataset(pictures, rows, LSP, path.name)
 
@@ -158,9 +212,11 @@ def _people(rows: list[Any], size: np.ndarray, joints: int) -> Instances:
     ).reshape(-1, 4)
     boxes = np.clip(boxes, 0, np.tile(size[::-1], 2))
     return Instances(
-        torch.from_numpy(boxes).float(), torch.zeros(len(rows), dtype=torch.int64),
-        keypoints=torch.from_numpy(points).float(), visibility=torch.from_numpy(seen * np.uint8(2)),
-    )  # fmt: skip
+        torch.from_numpy(boxes).float(),
+        torch.zeros(len(rows), dtype=torch.int64),
+        keypoints=torch.from_numpy(points).float(),
+        visibility=torch.from_numpy(seen * np.uint8(2)),
+    )
 
 
 def _lists(path: Path) -> list[Path]:

@@ -94,8 +94,10 @@ def read(path: Path, split: str | None = None) -> Dataset:
     sizes, readable, unreadable = fill_sizes(np.zeros((len(paths), 2), np.int64), paths, names)
     for (file, (told, _)), size, known in zip(shapes.items(), sizes.tolist(), readable):
         if known and any(side not in (0, true) for side, true in zip(told, size)):
-            raise DataError(f"{file}: the shapes are of a picture of {told[1]}x{told[0]} (width x height), "
-                            f"{pictures[file]} is {size[1]}x{size[0]}")  # fmt: skip
+            raise DataError(
+                f"{file}: the shapes are of a picture of {told[1]}x{told[0]} (width x height), "
+                f"{pictures[file]} is {size[1]}x{size[0]}"
+            )
     rows = list(itertools.compress(shapes.items(), readable))
     names, paths = (list(itertools.compress(column, readable)) for column in (names, paths))
     counts = Counter(label for _, (_, found) in rows for label, _ in found)
@@ -109,9 +111,10 @@ def read(path: Path, split: str | None = None) -> Dataset:
     boxes, keep, cleaned = clean_boxes(boxes, sizes[readable][owners], [names[o] for o in owners], places, "drop", path)
     label_of = {label: k for k, label in enumerate(things.names)} | {IGNORED: 0}
     columns = {
-        "boxes": boxes[keep], "labels": np.array([label_of[label] for label in labels], np.int64)[keep],
+        "boxes": boxes[keep],
+        "labels": np.array([label_of[label] for label in labels], np.int64)[keep],
         "ignore": np.array([label == IGNORED for label in labels], bool)[keep],
-    }  # fmt: skip
+    }
     starts = np.cumsum([0, *np.bincount(owners[keep], minlength=len(rows))])
     masks = FlatMasks(list(itertools.compress(outlines, keep)))
     source = FlatSource(paths, names, sizes[readable], starts=starts, columns=columns, masks=masks)
@@ -139,19 +142,26 @@ def write(dataset: Dataset, path: Path, split: str = "train", lossy: bool = Fals
             assert instances is not None and instances.labels is not None
             holes += len(outline.holes)
             if holes and not lossy:
-                raise DataError(f"{scene.name}: the mask of instance {n} has a hole, which a shape of labelme cannot have; "
-                                "write another format, or allow the loss (lossy)")  # fmt: skip
+                raise DataError(
+                    f"{scene.name}: the mask of instance {n} has a hole, which a shape of labelme cannot have; "
+                    "write another format, or allow the loss (lossy)"
+                )
             ignored = instances.ignore is not None and bool(instances.ignore[n])
             label = IGNORED if ignored else things[int(instances.labels[n])]
             group = n if len(outline.parts) > 1 else None
             shapes += [
                 {"label": label, "points": part.tolist(), "group_id": group, "shape_type": "polygon", "flags": {}}
                 for part in outline.parts
-            ]  # fmt: skip
+            ]
         content: dict[str, Any] = {
-            "version": VERSION, "flags": {}, "shapes": shapes, "imagePath": filename, "imageData": None,
-            "imageHeight": scene.size[0], "imageWidth": scene.size[1],
-        }  # fmt: skip
+            "version": VERSION,
+            "flags": {},
+            "shapes": shapes,
+            "imagePath": filename,
+            "imageData": None,
+            "imageHeight": scene.size[0],
+            "imageWidth": scene.size[1],
+        }
         write_atomic((path / split / filename).with_suffix(".json"), json.dumps(content, indent=1).encode())
     listed = "".join(f"{label}\n" for label in (IGNORED, BACKGROUND, *things))
     write_atomic(path / LABELS, listed.encode())
@@ -227,8 +237,10 @@ def _outline(shape: dict[str, Any], where: str) -> Polygons:
     if kind == "mask":
         bitmap, wanted = _bitmap(shape, where), (round(y2 - y1) + 1, round(x2 - x1) + 1)
         if bitmap.shape != wanted or not bitmap.any():
-            raise DataError(f"{where}: the mask is {bitmap.shape[1]}x{bitmap.shape[0]} (width x height) with {int(bitmap.sum())} "
-                            f"pixels inside, its points say {wanted[1]}x{wanted[0]}; correct the file")  # fmt: skip
+            raise DataError(
+                f"{where}: the mask is {bitmap.shape[1]}x{bitmap.shape[0]} (width x height) with {int(bitmap.sum())} "
+                f"pixels inside, its points say {wanted[1]}x{wanted[0]}; correct the file"
+            )
         parts, holes = ([np.add(ring, (x1, y1)) for ring in rings] for rings in trace_polygons(bitmap))
         return Polygons(tuple(parts), tuple(holes))
     if kind == "rectangle":
@@ -260,8 +272,10 @@ def _classes(path: Path, counts: Counter[str]) -> Categories:
         unknown = sorted(set(counts) - {IGNORED, *names})
         if unknown:
             told = ", ".join(f"{label} ({counts[label]} times)" for label in unknown[:5])
-            raise DataError(f"{listed}: shapes are labelled {told}, which it does not name; it has {', '.join(names)}; add "
-                            "what is missing, or correct the labels")  # fmt: skip
+            raise DataError(
+                f"{listed}: shapes are labelled {told}, which it does not name; it has {', '.join(names)}; add "
+                "what is missing, or correct the labels"
+            )
         if len(set(names)) < len(names):
             raise DataError(f"{listed}: {sorted({n for n in names if names.count(n) > 1})} stand there more than once")
     else:

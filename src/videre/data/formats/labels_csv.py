@@ -28,7 +28,7 @@ from videre.files import write_atomic
 from videre.images.reading import SUFFIXES
 from videre.structures import Categories, Schema
 
-LOOKS_FOR = "csv: *.csv whose first line has path (or file, filename, image, name) and label, or path and a column of 0 and 1 for each class"  # fmt: skip
+LOOKS_FOR = "csv: *.csv whose first line has path (or file, filename, image, name) and label, or path and a column of 0 and 1 for each class"
 HOLDS = {"labels"}
 
 TABLES = (".csv", ".tsv")
@@ -66,8 +66,10 @@ def read(path: Path, split: str | None = None) -> Dataset:
     """
     tables = _tables(path)
     if len(tables) > 1 and not all(SPLIT_NAME.fullmatch(file.stem) for file in tables):
-        raise DataError(f"{path}: has several tables of labels, {', '.join(t.name for t in tables)}, not all of them "
-                        "called train, val or test; name the one to read")  # fmt: skip
+        raise DataError(
+            f"{path}: has several tables of labels, {', '.join(t.name for t in tables)}, not all of them "
+            "called train, val or test; name the one to read"
+        )
     rows = [row for file in tables for row in _rows(file)]
     classes = sorted({name for row in rows for name in row.classes})
     chosen = [row for row in rows if split in (None, row.split)]
@@ -85,17 +87,22 @@ def read(path: Path, split: str | None = None) -> Dataset:
             continue
         before = first.setdefault(name, row)
         if before.split != row.split and before.file == row.file:
-            raise DataError(f"{row.where}: {row.picture} is in split {row.split!r}, and on line {before.line} in "
-                            f"{before.split!r}; leave one")  # fmt: skip
+            raise DataError(
+                f"{row.where}: {row.picture} is in split {row.split!r}, and on line {before.line} in "
+                f"{before.split!r}; leave one"
+            )
         labels.setdefault(name, set()).update(row.labels)
     if not labels:
-        raise DataError(f"{chosen[0].where}: {root / chosen[0].picture}: there is no such picture, nor is any other that "
-                        "the table names; paths are relative to its folder")  # fmt: skip
+        raise DataError(
+            f"{chosen[0].where}: {root / chosen[0].picture}: there is no such picture, nor is any other that "
+            "the table names; paths are relative to its folder"
+        )
     place = {name: label for label, name in enumerate(classes)}
     source = FlatSource(
-        [str(root / name) for name in labels], list(labels),
+        [str(root / name) for name in labels],
+        list(labels),
         labels=Ragged.of([sorted(place[name] for name in names) for names in labels.values()], np.int64),
-    )  # fmt: skip
+    )
     title = path.name + (f" {split}" if split else "")
     return Dataset(source, Schema(pictures=Categories(tuple(classes))), tuple(missing.values()), title)
 
@@ -109,8 +116,10 @@ def write(dataset: Dataset, path: Path, split: str = "train", lossy: bool = Fals
         raise DataError(f"a table of labels holds classes of pictures; {dataset.title} has {sorted(dataset.fields)}")
     unfit = [name for name in names if _SEPARATOR.search(name) or name != name.strip()]
     if unfit:
-        raise DataError(f"{dataset.title}: class {unfit[0]!r} cannot be written into a table, where ; and | separate "
-                        "labels and spaces around them mean nothing; rename it")  # fmt: skip
+        raise DataError(
+            f"{dataset.title}: class {unfit[0]!r} cannot be written into a table, where ; and | separate "
+            "labels and spaces around them mean nothing; rename it"
+        )
     table = path / "labels.csv"
     lines: list[Sequence[str]] = [WRITTEN]
     if table.exists():
@@ -170,12 +179,16 @@ class _Header:
             raise DataError(f"{file}: the first line names column {repeated[0]!r} twice; rename one")
         pictures = [lower.index(word) for word in PICTURE if word in lower]
         if not pictures:
-            raise DataError(f"{file}: no column holds the picture's path; the first line should name one of "
-                            f"{', '.join(PICTURE)}; {found}")  # fmt: skip
+            raise DataError(
+                f"{file}: no column holds the picture's path; the first line should name one of "
+                f"{', '.join(PICTURE)}; {found}"
+            )
         boxes = [name for name in names if name.lower() in BOXES]
         if boxes:
-            raise DataError(f"{file}: column {boxes[0]} says that its labels are of boxes; a table of labels is of whole "
-                            "pictures; remove the column, or convert the boxes to another format")  # fmt: skip
+            raise DataError(
+                f"{file}: column {boxes[0]} says that its labels are of boxes; a table of labels is of whole "
+                "pictures; remove the column, or convert the boxes to another format"
+            )
         labels = [i for i, name in enumerate(lower) if name in LABEL]
         if len(labels) > 1:
             raise DataError(
@@ -183,8 +196,10 @@ class _Header:
             )
         header = cls(names, pictures[0], next(iter(labels), None), lower.index(SPLIT) if SPLIT in lower else None)
         if not labels and not header.classes():
-            raise DataError(f"{file}: no column holds labels; the first line should name one of {', '.join(LABEL)}, or a "
-                            f"column of 0 and 1 for each class; {found}")  # fmt: skip
+            raise DataError(
+                f"{file}: no column holds labels; the first line should name one of {', '.join(LABEL)}, or a "
+                f"column of 0 and 1 for each class; {found}"
+            )
         return header
 
     def classes(self) -> list[int]:
@@ -232,8 +247,10 @@ def _rows(file: Path) -> Iterator[_Row]:
     for line, cells in lines:
         where = f"{file}, line {line}"
         if len(cells) != len(names):
-            raise DataError(f"{where}: has {len(cells)} cells where the first line names {len(names)} columns; correct it, "
-                            'or write cells that hold the separator in "quotes"')  # fmt: skip
+            raise DataError(
+                f"{where}: has {len(cells)} cells where the first line names {len(names)} columns; correct it, "
+                'or write cells that hold the separator in "quotes"'
+            )
         if not cells[header.picture]:
             raise DataError(f"{where}: {names[header.picture]} is empty; name the picture, or remove the line")
         if header.label is not None:
@@ -303,8 +320,9 @@ class _Pictures:
         if len(found) > 1:
             raise DataError(f"{row.where}: {row.picture!r} may be {' or '.join(found)}; write the path")
         if not found and Path(row.picture).suffix.lower() not in SUFFIXES:
-            raise DataError(f"{row.where}: {row.picture!r} names no picture in {self.root}; correct the name, or remove "
-                            "the line")  # fmt: skip
+            raise DataError(
+                f"{row.where}: {row.picture!r} names no picture in {self.root}; correct the name, or remove the line"
+            )
         return found[0] if found else None
 
     def _called(self, text: str) -> list[str]:

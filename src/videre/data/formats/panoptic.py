@@ -77,11 +77,14 @@ def write(dataset: Dataset, path: Path, split: str = "train", lossy: bool = Fals
         annotations.append({"image_id": i + 1, "file_name": name, "segments_info": segments})
     categories = [
         {
-            "id": classes.source_ids[k], "name": name, "supercategory": classes.supercategories[k],
-            "isthing": int(things is not None and name in things.names), "color": list(classes.colors[k]),
+            "id": classes.source_ids[k],
+            "name": name,
+            "supercategory": classes.supercategories[k],
+            "isthing": int(things is not None and name in things.names),
+            "color": list(classes.colors[k]),
         }
         for k, name in enumerate(classes)
-    ]  # fmt: skip
+    ]
     content = {"images": images, "annotations": annotations, "categories": categories}
     write_atomic(folder.with_suffix(".json"), json.dumps(content).encode())
     return lost
@@ -145,8 +148,9 @@ def _read(file: Path, title: str) -> Dataset:
         raise DataError(f"{file}: annotations of {len(stray)} images that are not listed under images: {stray[:5]}")
     repairs = [
         Repair("picture without segments", name, "-", "no annotation", "dropped")
-        for i, name in images.items() if i not in segments
-    ]  # fmt: skip
+        for i, name in images.items()
+        if i not in segments
+    ]
     known = [i for i in images if i in segments]
     if not known:
         raise DataError(f"{file}: no picture has segments")
@@ -157,9 +161,12 @@ def _read(file: Path, title: str) -> Dataset:
     folders = [root / split, root / "images" / split, root / "images", root]
     folder = next((f for f in folders if (f / images[known[0]]).is_file()), folders[0])
     source = _Segments(
-        [str(folder / images[i]) for i in known], [images[i] for i in known], maps=[maps[i] for i in known],
-        pixel_of={c["id"]: k for k, c in enumerate(categories)}, thing_of={c["id"]: k for k, c in enumerate(things)},
-    )  # fmt: skip
+        [str(folder / images[i]) for i in known],
+        [images[i] for i in known],
+        maps=[maps[i] for i in known],
+        pixel_of={c["id"]: k for k, c in enumerate(categories)},
+        thing_of={c["id"]: k for k, c in enumerate(things)},
+    )
     schema = Schema(pixels=pixels, things=_categories(things) if things else None)
     return Dataset(source, schema, repairs, title)
 
@@ -167,9 +174,11 @@ def _read(file: Path, title: str) -> Dataset:
 def _categories(rows: list[dict[str, Any]]) -> Categories:
     colored = all("color" in c for c in rows)
     return Categories(
-        tuple(str(c["name"]) for c in rows), tuple(tuple(c["color"]) for c in rows) if colored else (),
-        tuple(int(c["id"]) for c in rows), tuple(str(c.get("supercategory") or "") for c in rows),
-    )  # fmt: skip
+        tuple(str(c["name"]) for c in rows),
+        tuple(tuple(c["color"]) for c in rows) if colored else (),
+        tuple(int(c["id"]) for c in rows),
+        tuple(str(c.get("supercategory") or "") for c in rows),
+    )
 
 
 @dataclasses.dataclass
@@ -188,8 +197,10 @@ class _Segments(FileSource):
         height, width = picture_size(file)
         if (height, width) != self.size(i):
             size = self.size(i)
-            raise DataError(f"{file}: the segments are {width}x{height} (width x height), the picture {self.paths[i]} is "
-                            f"{size[1]}x{size[0]}")  # fmt: skip
+            raise DataError(
+                f"{file}: the segments are {width}x{height} (width x height), the picture {self.paths[i]} is "
+                f"{size[1]}x{size[0]}"
+            )
         colors = read_picture(file)[:, :, :3].astype(np.int64)
         ids = colors[:, :, 0] | colors[:, :, 1] << 8 | colors[:, :, 2] << 16
         found, place = np.unique(ids, return_inverse=True)
@@ -208,9 +219,13 @@ class _Segments(FileSource):
         crowd = torch.tensor([bool(listed[v].get("iscrowd", 0)) for _, v in there], dtype=torch.bool)
         labels = torch.tensor([self.thing_of[listed[v]["category_id"]] for _, v in there], dtype=torch.int64)
         instances = Instances(
-            masks.boxes(), labels, masks=masks, ignore=crowd, ids=torch.tensor([v for _, v in there], dtype=torch.int64),
+            masks.boxes(),
+            labels,
+            masks=masks,
+            ignore=crowd,
+            ids=torch.tensor([v for _, v in there], dtype=torch.int64),
             areas=masks.area().float(),
-        )  # fmt: skip
+        )
         meta = {"path": self.paths[i], "id": self.names[i]}
         classes = torch.from_numpy(np.array(shades, np.uint8)[place])
         return Scene(self.size(i), instances, segmentation=classes, panoptic=torch.from_numpy(ids), meta=meta)

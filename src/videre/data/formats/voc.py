@@ -69,8 +69,9 @@ def read(
     if unknown:
         raise DataError(f"{path}: classes {unknown} are in the files but not among class_names {list(things.names)}")
     pictures = _pictures(path)
-    paths = [str(pictures.get(stem) or files[stem].parent.parent / "JPEGImages" / parsed[stem].filename)
-             for stem in chosen]  # fmt: skip
+    paths = [
+        str(pictures.get(stem) or files[stem].parent.parent / "JPEGImages" / parsed[stem].filename) for stem in chosen
+    ]
     sizes, known, unreadable = fill_sizes(np.array([parsed[s].size for s in chosen]).reshape(-1, 2), paths, chosen)
     chosen, paths, sizes = list(compress(chosen, known)), list(compress(paths, known)), sizes[known]
     annotations = [parsed[stem] for stem in chosen]
@@ -86,9 +87,12 @@ def read(
     ignore = np.array([d for a in annotations for d in a.difficult], bool)
     counts = np.bincount(owners[keep], minlength=len(chosen))
     source = FlatSource(
-        paths, chosen, sizes, starts=np.cumsum([0, *counts]),
+        paths,
+        chosen,
+        sizes,
+        starts=np.cumsum([0, *counts]),
         columns={"boxes": boxes[keep], "labels": labels[keep], "ignore": ignore[keep]},
-    )  # fmt: skip
+    )
     return Dataset(
         source, Schema(things=things), unreadable + repairs, title=path.name + (f" {split}" if split else "")
     )

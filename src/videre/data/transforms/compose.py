@@ -115,12 +115,24 @@ class OneOf(_Composite):
 
 
 _HOMES = {
-    "Compose": "compose", "Sometimes": "compose", "OneOf": "compose",
-    "HorizontalFlip": "mirror", "QuarterTurns": "turn", "Rotate": "rotate",
-    "Resize": "geometry", "ScaleJitter": "geometry", "RandomCrop": "geometry", "CropTo": "geometry",
-    "ColorJitter": "photometric", "Noise": "photometric", "Blur": "photometric", "Grey": "photometric",
-    "Invert": "photometric", "StainJitter": "stain", "Mosaic": "mosaic",
-}  # fmt: skip
+    "Compose": "compose",
+    "Sometimes": "compose",
+    "OneOf": "compose",
+    "HorizontalFlip": "mirror",
+    "QuarterTurns": "turn",
+    "Rotate": "rotate",
+    "Resize": "geometry",
+    "ScaleJitter": "geometry",
+    "RandomCrop": "geometry",
+    "CropTo": "geometry",
+    "ColorJitter": "photometric",
+    "Noise": "photometric",
+    "Blur": "photometric",
+    "Grey": "photometric",
+    "Invert": "photometric",
+    "StainJitter": "stain",
+    "Mosaic": "mosaic",
+}
 
 
 def to_json(transform: Any) -> dict[str, Any]:

@@ -72,6 +72,8 @@ def _table(schema: Schema, part: str) -> Tensor | None:
     others = [mirror_words(name) for name in categories.names]
     lost = [name for name, other in zip(categories.names, others, strict=True) if other not in place]
     if lost and part == "predicates":
-        raise DataError(f"predicates {lost} have no mirrored counterpart among {list(categories.names)}; "
-                        "train without horizontal flips")  # fmt: skip
+        raise DataError(
+            f"predicates {lost} have no mirrored counterpart among {list(categories.names)}; "
+            "train without horizontal flips"
+        )
     return torch.tensor([place.get(other, i) for i, other in enumerate(others)])

@@ -46,8 +46,10 @@ class Mosaic:
         """The mosaic of four pictures with their scenes."""
         whole, first = pairs[0]
         height, width = first.size
-        y, x = (min(max(1, round(side * (1 + self.middle * rng.uniform(-1, 1)) / 2)), side - 1) if side > 1 else 1
-                for side in (height, width))  # fmt: skip
+        y, x = (
+            min(max(1, round(side * (1 + self.middle * rng.uniform(-1, 1)) / 2)), side - 1) if side > 1 else 1
+            for side in (height, width)
+        )
         ground, parts = np.empty_like(whole), []
         windows = [(0, 0, x, y), (x, 0, width, y), (0, y, x, height), (x, y, width, height)]
         for (picture, scene), window in zip(pairs, windows, strict=True):
@@ -59,8 +61,10 @@ class Mosaic:
             if odd:
                 raise DataError(f"{scene.name}: {', '.join(odd)} cannot be joined in a mosaic; train without it")
             if picture.shape[2] != whole.shape[2] or picture.dtype != whole.dtype:
-                raise DataError(f"{scene.name}: a {picture.dtype} picture of {picture.shape[2]} channels beside a {whole.dtype} "
-                                f"one of {whole.shape[2]}; a mosaic needs equal ones")  # fmt: skip
+                raise DataError(
+                    f"{scene.name}: a {picture.dtype} picture of {picture.shape[2]} channels beside a {whole.dtype} "
+                    f"one of {whole.shape[2]}; a mosaic needs equal ones"
+                )
             cut, part = crop(*resize(picture, scene, first.size), window, self.min_visible)
             ground[window[1] : window[3], window[0] : window[2]] = cut
             shift = np.array([[1.0, 0, window[0]], [0, 1, window[1]]])

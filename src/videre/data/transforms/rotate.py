@@ -47,11 +47,11 @@ def rotate(
     ground = (FILL * top,) * 4  # OpenCV's limit
     planes = [picture[:, :, k : k + 4] for k in range(0, picture.shape[2], 4)]
     turned = [
-        cv2.warpAffine(
-            plane, of_indices(matrix), (width, height), flags=cv2.INTER_LINEAR, borderValue=ground
-        ).reshape(plane.shape)
+        cv2.warpAffine(plane, of_indices(matrix), (width, height), flags=cv2.INTER_LINEAR, borderValue=ground).reshape(
+            plane.shape
+        )
         for plane in planes
-    ]  # fmt: skip
+    ]
     return np.concatenate(turned, 2), rotate_scene(scene, degrees, min_visible)
 
 

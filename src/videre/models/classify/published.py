@@ -29,8 +29,10 @@ def published_classifier(card: BackboneWeights, tensors: dict[str, Tensor]) -> C
         own = getattr(model.logits, name)
         if value is None or len(value) - card.background != len(own):
             found = "none" if value is None else f"one of {len(value)} rows"
-            raise WeightsError(f"{card.name}: there is no last layer for ImageNet's {len(own)} classes ({found}); train a "
-                               "system from these weights")  # fmt: skip
+            raise WeightsError(
+                f"{card.name}: there is no last layer for ImageNet's {len(own)} classes ({found}); train a "
+                "system from these weights"
+            )
         with torch.no_grad():
             own.copy_(value[card.background :])
     return model.eval()

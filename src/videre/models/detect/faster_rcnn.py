@@ -96,8 +96,10 @@ class FasterRCNN(Model):
         if any(b != 2 * a for a, b in itertools.pairwise(strides)):
             raise ConfigError(f"strides must each be twice the one before, found {list(strides)}")
         if len(anchor_sizes) != len(strides) + 1:
-            raise ConfigError(f"{len(strides)} strides and the extra level need {len(strides) + 1} anchor sizes, "
-                              f"found {list(anchor_sizes)}")  # fmt: skip
+            raise ConfigError(
+                f"{len(strides)} strides and the extra level need {len(strides) + 1} anchor sizes, "
+                f"found {list(anchor_sizes)}"
+            )
         light = backbone in LIGHT
         options: dict[str, Any] = {"norm": norm, "channels": len(self.preprocess.mean)}
         # arguments that not every family of backbones takes are handed on only where they say something
@@ -110,16 +112,27 @@ class FasterRCNN(Model):
         self.strides = tuple(strides)
         self.neck = FeaturePyramid(channels, width or (128 if light else 256), fpn_norm)
         self.rpn = RPN(
-            self.neck.width, Anchors([[s] for s in anchor_sizes], anchor_ratios),
-            pre_nms=rpn_pre_nms, post_nms=rpn_post_nms, nms_threshold=rpn_nms, batch=rpn_batch, positive=rpn_positive,
-        )  # fmt: skip
+            self.neck.width,
+            Anchors([[s] for s in anchor_sizes], anchor_ratios),
+            pre_nms=rpn_pre_nms,
+            post_nms=rpn_post_nms,
+            nms_threshold=rpn_nms,
+            batch=rpn_batch,
+            positive=rpn_positive,
+        )
         pooler = RoIPooler(strides, resolution, sampling_ratio, aligned)
         mlp = TwoLayers(self.neck.width * resolution**2, hidden or (512 if light else 1024))
         weights = weigh_classes(class_weights or {}, schema.things)
         self.box_head = BoxHead(
-            pooler, mlp, mlp.width, len(schema.things), batch=roi_batch, positive=roi_positive,
-            nms_threshold=nms, class_weights=weights,
-        )  # fmt: skip
+            pooler,
+            mlp,
+            mlp.width,
+            len(schema.things),
+            batch=roi_batch,
+            positive=roi_positive,
+            nms_threshold=nms,
+            class_weights=weights,
+        )
 
     def features(self, image: Tensor) -> list[Tensor]:
         """Pictures [B, C, H, W] to pyramid maps, finest first."""

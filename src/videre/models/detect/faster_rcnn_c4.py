@@ -74,18 +74,28 @@ class FasterRCNNC4(Model):
         self.backbone = ResNet(depths[backbone], norm, len(self.preprocess.mean), norm_eps, last=16)
         width = self.backbone.channels[16]
         self.rpn = RPN(
-            width, Anchors([anchor_sizes], anchor_ratios), pre_nms=rpn_pre_nms, post_nms=rpn_post_nms,
-            nms_threshold=rpn_nms, batch=rpn_batch, positive=rpn_positive,
-        )  # fmt: skip
+            width,
+            Anchors([anchor_sizes], anchor_ratios),
+            pre_nms=rpn_pre_nms,
+            post_nms=rpn_post_nms,
+            nms_threshold=rpn_nms,
+            batch=rpn_batch,
+            positive=rpn_positive,
+        )
         bottleneck, counts = DEPTHS[depths[backbone]]
         stage, out = make_stage(bottleneck, width, 512, counts[3], 2, norm, norm_eps)
         initialise(stage)
         weights = weigh_classes(class_weights or {}, schema.things)
         self.box_head = BoxHead(
             RoIPooler([16], resolution, sampling_ratio, aligned),
-            nn.Sequential(stage, nn.AdaptiveAvgPool2d(1), nn.Flatten()), out, len(schema.things), batch=roi_batch,
-            positive=roi_positive, nms_threshold=nms, class_weights=weights,
-        )  # fmt: skip
+            nn.Sequential(stage, nn.AdaptiveAvgPool2d(1), nn.Flatten()),
+            out,
+            len(schema.things),
+            batch=roi_batch,
+            positive=roi_positive,
+            nms_threshold=nms,
+            class_weights=weights,
+        )
 
     def features(self, image: Tensor) -> list[Tensor]:
         """Pictures [B, C, H, W] to the one map of stride 16."""

@@ -9,12 +9,26 @@ from typing import Any
 from videre.errors import ConfigError
 
 RANGES = {
-    "anchor_sizes": (1e-3, math.inf), "anchor_ratios": (1e-3, 1e3), "rpn_pre_nms": (1, math.inf),
-    "rpn_post_nms": (1, math.inf), "rpn_nms": (0, 1), "rpn_batch": (1, math.inf), "rpn_positive": (0, 1),
-    "roi_batch": (1, math.inf), "roi_positive": (0, 1), "resolution": (1, math.inf), "sampling_ratio": (0, math.inf),
-    "score_threshold": (0, 1), "nms": (0, 1), "max_detections": (1, math.inf), "width": (1, math.inf),
-    "hidden": (1, math.inf), "class_weights": (0, math.inf), "multiplier": (0.01, 100), "norm_eps": (0, 1),
-}  # fmt: skip
+    "anchor_sizes": (1e-3, math.inf),
+    "anchor_ratios": (1e-3, 1e3),
+    "rpn_pre_nms": (1, math.inf),
+    "rpn_post_nms": (1, math.inf),
+    "rpn_nms": (0, 1),
+    "rpn_batch": (1, math.inf),
+    "rpn_positive": (0, 1),
+    "roi_batch": (1, math.inf),
+    "roi_positive": (0, 1),
+    "resolution": (1, math.inf),
+    "sampling_ratio": (0, math.inf),
+    "score_threshold": (0, 1),
+    "nms": (0, 1),
+    "max_detections": (1, math.inf),
+    "width": (1, math.inf),
+    "hidden": (1, math.inf),
+    "class_weights": (0, math.inf),
+    "multiplier": (0.01, 100),
+    "norm_eps": (0, 1),
+}
 """Least and most of each number of a detector's settings, both allowed."""
 
 

@@ -18,7 +18,10 @@ def as_scene(points: Tensor, scores: Tensor, batch: ImageBatch, row: int) -> Sce
     points = points * matrix.diagonal() + matrix[:, 2]
     points = torch.minimum(points.clamp(min=0), torch.tensor(original[::-1], dtype=torch.float32))
     people = Instances(
-        keypoints=points[None], keypoint_scores=scores[None], scores=scores.mean()[None],
-        labels=torch.zeros(1, dtype=torch.int64), boxes=torch.cat([points.amin(0), points.amax(0)])[None],
-    )  # fmt: skip
+        keypoints=points[None],
+        keypoint_scores=scores[None],
+        scores=scores.mean()[None],
+        labels=torch.zeros(1, dtype=torch.int64),
+        boxes=torch.cat([points.amin(0), points.amax(0)])[None],
+    )
     return Scene(original, people)

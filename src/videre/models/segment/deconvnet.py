@@ -79,10 +79,16 @@ class DeconvNet(Segmenter):
         blocks = convolutions(self.backbone)
         width = blocks[-1][-1]
         self.hidden = nn.Sequential(
-            nn.Conv2d(width, hidden, 7), make_norm(norm, hidden), nn.ReLU(),
-            nn.Conv2d(hidden, hidden, 1), make_norm(norm, hidden), nn.ReLU(),
-            nn.ConvTranspose2d(hidden, width, 7), make_norm(norm, width), nn.ReLU(),
-        )  # fmt: skip
+            nn.Conv2d(width, hidden, 7),
+            make_norm(norm, hidden),
+            nn.ReLU(),
+            nn.Conv2d(hidden, hidden, 1),
+            make_norm(norm, hidden),
+            nn.ReLU(),
+            nn.ConvTranspose2d(hidden, width, 7),
+            make_norm(norm, width),
+            nn.ReLU(),
+        )
         self.decoder = nn.ModuleList()
         for place in reversed(range(len(blocks))):
             outs = [*blocks[place][:-1], blocks[place - 1][-1] if place else width]

@@ -41,10 +41,20 @@ class Dilated(Segmenter):
     head_weights = {LOGITS: 1.0, AUXILIARY: AUXILIARY_WEIGHT}  # noqa: RUF012 - never changed
 
     def __init__(
-        self, schema: Schema, preprocess: Preprocess | None, backbone: str, norm: str,
-        padding: str | None, multiplier: float, output_stride: int, auxiliary: bool, head_norm: str, corners: bool, loss: str,
+        self,
+        schema: Schema,
+        preprocess: Preprocess | None,
+        backbone: str,
+        norm: str,
+        padding: str | None,
+        multiplier: float,
+        output_stride: int,
+        auxiliary: bool,
+        head_norm: str,
+        corners: bool,
+        loss: str,
         class_weights: dict[str, float] | None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         super().__init__(schema, preprocess, loss, class_weights)
         if not takes(backbone, "output_stride"):
             raise ConfigError(
@@ -116,8 +126,20 @@ class DilatedFCN(Dilated):
         loss: str = "cross_entropy",
         class_weights: dict[str, float] | None = None,
     ) -> None:
-        super().__init__(schema, preprocess, backbone, norm, padding, multiplier, output_stride, auxiliary, head_norm,
-                         corners, loss, class_weights)  # fmt: skip
+        super().__init__(
+            schema,
+            preprocess,
+            backbone,
+            norm,
+            padding,
+            multiplier,
+            output_stride,
+            auxiliary,
+            head_norm,
+            corners,
+            loss,
+            class_weights,
+        )
         self.classifier = fcn_head(self.backbone.channels[self.taps[1]], self.classes, head_norm)
 
 
@@ -152,14 +174,27 @@ class DeepLabV3(Dilated):
         loss: str = "cross_entropy",
         class_weights: dict[str, float] | None = None,
     ) -> None:
-        super().__init__(schema, preprocess, backbone, norm, padding, multiplier, output_stride, auxiliary, head_norm,
-                         corners, loss, class_weights)  # fmt: skip
+        super().__init__(
+            schema,
+            preprocess,
+            backbone,
+            norm,
+            padding,
+            multiplier,
+            output_stride,
+            auxiliary,
+            head_norm,
+            corners,
+            loss,
+            class_weights,
+        )
         if rates is None:
             rates = [rate * 8 // output_stride for rate in RATES]
         self.classifier = nn.Sequential(
             ASPP(self.backbone.channels[self.taps[1]], width, rates, head_norm),
-            *(conv_block(width, width, 3, norm=head_norm) if refine else ()), nn.Conv2d(width, self.classes, 1),
-        )  # fmt: skip
+            *(conv_block(width, width, 3, norm=head_norm) if refine else ()),
+            nn.Conv2d(width, self.classes, 1),
+        )
 
 
 class ASPP(nn.Module):
@@ -167,11 +202,13 @@ class ASPP(nn.Module):
 
     def __init__(self, channels: int, width: int, rates: Sequence[int], norm: str = "batch") -> None:
         super().__init__()
-        self.convs = nn.ModuleList([
-            conv_block(channels, width, 1, norm=norm),
-            *(conv_block(channels, width, 3, norm=norm, dilation=rate) for rate in rates),
-            ImagePool(channels, width, norm),
-        ])  # fmt: skip
+        self.convs = nn.ModuleList(
+            [
+                conv_block(channels, width, 1, norm=norm),
+                *(conv_block(channels, width, 3, norm=norm, dilation=rate) for rate in rates),
+                ImagePool(channels, width, norm),
+            ]
+        )
         self.project = nn.Sequential(*conv_block((len(rates) + 2) * width, width, 1, norm=norm), nn.Dropout(0.5))
 
     def forward(self, x: Tensor) -> Tensor:

@@ -80,9 +80,13 @@ class FCN(Segmenter):
         if self.is_vgg:  # the pool before a stride ends the block that gives the map
             widths = {8: widths[4], 16: widths[8], 32: widths[32]}
             self.hidden = nn.Sequential(
-                nn.Conv2d(widths[32], hidden, 7, padding=0 if border == "caffe" else 3), nn.ReLU(), nn.Dropout(dropout),
-                nn.Conv2d(hidden, hidden, 1), nn.ReLU(), nn.Dropout(dropout),
-            )  # fmt: skip
+                nn.Conv2d(widths[32], hidden, 7, padding=0 if border == "caffe" else 3),
+                nn.ReLU(),
+                nn.Dropout(dropout),
+                nn.Conv2d(hidden, hidden, 1),
+                nn.ReLU(),
+                nn.Dropout(dropout),
+            )
             widths[32] = hidden
         else:
             self.hidden = nn.Sequential(nn.Dropout(dropout))

@@ -40,10 +40,12 @@ class FlatFCN(Segmenter):
     ) -> None:
         super().__init__(schema, preprocess, loss, class_weights)
         ins = [len(self.preprocess.mean), *[width] * (depth - 1)]
-        self.layers = nn.Sequential(*(
-            conv_block(before, width, 3, norm=norm, dilation=dilations[place % len(dilations)])
-            for place, before in enumerate(ins)
-        ))  # fmt: skip
+        self.layers = nn.Sequential(
+            *(
+                conv_block(before, width, 3, norm=norm, dilation=dilations[place % len(dilations)])
+                for place, before in enumerate(ins)
+            )
+        )
         self.logits = nn.Conv2d(width, self.classes, 1)
         initialise(self.layers, "fan_in")
 

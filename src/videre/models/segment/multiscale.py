@@ -53,10 +53,14 @@ class Multiscale(Segmenter):
         self.superpixels = superpixels
         self.register_buffer("yuv", torch.tensor(YUV)[:, :, None, None], persistent=False)
         self.net = nn.Sequential(
-            nn.Conv2d(3, width, 7, padding=3), nn.Tanh(), nn.MaxPool2d(2, ceil_mode=True),
-            nn.Conv2d(width, 4 * width, 7, padding=3), nn.Tanh(), nn.MaxPool2d(2, ceil_mode=True),
+            nn.Conv2d(3, width, 7, padding=3),
+            nn.Tanh(),
+            nn.MaxPool2d(2, ceil_mode=True),
+            nn.Conv2d(width, 4 * width, 7, padding=3),
+            nn.Tanh(),
+            nn.MaxPool2d(2, ceil_mode=True),
             nn.Conv2d(4 * width, 16 * width, 7, padding=3),
-        )  # fmt: skip
+        )
         self.hidden = nn.Sequential(nn.Conv2d(SCALES * 16 * width, hidden, 1), nn.Tanh(), nn.Dropout(dropout))
         self.logits = nn.Conv2d(hidden, self.classes, 1)
         for layer in self.modules():

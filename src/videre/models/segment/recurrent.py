@@ -47,10 +47,14 @@ class RecurrentCNN(Segmenter):
         self.instances = instances
         self.head_weights = {LOGITS: 1.0, **{f"instance {n}": 1.0 for n in range(1, instances)}}
         self.net = nn.Sequential(
-            nn.Conv2d(len(self.preprocess.mean) + self.classes, width, 8), nn.Tanh(), nn.MaxPool2d(2, 1),
-            nn.Conv2d(width, 2 * width, 8, dilation=2), nn.Tanh(), nn.MaxPool2d(2, 1, dilation=2),
+            nn.Conv2d(len(self.preprocess.mean) + self.classes, width, 8),
+            nn.Tanh(),
+            nn.MaxPool2d(2, 1),
+            nn.Conv2d(width, 2 * width, 8, dilation=2),
+            nn.Tanh(),
+            nn.MaxPool2d(2, 1, dilation=2),
             nn.Conv2d(2 * width, self.classes, 1),
-        )  # fmt: skip
+        )
         for layer in self.net:
             if isinstance(layer, nn.Conv2d):
                 nn.init.xavier_normal_(layer.weight)

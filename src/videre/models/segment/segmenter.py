@@ -45,9 +45,12 @@ class Segmenter(Model):
     head_weights: dict[str, float] = {LOGITS: 1.0}  # noqa: RUF012 - replaced, never changed
 
     def __init__(
-        self, schema: Schema, preprocess: Preprocess | None, loss: str = "cross_entropy",
+        self,
+        schema: Schema,
+        preprocess: Preprocess | None,
+        loss: str = "cross_entropy",
         class_weights: dict[str, float] | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         super().__init__(schema, preprocess)
         if schema.pixels is None:
             raise ConfigError(

@@ -107,12 +107,19 @@ class SlidingWindow(Segmenter):
 def patch_net(channels: int, width: int, hidden: int, classes: int, dropout: float) -> nn.Sequential:
     """44 pixels to 1: 5x5, pool, 5x5, pool, 3x3, and two layers that see all 6x6 that are left; in the dense form."""
     return nn.Sequential(
-        nn.Conv2d(channels, width, 5), nn.ReLU(), nn.MaxPool2d(2, 1),
-        nn.Conv2d(width, 2 * width, 5, dilation=2), nn.ReLU(), nn.MaxPool2d(2, 1, dilation=2),
-        nn.Conv2d(2 * width, 4 * width, 3, dilation=4), nn.ReLU(),
-        nn.Conv2d(4 * width, hidden, 6, dilation=4), nn.ReLU(), nn.Dropout(dropout),
+        nn.Conv2d(channels, width, 5),
+        nn.ReLU(),
+        nn.MaxPool2d(2, 1),
+        nn.Conv2d(width, 2 * width, 5, dilation=2),
+        nn.ReLU(),
+        nn.MaxPool2d(2, 1, dilation=2),
+        nn.Conv2d(2 * width, 4 * width, 3, dilation=4),
+        nn.ReLU(),
+        nn.Conv2d(4 * width, hidden, 6, dilation=4),
+        nn.ReLU(),
+        nn.Dropout(dropout),
         nn.Conv2d(hidden, classes, 1),
-    )  # fmt: skip
+    )
 
 
 def run_strided(net: nn.Sequential, x: Tensor) -> Tensor:

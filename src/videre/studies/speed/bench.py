@@ -84,11 +84,16 @@ def _one(job: str, engines: Sequence[str], peer: str | None, rounds: int) -> Ite
     for name, side in sides.items():
         last = side.runs[-1]
         yield Row(
-            job, name, median(side, "seconds"), median(side, "cpu"), median(base, "seconds") / median(side, "seconds"),
-            first[name]["seconds"], last["memory"],
+            job,
+            name,
+            median(side, "seconds"),
+            median(side, "cpu"),
+            median(base, "seconds") / median(side, "seconds"),
+            first[name]["seconds"],
+            last["memory"],
             {part: statistics.median(run["parts"].get(part, 0.0) for run in side.runs) for part in last["parts"]},
             agreement(base.runs[-1]["answer"], last["answer"]),
-        )  # fmt: skip
+        )
 
 
 def agreement(a: dict[str, Any], b: dict[str, Any]) -> str:

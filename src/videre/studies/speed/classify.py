@@ -15,8 +15,10 @@ from videre.studies.speed.rule import draw_weights, picture
 
 CLASSES = 1000
 OPTIONS: dict[str, dict[str, Any]] = {
-    "alexnet": {"norm": "none"}, "vgg16": {"norm": "none"}, "inception_v3": {"padding": "valid"},
-}  # fmt: skip
+    "alexnet": {"norm": "none"},
+    "vgg16": {"norm": "none"},
+    "inception_v3": {"padding": "valid"},
+}
 """What a backbone needs to be torchvision's; the others are so by default."""
 
 

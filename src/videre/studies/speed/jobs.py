@@ -63,9 +63,10 @@ def predictions(job: Job, model: Model, engine: str, timer: Timer) -> Side:
     for owner, method, name in (
         (detector.backbone, "forward", "backbone"),
         *([(detector.neck, "forward", "pyramid")] if hasattr(detector, "neck") else []),
-        (detector.rpn, "propose", "proposals"), (predictor.running, "forward", "heads"),
+        (detector.rpn, "propose", "proposals"),
+        (predictor.running, "forward", "heads"),
         (predictor.model, "postprocess", "results"),
-    ):  # fmt: skip
+    ):
         timer.watch(owner, method, name)
     image = picture(job.size)
 
@@ -144,10 +145,13 @@ def torchvisions(job: Job, timer: Timer) -> Side:
         return _their_training(job, peer.train(), images, timer)
     peer.eval()
     for owner, method, name in (
-        (peer.transform, "forward", "preparing"), (peer.backbone.body, "forward", "backbone"),
-        (peer.backbone.fpn, "forward", "pyramid"), (peer.rpn, "forward", "proposals"),
-        (peer.roi_heads, "forward", "heads"), (peer.transform, "postprocess", "results"),
-    ):  # fmt: skip
+        (peer.transform, "forward", "preparing"),
+        (peer.backbone.body, "forward", "backbone"),
+        (peer.backbone.fpn, "forward", "pyramid"),
+        (peer.rpn, "forward", "proposals"),
+        (peer.roi_heads, "forward", "heads"),
+        (peer.transform, "postprocess", "results"),
+    ):
         timer.watch(owner, method, name)
 
     def run() -> Answer:

@@ -38,9 +38,13 @@ class Side:
         self.name = f"{side} of {job}"
         self.said = tempfile.TemporaryFile("w+")  # noqa: SIM115 - `close` does
         self.process = subprocess.Popen(
-            [python, "-m", "videre.studies.speed.sides", side, job], text=True, stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE, stderr=self.said, env={**os.environ, "PYTHONPATH": paths},
-        )  # fmt: skip
+            [python, "-m", "videre.studies.speed.sides", side, job],
+            text=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self.said,
+            env={**os.environ, "PYTHONPATH": paths},
+        )
         self.runs: list[dict[str, Any]] = []
 
     def run(self) -> dict[str, Any]:

@@ -26,9 +26,15 @@ def chart(study: Study) -> bytes:
             places = [stage + 0.07 * (n - (len(shares) - 1) / 2) for stage in stages]  # whiskers side by side
             count = found[0].pictures
             left.errorbar(
-                places, [r.accuracy for r in found], [1.96 * r.error for r in found], color=color, marker="o", capsize=3,
-                linewidth=1.8, label=f"{count} pictures",
-            )  # fmt: skip
+                places,
+                [r.accuracy for r in found],
+                [1.96 * r.error for r in found],
+                color=color,
+                marker="o",
+                capsize=3,
+                linewidth=1.8,
+                label=f"{count} pictures",
+            )
     left.set_xticks(range(len(names)), [*study.stages[:-1], "top layer"], rotation=20, ha="right")
     left.set_title("A linear classifier on each stage", loc="left", fontsize=11, color=INK)
     methods = [m for m in dict.fromkeys(row.method for row in study.rows) if m not in names[:-1]]
@@ -37,9 +43,15 @@ def chart(study: Study) -> bytes:
         # a little apart, so that whiskers do not cover each other
         x = [row.pictures * 1.04 ** (n - len(methods) / 2) for row in rows_of]
         right.errorbar(
-            x, [r.accuracy for r in rows_of], [1.96 * r.error for r in rows_of], color=color, marker="o", capsize=3,
-            linewidth=1.8, label=method,
-        )  # fmt: skip
+            x,
+            [r.accuracy for r in rows_of],
+            [1.96 * r.error for r in rows_of],
+            color=color,
+            marker="o",
+            capsize=3,
+            linewidth=1.8,
+            label=method,
+        )
     counts = sorted({row.pictures for row in study.rows})
     right.set_xscale("log")
     right.set_xticks(counts, [f"{c:,}" for c in counts])

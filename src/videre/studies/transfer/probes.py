@@ -78,9 +78,7 @@ def nearest_labels(
     cross-validation. Of labels that are equally frequent the one of the nearer neighbours wins.
     """
     ways = [(k, unit) for unit in (False, True) for k in NEIGHBOURS if k <= max(1, len(features) // 2)]
-    scores = _cross_validate(
-        features, labels, seed, [partial(_vote, k=k, unit=unit) for k, unit in ways]
-    )  # fmt: skip
+    scores = _cross_validate(features, labels, seed, [partial(_vote, k=k, unit=unit) for k, unit in ways])
     k, unit = ways[int(np.argmax(scores))] if scores is not None else (1, False)
     words = f"{k} neighbour{'s' if k > 1 else ''}{', lengths made 1' if unit else ''}"
     return _vote(features, labels, queries, k, unit), words

@@ -58,8 +58,10 @@ FOLD = 5
 COMMON: dict[str, Any] = {"batch": 16, "crop": 0.7, "ema": 0.98, "evaluate_every": 10**6, "save_minutes": 1e6}
 NEAREST, LINEAR = "nearest neighbours", "linear"
 WORDS = {
-    "few": "fine-tune the last stage", "all": "fine-tune all, layer-wise rates", "scratch": "from scratch, group norm",
-}  # fmt: skip
+    "few": "fine-tune the last stage",
+    "all": "fine-tune all, layer-wise rates",
+    "scratch": "from scratch, group norm",
+}
 
 Log = Callable[[str], None]
 
@@ -112,23 +114,43 @@ class Study:
         method, why = self.recommended
         rows = [
             {
-                "method": r.method, "share": r.share, "pictures": r.pictures, "accuracy": r.accuracy,
-                "error": r.error, "spread": clean(r.spread), "by_seed": r.right.mean(1).tolist(), "seconds": r.seconds,
+                "method": r.method,
+                "share": r.share,
+                "pictures": r.pictures,
+                "accuracy": r.accuracy,
+                "error": r.error,
+                "spread": clean(r.spread),
+                "by_seed": r.right.mean(1).tolist(),
+                "seconds": r.seconds,
                 "how": r.how,
             }
             for r in self.rows
-        ]  # fmt: skip
+        ]
         return {
-            "recommended": method, "why": why, "classes": list(self.classes), "features": self.source,
-            "held_out": self.held_out, "feature_seconds": self.feature_seconds, "rows": rows,
-        }  # fmt: skip
+            "recommended": method,
+            "why": why,
+            "classes": list(self.classes),
+            "features": self.source,
+            "held_out": self.held_out,
+            "feature_seconds": self.feature_seconds,
+            "rows": rows,
+        }
 
 
 def transfer(
-    data: Dataset, held_out: Dataset | None, source: str | Path, out: str | Path, *, shares: Sequence[float] = SHARES,
-    seeds: int = 3, methods: Sequence[str] = (NEAREST, LINEAR, *TUNED), pictures: int = PICTURES,
-    preprocess: dict[str, Any] | None = None, device: str = "auto", log: Log = lambda line: None,
-) -> Study:  # fmt: skip
+    data: Dataset,
+    held_out: Dataset | None,
+    source: str | Path,
+    out: str | Path,
+    *,
+    shares: Sequence[float] = SHARES,
+    seeds: int = 3,
+    methods: Sequence[str] = (NEAREST, LINEAR, *TUNED),
+    pictures: int = PICTURES,
+    preprocess: dict[str, Any] | None = None,
+    device: str = "auto",
+    log: Log = lambda line: None,
+) -> Study:
     """Run the study; `out` gets study.json, transfer.png, the linear classifier and the trainings of the first seed.
 
     Args:
@@ -157,7 +179,7 @@ def transfer(
     log(f"features of {len(data) + len(held_out)} pictures: {took:.1f} s")
     work = _Work(
         data, held_out, labels, truths, features, queries, net, str(source), out, pictures, device, preprocess or {}
-    )  # fmt: skip
+    )
     rows: list[Row] = []
     for share in sorted(shares):
         if not enough(labels, share):
@@ -322,14 +344,18 @@ def subset(labels: np.ndarray, share: float, seed: int) -> np.ndarray:
 def _labels(data: Dataset) -> np.ndarray:
     """The class of each picture."""
     if data.schema.pictures is None:
-        raise DataError(f"{data.title}: the study needs two or more classes of whole pictures, as in folders root/<class>/; it has "
-                        f"{', '.join(sorted(data.fields)) or 'no truth'}")  # fmt: skip
+        raise DataError(
+            f"{data.title}: the study needs two or more classes of whole pictures, as in folders root/<class>/; it has "
+            f"{', '.join(sorted(data.fields)) or 'no truth'}"
+        )
     found = []
     for i in range(len(data)):
         labels = data.scene(i).labels
         if labels is None or len(labels) != 1:
-            raise DataError(f"{data.where(i)}: the study needs one class a picture, this one has "
-                            f"{0 if labels is None else len(labels)}")  # fmt: skip
+            raise DataError(
+                f"{data.where(i)}: the study needs one class a picture, this one has "
+                f"{0 if labels is None else len(labels)}"
+            )
         found.append(int(labels[0]))
     if not found:
         raise ConfigError(f"{data.title}: there is no picture")
