@@ -107,15 +107,16 @@ def test_single_precision_keeps_five_digits(tile, error):
 def test_bfloat16_rounds_three_times(case, relu, added):
     """The transformed inputs, the transformed kernel and the products are rounded; the sums around them are not."""
     x, weight, padding, dilation, _ = case
-    x = x.bfloat16()
-    exact = F.conv2d(x.double(), weight, None, 1, padding, dilation)
+    x, weight = x.bfloat16(), weight / STEP
+    exact = F.conv2d(x.double(), weight.double(), None, 1, padding, dilation)
     bias, residual = torch.ones(len(weight)).bfloat16(), exact.flip(1).bfloat16() if added else None
     found = winograd_conv2d(x, winograd_weight(weight, 2).bfloat16(), bias, padding, dilation, relu, residual)
     exact = exact + 1 + (0 if residual is None else residual.double())
     exact = exact.relu() if relu else exact
     assert found.dtype == torch.bfloat16 and found.is_contiguous(memory_format=torch.channels_last)
     if len(x):
-        size = (9 * x.shape[1]) ** 0.5  # the spread of a sum of products of such numbers
+        spread = (80 / 12) ** 0.5 * 2**0.5  # of whole numbers from -4 to 4, and from -2 to 2
+        size = spread * (9 * x.shape[1]) ** 0.5  # of a sum of products of them
         assert (found - exact).abs().max() <= 2**-8 * exact.abs().max() + 8 * 2**-8 * size
         assert (found - exact).square().mean().sqrt() <= 2**-8 * exact.square().mean().sqrt() + 2**-8 * size
 
