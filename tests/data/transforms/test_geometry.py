@@ -357,7 +357,7 @@ def test_chains_survive_json():
         )
     )
     assert from_json(json.loads(json.dumps(to_json(chain)))) == chain
-    with pytest.raises(ConfigError, match="no transform 'Shear'; there are: Blur, "):
+    with pytest.raises(ConfigError, match=r"no transform 'Shear'\. There are: Blur, "):
         from_json({"name": "Shear"})
     with pytest.raises(ConfigError, match="transform Noise"):
         from_json({"name": "Noise", "strength": 3})
