@@ -67,7 +67,7 @@ def main() -> None:
     }
     headline = "mask AP" if "mask AP" in numbers else "box AP"
     low, high = numbers[headline]["interval"]
-    most = report.main.evaluator.params.max_dets[-1]
+    most = report.sections["things"].options.max_detections  # type: ignore[attr-defined]
     limit = "" if most == USUAL else f" at {most} detections"
     card: dict[str, Any] = {
         "model": trained.model,
