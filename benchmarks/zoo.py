@@ -67,7 +67,7 @@ def main() -> None:
     }
     headline = "mask AP" if "mask AP" in numbers else "box AP"
     low, high = numbers[headline]["interval"]
-    most = report.sections["things"].options.max_detections  # type: ignore[attr-defined]
+    most = report.sections["things"].results["boxes"].evaluator.params.max_dets[-1]  # type: ignore[attr-defined]
     limit = "" if most == USUAL else f" at {most} detections"
     card: dict[str, Any] = {
         "model": trained.model,
