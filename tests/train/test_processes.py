@@ -78,3 +78,9 @@ def test_gradients_of_a_half_done_accumulation_are_not_exchanged(together: Path,
     for name, value in begun.items():
         moved = (one[f"model/{name}"] - value).norm()
         assert moved > 0 and (two[f"model/{name}"] - one[f"model/{name}"]).norm() < 0.01 * moved, name
+
+
+def test_what_a_stage_is_given_is_found_by_the_first_alone(together: Path) -> None:
+    lines = log_of(together / "parts")
+    assert [line["stage"] for line in lines if "loss" in line] == ["head"] * 2 + ["net"] * 2
+    assert len((together / "parts/state/given-net.jsonl").read_text().splitlines()) == 4

@@ -26,7 +26,7 @@ from videre.tensors import read_tensors
 from videre.train import Run, train
 from videre.train.samples import TrainingSamples
 
-from .tiny import SCHEMA, log_of, measure, regions, tiny_data, tiny_recipe
+from .tiny import SCHEMA, Parts, log_of, measure, regions, tiny_data, tiny_recipe
 
 TESTS = Path(__file__).parents[1]
 WHERE = ("descent", "between", "fit", "second pass")
@@ -102,21 +102,6 @@ def test_a_trained_region_classifier_says_what_its_machines_say(straight: Path) 
     picture, truth = tiny_data()[0]
     scene = Predictor(model, engine="plain").predict(picture, threshold=0, given=truth.only({"proposals"}))
     assert torch.equal(scene.instances.boxes, truth.proposals) and len(scene.instances.labels) == len(truth.proposals)
-
-
-class Parts(Regions):
-    """Stages that train parts, and one that is given what the stage before has found."""
-
-    def stages(self) -> Sequence[Stage]:
-        return (
-            Descent("head", parameters=("softmax.",), recipe={"accumulate": 3, "lr": 1.0}),
-            Descent("net", parameters=("net.",), given=self.find, evaluates=False),
-        )
-
-    def find(self, batch: ImageBatch) -> Sequence[Scene]:
-        assert len(batch) == 1 and not self.training
-        mark = self.softmax.bias.sum().detach().abs() % 1  # that it is of the stage before
-        return [Scene(size, proposals=[[0.0, 0, 10 + float(mark), 20]]) for size in batch.originals]
 
 
 def parts() -> Model:

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from probes import Regions
 from scenes import PREPROCESS, SCHEMA, TINY, picture_and_truth
 from torch import Tensor, nn
 
 from videre.data import Dataset
 from videre.layers.losses import mean_count
-from videre.models import MODELS, Model, find_model
+from videre.models import MODELS, Descent, Model, Stage, find_model
 from videre.models.base import Outputs
 from videre.structures import ImageBatch, Instances, Preprocess, Scene, Schema
 from videre.train import Recipe
@@ -113,10 +114,23 @@ def toy(preprocess: Preprocess = PREPROCESS) -> Model:
 
 def regions() -> Model:
     """A probe of two stages that takes proposals."""
-    from probes import Regions
-
     torch.manual_seed(0)
     return Regions(SCHEMA, PREPROCESS)
+
+
+class Parts(Regions):
+    """Stages that train parts, and one that is given what the stage before has found."""
+
+    def stages(self) -> Sequence[Stage]:
+        return (
+            Descent("head", parameters=("softmax.",), recipe={"accumulate": 3, "lr": 1.0}),
+            Descent("net", parameters=("net.",), given=self.find, evaluates=False),
+        )
+
+    def find(self, batch: ImageBatch) -> Sequence[Scene]:
+        assert len(batch) == 1 and not self.training
+        mark = self.softmax.bias.sum().detach().abs() % 1  # that it is of the stage before
+        return [Scene(size, proposals=[[0.0, 0, 10 + float(mark), 20]]) for size in batch.originals]
 
 
 SQUARE = Preprocess(size=(64, 64))

@@ -1,4 +1,4 @@
-"""The training loop: one function, read top to bottom, that runs the stages of a model.
+"""The training loop, read top to bottom: it runs the stages of a model.
 
 A run is a folder (see `RunFolder`). Its last good files survive a kill or a full disk; Ctrl-C ends the step and saves
 the state; a resumed run equals one that never stopped, bit for bit on a CPU.
@@ -298,10 +298,9 @@ class _Training:
         if stage.given is None:
             return None
         path = self.folder.path / "state" / f"given-{stage.name}.jsonl"
-        if not path.exists():
-            find = _Finder(self.model, stage.given, self.data, self.recipe, self.device)
+        if from_first(not path.exists()):  # as the first sees it: another may look when the file is there already
             if self.rank == 0:
-                self.folder.keep_scenes(path, find)
+                self.folder.keep_scenes(path, _Finder(self.model, stage.given, self.data, self.recipe, self.device))
             from_first(None)  # the others wait
         return [scene for _, scene in read_scenes(path)]
 
@@ -387,9 +386,8 @@ class _Training:
             metrics = from_first(self.evaluate(trained.model.eval()) if takes_part else {})
         trained.model.train()
         value = next(iter(metrics.values()), math.nan)
-        value = (
-            -1.0 if math.isnan(value) else value
-        )  # no truth to compare with, or no prediction: worse than any number
+        if math.isnan(value):  # no truth to compare with, or no prediction: worse than any number
+            value = -1.0
         status = self.status
         status.metrics = {name: number for name, number in metrics.items() if not math.isnan(number)}  # JSON has no NaN
         better = value > status.best
