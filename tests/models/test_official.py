@@ -6,32 +6,26 @@ import dataclasses
 import hashlib
 import io
 import re
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from videre.errors import WeightsError
 from videre.models import find_model
-from videre.models.official import COCO_THINGS, OFFICIAL, convert_official, fetch_official, from_torchvision
+from videre.models.official import (
+    COCO_THINGS,
+    OFFICIAL,
+    convert_official,
+    fetch_official,
+    from_torchvision,
+    to_torchvision,
+)
 from videre.structures import COCO_PERSON
 
+GOLDEN = Path(__file__).parents[1] / "golden"
 SMALL = (("backbone", "resnet18"), ("width", 16), ("hidden", 8), ("norm", "frozen"))
-THEIRS = (
-    (r"backbone\.(.+)", r"backbone.body.\1"),
-    (r"neck\.lateral\.(\d)\.0\.(.+)", r"backbone.fpn.inner_blocks.\1.0.\2"),
-    (r"neck\.output\.(\d)\.0\.(.+)", r"backbone.fpn.layer_blocks.\1.0.\2"),
-    (r"rpn\.conv\.(.+)", r"rpn.head.conv.0.0.\1"),
-    (r"rpn\.objectness\.(.+)", r"rpn.head.cls_logits.\1"),
-    (r"rpn\.deltas\.(.+)", r"rpn.head.bbox_pred.\1"),
-    (r"box_head\.body\.fc1\.(.+)", r"roi_heads.box_head.fc6.\1"),
-    (r"box_head\.body\.fc2\.(.+)", r"roi_heads.box_head.fc7.\1"),
-    (r"box_head\.scores\.(.+)", r"roi_heads.box_predictor.cls_score.\1"),
-    (r"box_head\.deltas\.(.+)", r"roi_heads.box_predictor.bbox_pred.\1"),
-    (r"mask_head\.convs\.(\d)\.(.+)", r"roi_heads.mask_head.\1.0.\2"),
-    (r"mask_head\.upsample\.(.+)", r"roi_heads.mask_predictor.conv5_mask.\1"),
-    (r"mask_head\.logits\.(.+)", r"roi_heads.mask_predictor.mask_fcn_logits.\1"),
-    (r"keypoint_head\.upsample\.(.+)", r"roi_heads.keypoint_predictor.kps_score_lowres.\1"),
-)
 OLD = (
     (r"(backbone\.fpn\.\w+\.\d)\.0(\.\w+)", r"\1\2"),
     (r"(rpn\.head\.conv)\.0\.0(\.\w+)", r"\1\2"),
@@ -51,12 +45,7 @@ def torchvision_file(official, old: bool) -> dict[str, torch.Tensor]:
     model = find_model(official.model)(official.schema, official.preprocess, **dict(official.config))
     rows = max(official.rows) + 1
     tensors = {}
-    for name, value in model.state_dict().items():
-        name = name.removeprefix("detector.")
-        if match := re.fullmatch(r"keypoint_head\.convs\.(\d)\.(.+)", name):
-            theirs = f"roi_heads.keypoint_head.{2 * int(match[1])}.{match[2]}"
-        else:
-            theirs = next(re.sub(p, r, name) for p, r in THEIRS if re.fullmatch(p, name))
+    for theirs, value in to_torchvision(model).items():
         if old:
             theirs = next((re.sub(p, r, theirs) for p, r in OLD if re.fullmatch(p, theirs)), theirs)
             theirs = re.sub(r"mask_head\.(\d)\.0", lambda m: f"mask_head.mask_fcn{int(m[1]) + 1}", theirs)
@@ -68,6 +57,23 @@ def torchvision_file(official, old: bool) -> dict[str, torch.Tensor]:
         tensors[theirs] = torch.randn(shape)
     tensors["backbone.body.bn1.num_batches_tracked"] = torch.tensor(7)
     return tensors
+
+
+@pytest.mark.parametrize("kind", ["faster-rcnn", "mask-rcnn", "keypoint-rcnn"])
+def test_the_names_are_those_that_torchvision_itself_has(kind):
+    """Its own state dict's, kept with the golden numbers; shapes too, but for the number of classes there."""
+    official = next(o for o in OFFICIAL if o.model == kind)
+    model = find_model(kind)(official.schema, official.preprocess, **dict(official.config))
+    with np.load(GOLDEN / f"torchvision_{kind.replace('-', '')}.npz") as file:
+        shapes = {
+            n: [s for s in shape if s]
+            for n, shape in zip(file["tensor_names"], file["tensor_shapes"].tolist(), strict=True)
+        }
+    ours = {name: list(value.shape) for name, value in to_torchvision(model).items()}
+    assert set(ours) == {name for name in shapes if not name.endswith("num_batches_tracked")}
+    heads = ("cls_score", "box_predictor.bbox_pred", "mask_fcn_logits")
+    assert all(shape[1:] == shapes[name][1:] for name, shape in ours.items())
+    assert all(shape == shapes[name] for name, shape in ours.items() if not any(head in name for head in heads))
 
 
 def packed(official, tensors):
