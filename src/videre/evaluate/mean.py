@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
 from videre.evaluate.intervals import Interval, number
 from videre.evaluate.intervals import bootstrap as intervals_of
-from videre.evaluate.section import Options, flat
+from videre.evaluate.section import Options, Section, flat
 from videre.structures import Scene, Schema
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 @dataclasses.dataclass(frozen=True)
-class MeanSection:
+class MeanSection(Section):
     """The mean of a number over the pictures that have it.
 
     Args:
@@ -54,19 +54,6 @@ class MeanSection:
     def headline(self) -> list[str]:
         """The one name."""
         return [self.name]
-
-    @property
-    def cards(self) -> list[str]:
-        """The same."""
-        return self.headline
-
-    def best_thresholds(self) -> dict[str, float]:
-        """None."""
-        return {}
-
-    def decided(self, thresholds: Mapping[str, float], chosen_here: bool) -> Self:
-        """The same."""
-        return self
 
     def lines(self) -> list[str]:
         """As plain text."""

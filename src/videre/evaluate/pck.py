@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Self
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from videre.evaluate.intervals import Interval, number
 from videre.evaluate.intervals import bootstrap as intervals_of
-from videre.evaluate.section import Options, flat
+from videre.evaluate.section import Options, Section, flat
 from videre.structures import Instances, Scene, Schema, Skeleton
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ class PoseResult:
 
 
 @dataclasses.dataclass(frozen=True)
-class JointSection:
+class JointSection(Section):
     """Share of joints found, by PCK and PCKh, where persons have the joints to measure by."""
 
     poses: Sequence[PoseResult]
@@ -119,19 +119,6 @@ class JointSection:
     def headline(self) -> list[str]:
         """All of them."""
         return list(self.metrics)
-
-    @property
-    def cards(self) -> list[str]:
-        """All of them."""
-        return self.headline
-
-    def best_thresholds(self) -> dict[str, float]:
-        """None: joints are compared whatever their scores."""
-        return {}
-
-    def decided(self, thresholds: Mapping[str, float], chosen_here: bool) -> Self:
-        """The same."""
-        return self
 
     def lines(self) -> list[str]:
         """As plain text."""

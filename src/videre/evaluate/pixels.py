@@ -9,8 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -19,7 +18,7 @@ from videre.errors import DataError
 from videre.evaluate.examples import Examples
 from videre.evaluate.intervals import Interval, number
 from videre.evaluate.intervals import bootstrap as intervals_of
-from videre.evaluate.section import Options, flat
+from videre.evaluate.section import Options, Section, flat
 from videre.structures import Scene, Schema
 from videre.structures.scene import VOID
 
@@ -64,7 +63,7 @@ class PixelCounts:
 
 
 @dataclasses.dataclass(frozen=True)
-class PixelSection:
+class PixelSection(Section):
     """How well pixels are told apart.
 
     Args:
@@ -97,19 +96,6 @@ class PixelSection:
     def headline(self) -> list[str]:
         """mIoU first."""
         return ["mIoU", "pixel accuracy", "boundary F"]
-
-    @property
-    def cards(self) -> list[str]:
-        """The same."""
-        return self.headline
-
-    def best_thresholds(self) -> dict[str, float]:
-        """None: the likeliest class is taken."""
-        return {}
-
-    def decided(self, thresholds: Mapping[str, float], chosen_here: bool) -> Self:
-        """The same: nothing here is decided by thresholds."""
-        return self
 
     @property
     def overlap(self) -> bool:

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Self
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from videre.evaluate.intervals import Interval, number
 from videre.evaluate.intervals import bootstrap as intervals_of
-from videre.evaluate.section import Options, flat
+from videre.evaluate.section import Options, Section, flat
 from videre.ops.boxes import box_iou
 from videre.structures import Scene, Schema
 
@@ -31,7 +31,7 @@ OVERLAPS = np.arange(0.5, 0.96, 0.05)
 
 
 @dataclasses.dataclass(frozen=True)
-class ProposalSection:
+class ProposalSection(Section):
     """Recall of proposals.
 
     Args:
@@ -58,19 +58,6 @@ class ProposalSection:
     def headline(self) -> list[str]:
         """AR of the most."""
         return [f"proposals AR@{COUNTS[-1]}", f"proposals recall@{COUNTS[-1]}"]
-
-    @property
-    def cards(self) -> list[str]:
-        """The same."""
-        return self.headline
-
-    def best_thresholds(self) -> dict[str, float]:
-        """None: proposals are counted, not decided."""
-        return {}
-
-    def decided(self, thresholds: Mapping[str, float], chosen_here: bool) -> Self:
-        """The same."""
-        return self
 
     def lines(self) -> list[str]:
         """As plain text."""

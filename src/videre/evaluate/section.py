@@ -43,11 +43,12 @@ class Options:
 
 
 class Section(Protocol):
-    """The numbers of one metric over all pictures.
+    """The numbers of one metric over all pictures; a section that inherits from it is one in which no score decides.
 
     Attributes:
         metrics: every number by name, NaN where it has no value. intervals: of some of them, by the same name.
-        headline: the names that are told while training, the first first. cards: those at the head of a page.
+        headline: the names that are told while training, the first first. cards: those at the head of a page, the same
+            unless a section says otherwise.
     """
 
     @property
@@ -60,13 +61,16 @@ class Section(Protocol):
     def headline(self) -> list[str]: ...
 
     @property
-    def cards(self) -> list[str]: ...
+    def cards(self) -> list[str]:
+        return self.headline
 
     def best_thresholds(self) -> dict[str, float]:
         """By class the least score at which F1 is largest on these pictures; {} where nothing is decided by a score."""
+        return {}
 
     def decided(self, thresholds: Mapping[str, float], chosen_here: bool) -> Self:
         """The section with what is right and wrong from these thresholds on."""
+        return self
 
     def lines(self) -> list[str]:
         """As plain text."""
