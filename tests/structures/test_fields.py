@@ -35,7 +35,8 @@ from videre.structures import (
     Skeleton,
     entry,
 )
-from videre.structures.fields import Points, entries
+from videre.structures.fields import entries
+from videre.structures.kinds import Points
 from videre.structures.scene import all_fields, locate
 
 SCHEMA = Schema(

@@ -5,9 +5,10 @@ from videre.structures.box3d import Box3D
 from videre.structures.camera import Camera
 from videre.structures.categories import VOC_PIXELS, Categories, palette
 from videre.structures.clip import AnyClip, Clip
-from videre.structures.fields import Kind, Renaming, entry
+from videre.structures.fields import entry
 from videre.structures.image_batch import ImageBatch
 from videre.structures.instances import Instances
+from videre.structures.kinds import Kind, Renaming
 from videre.structures.masks import Masks, Polygons
 from videre.structures.mesh import Mesh
 from videre.structures.preprocess import Preprocess

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from videre.errors import ShapeError
 from videre.structures.affine import Affine
-from videre.structures.fields import numbers
+from videre.structures.kinds import numbers
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,22 +12,8 @@ from torch import Tensor
 from videre.errors import DataError, ShapeError
 from videre.structures.affine import Affine
 from videre.structures.box3d import Box3D
-from videre.structures.fields import (
-    Areas,
-    Boxes,
-    Fielded,
-    Labels,
-    Names,
-    Points,
-    Renaming,
-    Rows,
-    Scores,
-    Sentences,
-    Value,
-    entries,
-    entry,
-    values_of,
-)
+from videre.structures.fields import Fielded, entries, entry, values_of
+from videre.structures.kinds import Areas, Boxes, Labels, Names, Points, Renaming, Rows, Scores, Sentences, Value
 from videre.structures.masks import Masks, positions
 from videre.structures.mesh import Mesh
 

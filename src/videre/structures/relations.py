@@ -11,7 +11,7 @@ from torch import Tensor
 
 from videre.errors import DataError, ShapeError
 from videre.structures.affine import STEEPEST, Affine
-from videre.structures.fields import Names, Renaming, label_of, numbers
+from videre.structures.kinds import Names, Renaming, label_of, numbers
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,11 +13,11 @@ from torch import Tensor
 from videre.errors import ConfigError, DataError, ShapeError
 from videre.structures.affine import Affine
 from videre.structures.camera import Camera
-from videre.structures.fields import (
+from videre.structures.fields import Entry, Fielded, entries, entry, values_of
+from videre.structures.instances import Instances, as_index
+from videre.structures.kinds import (
     Answers,
     Boxes,
-    Entry,
-    Fielded,
     Kind,
     Labels,
     Map,
@@ -29,11 +29,7 @@ from videre.structures.fields import (
     Sentences,
     Size,
     Value,
-    entries,
-    entry,
-    values_of,
 )
-from videre.structures.instances import Instances, as_index
 from videre.structures.masks import positions
 from videre.structures.relations import Event, Relations, Situation
 
