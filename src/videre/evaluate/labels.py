@@ -16,7 +16,7 @@ import numpy as np
 
 from videre.evaluate.intervals import Interval, number
 from videre.evaluate.intervals import bootstrap as intervals_of
-from videre.evaluate.section import Options, Section, flat
+from videre.evaluate.section import Options, flat
 from videre.structures import Scene, Schema
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ TEMPERATURES = (0.25, 8.0)
 
 
 @dataclasses.dataclass(frozen=True)
-class LabelSection(Section):
+class LabelSection:
     """How well pictures are told apart.
 
     Args:
@@ -67,6 +67,11 @@ class LabelSection(Section):
     def headline(self) -> list[str]:
         """The first three."""
         return list(self.metrics)[:3]
+
+    @property
+    def cards(self) -> list[str]:
+        """The same."""
+        return self.headline
 
     @property
     def protocol(self) -> str:

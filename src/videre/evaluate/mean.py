@@ -17,7 +17,7 @@ import numpy as np
 
 from videre.evaluate.intervals import Interval, number
 from videre.evaluate.intervals import bootstrap as intervals_of
-from videre.evaluate.section import Options, Section, flat
+from videre.evaluate.section import Options, Undecided, flat
 from videre.structures import Scene, Schema
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 @dataclasses.dataclass(frozen=True)
-class MeanSection(Section):
+class MeanSection(Undecided):
     """The mean of a number over the pictures that have it.
 
     Args:

@@ -17,7 +17,7 @@ import numpy as np
 
 from videre.evaluate.intervals import Interval, number
 from videre.evaluate.intervals import bootstrap as intervals_of
-from videre.evaluate.section import Options, Section, flat
+from videre.evaluate.section import Options, Undecided, flat
 from videre.structures import Instances, Scene, Schema, Skeleton
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ class PoseResult:
 
 
 @dataclasses.dataclass(frozen=True)
-class JointSection(Section):
+class JointSection(Undecided):
     """Share of joints found, by PCK and PCKh, where persons have the joints to measure by."""
 
     poses: Sequence[PoseResult]

@@ -18,7 +18,7 @@ from videre.errors import DataError
 from videre.evaluate.examples import Examples
 from videre.evaluate.intervals import Interval, number
 from videre.evaluate.intervals import bootstrap as intervals_of
-from videre.evaluate.section import Options, Section, flat
+from videre.evaluate.section import Options, Undecided, flat
 from videre.structures import Scene, Schema
 from videre.structures.scene import VOID
 
@@ -63,7 +63,7 @@ class PixelCounts:
 
 
 @dataclasses.dataclass(frozen=True)
-class PixelSection(Section):
+class PixelSection(Undecided):
     """How well pixels are told apart.
 
     Args:

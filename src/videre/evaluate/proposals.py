@@ -16,7 +16,7 @@ import torch
 
 from videre.evaluate.intervals import Interval, number
 from videre.evaluate.intervals import bootstrap as intervals_of
-from videre.evaluate.section import Options, Section, flat
+from videre.evaluate.section import Options, Undecided, flat
 from videre.ops.boxes import box_iou
 from videre.structures import Scene, Schema
 
@@ -31,7 +31,7 @@ OVERLAPS = np.arange(0.5, 0.96, 0.05)
 
 
 @dataclasses.dataclass(frozen=True)
-class ProposalSection(Section):
+class ProposalSection(Undecided):
     """Recall of proposals.
 
     Args:

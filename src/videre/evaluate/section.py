@@ -43,12 +43,11 @@ class Options:
 
 
 class Section(Protocol):
-    """The numbers of one metric over all pictures; a section that inherits from it is one in which no score decides.
+    """The numbers of one metric over all pictures.
 
     Attributes:
         metrics: every number by name, NaN where it has no value. intervals: of some of them, by the same name.
-        headline: the names that are told while training, the first first. cards: those at the head of a page, the same
-            unless a section says otherwise.
+        headline: the names that are told while training, the first first. cards: those at the head of a page.
     """
 
     @property
@@ -61,16 +60,13 @@ class Section(Protocol):
     def headline(self) -> list[str]: ...
 
     @property
-    def cards(self) -> list[str]:
-        return self.headline
+    def cards(self) -> list[str]: ...
 
     def best_thresholds(self) -> dict[str, float]:
         """By class the least score at which F1 is largest on these pictures; {} where nothing is decided by a score."""
-        return {}
 
     def decided(self, thresholds: Mapping[str, float], chosen_here: bool) -> Self:
         """The section with what is right and wrong from these thresholds on."""
-        return self
 
     def lines(self) -> list[str]:
         """As plain text."""
@@ -80,6 +76,28 @@ class Section(Protocol):
 
     def page(self, report: Report, data: Dataset) -> list[PageSection]:
         """The parts of an HTML page; `data` are the pictures that were compared, in order."""
+
+
+class Undecided:
+    """What a section has in common with others in which no score decides."""
+
+    if TYPE_CHECKING:
+
+        @property
+        def headline(self) -> list[str]: ...
+
+    @property
+    def cards(self) -> list[str]:
+        """The headline."""
+        return self.headline
+
+    def best_thresholds(self) -> dict[str, float]:
+        """None."""
+        return {}
+
+    def decided(self, thresholds: Mapping[str, float], chosen_here: bool) -> Self:
+        """The same."""
+        return self
 
 
 class Metric(Protocol):
