@@ -5,7 +5,7 @@ layers. Persons with at least 8 labelled joints and more than 64 x 64 pixels, ea
 box, black outside of the picture. OUT keeps the model as a checkpoint for `videre predict`.
 """
 
-import sys
+import argparse
 from pathlib import Path
 
 import numpy as np
@@ -29,13 +29,18 @@ SURE = 0.2
 
 
 def main() -> None:
-    model = build(load_file(sys.argv[1]))
-    if len(sys.argv) > 3:
-        save_checkpoint(model, Path(sys.argv[3]))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("weights", type=Path, help="the released tensors, safetensors")
+    parser.add_argument("data", type=Path, help="persons with COCO's joints")
+    parser.add_argument("out", type=Path, nargs="?", help="keep the model as a checkpoint")
+    args = parser.parse_args()
+    model = build(load_file(args.weights))
+    if args.out is not None:
+        save_checkpoint(model, args.out)
     predictor = Predictor(model, engine="fp32")
     similarities, near = [], []
-    for split in splits(sys.argv[2]) or [None]:
-        data = read(sys.argv[2], split)
+    for split in splits(args.data) or [None]:
+        data = read(args.data, split)
         for i in range(len(data)):
             people = data.scene(i).instances
             for n in judged(people):

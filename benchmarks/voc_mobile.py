@@ -5,7 +5,7 @@ The weights are TensorFlow's mobile release (deeplabv3_257_mv_gpu, Apache-2.0) u
 the twenty classes are painted; the rest is background. OUT keeps the model as a checkpoint for `videre predict`.
 """
 
-import sys
+import argparse
 from pathlib import Path
 
 import torch
@@ -32,13 +32,18 @@ NAMES = {
 
 
 def main() -> None:
-    model = build(load_file(sys.argv[1]))
-    if len(sys.argv) > 3:
-        save_checkpoint(model, Path(sys.argv[3]))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("weights", type=Path, help="the released tensors, safetensors")
+    parser.add_argument("data", type=Path, help="things with masks, of COCO's classes")
+    parser.add_argument("out", type=Path, nargs="?", help="keep the model as a checkpoint")
+    args = parser.parse_args()
+    model = build(load_file(args.weights))
+    if args.out is not None:
+        save_checkpoint(model, args.out)
     predictor = Predictor(model, engine="fp32")
     predictions, truths = [], []
-    for split in splits(sys.argv[2]) or [None]:
-        data = read(sys.argv[2], split)
+    for split in splits(args.data) or [None]:
+        data = read(args.data, split)
         for i in range(len(data)):
             predictions.append(predictor.predict(data.picture(i)))
             truths.append(as_voc(data.scene(i), list(data.schema.things)))

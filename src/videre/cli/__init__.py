@@ -42,28 +42,28 @@ def run(command: Callable[[], object]) -> int:
         if not error.format_message():  # no command was given, and the help has been printed
             return 2
         hint = f" (see {error.ctx.command_path} --help)" if error.ctx else ""
-        return _say(error.format_message() + hint, 2)
+        return _fail(error.format_message() + hint, 2)
     except (KeyboardInterrupt, typer.Abort):
-        return _say("stopped", 130)
+        return _fail("stopped", 130)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except VidereError as error:
         if debug:
             raise
-        return _say(str(error), 2)
+        return _fail(str(error), 2)
     except OSError as error:
         if debug:
             raise
-        return _say(f"{error.filename}: {error.strerror}" if error.filename else str(error), 2)
+        return _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error), 2)
     except Exception as error:
         if debug:
             raise
         where = _own_file(error)
         if where:
-            return _say(f"an error in {where} ({type(error).__name__}: {error}); --debug shows all of it", 2)
+            return _fail(f"an error in {where} ({type(error).__name__}: {error}); --debug shows all of it", 2)
         notes = "".join(f", {note}" for note in getattr(error, "__notes__", []))
-        return _say(f"a fault of videre itself ({type(error).__name__}: {error}{notes}); --debug shows where", 3)
+        return _fail(f"a fault of videre itself ({type(error).__name__}: {error}{notes}); --debug shows where", 3)
 
 
 def _own_file(error: BaseException) -> str:
@@ -74,7 +74,7 @@ def _own_file(error: BaseException) -> str:
     return f"{found[-1].filename}, line {found[-1].lineno}" if found else ""
 
 
-def _say(message: str, code: int) -> int:
+def _fail(message: str, code: int) -> int:
     """One line, whatever is in the message."""
     print("videre:", " ".join(message.split()), file=sys.stderr)
     return code

@@ -19,31 +19,31 @@ def doctor() -> None:
     from videre.ops.warmup import warm_up
 
     for package in ("videre", "torch", "numpy", "numba", "opencv-python-headless", "hotcoco"):
-        _say(package, importlib.metadata.version(package))
-    _say("python", f"{platform.python_version()} on {platform.platform()}")
-    _say("processor", f"{platform.machine()}, {_instructions()}; torch uses {torch.get_num_threads()} threads")
-    _say("device", str(choose_device("auto")))
+        _row(package, importlib.metadata.version(package))
+    _row("python", f"{platform.python_version()} on {platform.platform()}")
+    _row("processor", f"{platform.machine()}, {_instructions()}; torch uses {torch.get_num_threads()} threads")
+    _row("device", str(choose_device("auto")))
     for name, product in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
-        _say(f"{name} matrix product", f"{_gigaflops(product):.0f} GFLOP/s")
+        _row(f"{name} matrix product", f"{_gigaflops(product):.0f} GFLOP/s")
     plan = Plan.here()
-    _say("number format", f"{plan.precision(choose_device('cpu'))} for predictions on the processor")
-    _say("plan", f"{plan.layers} kinds of layers timed on this machine; {plan.path}")
+    _row("number format", f"{plan.precision(choose_device('cpu'))} for predictions on the processor")
+    _row("plan", f"{plan.layers} kinds of layers timed on this machine; {plan.path}")
     failed = 0
     for name, kernel in [*warm_up(), ("blocks world", lambda: render(0, 0))]:
         began = time.perf_counter()
         try:
             kernel()
-            _say(f"kernel {name}", f"ready ({time.perf_counter() - began:.1f} s)")
+            _row(f"kernel {name}", f"ready ({time.perf_counter() - began:.1f} s)")
         except Exception as error:  # the doctor reports whatever is wrong
             failed += 1
-            _say(f"kernel {name}", f"FAILS: {type(error).__name__}: {error}")
-    _say("kernel threads", _threads())
-    _say("kernel cache", _cache())
+            _row(f"kernel {name}", f"FAILS: {type(error).__name__}: {error}")
+    _row("kernel threads", _threads())
+    _row("kernel cache", _cache())
     if failed:
         raise typer.Exit(1)
 
 
-def _say(what: str, found: str) -> None:
+def _row(what: str, found: str) -> None:
     print(f"{what:24} {found}", flush=True)
 
 

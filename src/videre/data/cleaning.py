@@ -1,4 +1,4 @@
-"""What files say, made usable: boxes clipped or dropped, sizes that nobody states looked up; each repair is told."""
+"""What files say, made usable: boxes clipped or dropped, sizes that nobody states looked up; each repair is counted and named."""
 
 from __future__ import annotations
 

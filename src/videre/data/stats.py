@@ -207,8 +207,8 @@ def _shares_of_pixels(
     if classes is None or not pixels.any():
         return {}
     share = pixels / total
-    told = {name: (float(share[k]), int(seen[k])) for k, name in enumerate(classes)}
-    return told | ({"void": (float(share[VOID]), int(seen[VOID]))} if seen[VOID] else {})
+    rows = {name: (float(share[k]), int(seen[k])) for k, name in enumerate(classes)}
+    return rows | ({"void": (float(share[VOID]), int(seen[VOID]))} if seen[VOID] else {})
 
 
 def _joined(parts: list[np.ndarray]) -> np.ndarray:

@@ -141,7 +141,7 @@ class DetectionSection:
 
     @property
     def main(self) -> CocoResult:
-        """The result that errors and decisions are told of: boxes where there are some."""
+        """The result that errors and decisions are reported for: boxes where there are some."""
         return self.results.get("boxes") or next(iter(self.results.values()))
 
     def confusion(self, least: float = 0.5) -> np.ndarray:

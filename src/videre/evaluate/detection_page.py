@@ -160,9 +160,9 @@ def choose_pictures(outcomes: Sequence[Outcome]) -> dict[str, list[Outcome]]:
 
     Pictures with nothing in them and nothing predicted teach nothing and are left out.
     """
-    told = [o for o in outcomes if o.kinds or o.missed]
+    shown = [o for o in outcomes if o.kinds or o.missed]
     size = lambda o: o.right + o.false + len(o.missed)
-    order = sorted(told, key=lambda o: (o.f1, -size(o) if o.f1 < 0.5 else size(o), o.picture))
+    order = sorted(shown, key=lambda o: (o.f1, -size(o) if o.f1 < 0.5 else size(o), o.picture))
     if len(order) <= WORST:
         return {"All": order} if order else {}
     worst, rest = order[:WORST], order[WORST:]

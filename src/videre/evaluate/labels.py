@@ -109,7 +109,7 @@ class LabelSection:
         return calibrate(*_claims(self.probabilities, self.truths, self.single))
 
     def decided(self, thresholds: Mapping[str, float], chosen_here: bool) -> Self:
-        """The same: nothing here is told from thresholds on."""
+        """The same: nothing here depends on a threshold."""
         return self
 
     def best_thresholds(self) -> dict[str, float]:

@@ -33,7 +33,7 @@ def evaluate_model(
     """Predict all pictures (everything above the model's own floor, no display threshold) and compare, in one pass.
 
     The data's classes and keypoints are brought to the model's by name; fields that the model takes are given to it. A
-    picture that cannot be read is told on stderr and left out; `Report.unread` has it.
+    picture that cannot be read is named on stderr and left out; `Report.unread` has it.
 
     Args:
         max_detections: counted a picture and class; more than the model gives of itself lifts its limit for this

@@ -71,7 +71,7 @@ def write_evaluation_page(
 ) -> Path:
     """Write report.html of an evaluation. Arguments as in `write_run_page`; `run` is the folder the weights lie in.
 
-    Where that is a training's, how it went is told too.
+    Where that is a training's, its curves are shown too.
     """
     facts = [
         ("data", f"{dataset.title}, {len(dataset):,} pictures"),
@@ -113,8 +113,8 @@ def _read_log(path: Path) -> Log:
 
 def _training_charts(steps: list[dict[str, Any]], evaluations: list[dict[str, Any]]) -> list[Chart]:
     at = [e["step"] for e in steps]
-    told = dict.fromkeys(name for entry in steps for name in entry)  # stages have losses of their own
-    parts = [name for name in told if name not in ("step", "stage", "lr", "norm", "seconds")]
+    recorded = dict.fromkeys(name for entry in steps for name in entry)  # stages have losses of their own
+    parts = [name for name in recorded if name not in ("step", "stage", "lr", "norm", "seconds")]
     series = lambda name: [float(e.get(name, math.nan)) for e in steps]
     charts = [
         Chart(

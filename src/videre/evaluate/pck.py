@@ -32,7 +32,7 @@ class Measure:
 
     Args:
         name: "PCK@0.2 of the torso". at: share of the length. ends: of the length, any of the names each.
-        apart: joints that are told, but not in the mean.
+        apart: joints that are listed, but are not in the mean.
     """
 
     name: str

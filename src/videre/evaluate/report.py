@@ -20,7 +20,7 @@ class Report:
 
     Args:
         sections: by the name of the metric. pictures: how many were compared. schema: of the labels.
-        first: metrics that are told first, as the model has them. unread: why a picture, by its number, is not among these.
+        first: metrics that are listed first, as the model has them. unread: why a picture, by its number, is not among these.
     """
 
     sections: Mapping[str, Section]
@@ -42,7 +42,7 @@ class Report:
 
     @property
     def headline(self) -> dict[str, float]:
-        """What is told while training; the first is the one that `best` follows."""
+        """What is printed while training; the first is the one that `best` follows."""
         every = {name: value for section in self.sections.values() for name, value in section.metrics.items()}
         return {name: every[name] for name in self._order() if name in every}
 

@@ -31,7 +31,7 @@ class Options:
         fields: qualified names of the fields that both predictions and truths have.
         max_detections: counted a picture and class. bootstrap: resamplings; 0: no intervals. seed: of them.
         thresholds: by class, the model's own; None: those of the largest F1 on these pictures, and the report says so.
-        limits: of the model, to be told.
+        limits: of the model, to be shown.
     """
 
     fields: frozenset[str] = frozenset()
@@ -47,7 +47,7 @@ class Section(Protocol):
 
     Attributes:
         metrics: every number by name, NaN where it has no value. intervals: of some of them, by the same name.
-        headline: the names that are told while training, the first first. cards: those at the head of a page.
+        headline: the names that are printed while training, the first first. cards: those at the head of a page.
     """
 
     @property

@@ -67,7 +67,7 @@ class Model(nn.Module):
         inner_systems: submodules that are systems themselves, by the name of the system: {"detector": "faster-rcnn"}. Keyword
             arguments that the constructor does not name are theirs; their weights load into it, and its into them.
         augment: its own default augmentation, transforms as `data.transforms.to_json` writes them.
-        headline: the metrics that are told first, the first of which `best` follows; those it does not name come as the
+        headline: the metrics that are listed first, the first of which `best` follows; those it does not name come as the
             evaluation orders them.
         usual: how pictures are prepared where nothing else is asked for.
         mixes_formats: whether its own code, between its layers, works on what they give in bfloat16; else the engine gives

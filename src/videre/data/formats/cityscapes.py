@@ -139,15 +139,15 @@ def read(path: Path, split: str | None = None) -> Dataset:
     sizes = sizes[readable]
     objects = [_read(file, picture, size) for file, picture, size in zip(files, paths, sizes.tolist())]
     meanings = _meanings(path, files, objects)
-    told = [meanings[label] for frame in objects for label, _ in frame]
+    known = [meanings[label] for frame in objects for label, _ in frame]
     source = _Frames(
         paths,
         names,
         sizes,
         ids=[_stem(file) for file in files],
         starts=np.cumsum([0, *(len(frame) for frame in objects)]),
-        classes=np.array([k for k, _ in told], np.uint8),
-        groups=np.array([several for _, several in told], bool),
+        classes=np.array([k for k, _ in known], np.uint8),
+        groups=np.array([several for _, several in known], bool),
         corners=Ragged.of([corners for frame in objects for _, corners in frame], np.float32, 2),
     )
     title = path.name + (f" {split}" if split else "")
@@ -180,10 +180,10 @@ def _read(file: Path, picture: str, size: list[int]) -> list[Object]:
         raise DataError(f"{file}: an object with imgHeight, imgWidth and objects is expected, found {content!r:.60}")
     demand(file, "frame", [content], imgHeight=_SIDE, imgWidth=_SIDE, objects=_OBJECTS)
     demand(file, "object", content["objects"], label=TEXT)
-    told = [content["imgHeight"], content["imgWidth"]]
-    if told != size:
+    stated = [content["imgHeight"], content["imgWidth"]]
+    if stated != size:
         raise DataError(
-            f"{file}: the polygons are of a picture of {told[1]}x{told[0]} (width x height), {picture} is "
+            f"{file}: the polygons are of a picture of {stated[1]}x{stated[0]} (width x height), {picture} is "
             f"{size[1]}x{size[0]}; resize it back, or the polygons with it"
         )
     return [
@@ -221,10 +221,10 @@ def _meanings(path: Path, files: list[Path], objects: list[list[Object]]) -> dic
     meanings |= {label: (_CLASS_OF[single], True) for label, single in groups.items() if single in _CLASS_OF}
     unknown = [label for label in counts if label not in meanings]
     if unknown:
-        told = ", ".join(f"{label!r} on {counts[label]} objects" for label in unknown[:5])
+        listed = ", ".join(f"{label!r} on {counts[label]} objects" for label in unknown[:5])
         first = next(file for file, frame in zip(files, objects) if any(label in unknown for label, _ in frame))
         raise DataError(
-            f"{path / TRUTH}: {told} (first in {first.name}): Cityscapes has no such labels; correct the "
+            f"{path / TRUTH}: {listed} (first in {first.name}): Cityscapes has no such labels; correct the "
             "files, or write polygons of other classes as labelme"
         )
     return meanings

@@ -135,11 +135,11 @@ def write(dataset: Dataset, path: Path, split: str = "train", lossy: bool = Fals
             image["id"] = identities[image["id"] - 1]
         for row in annotations:
             row["image_id"] = identities[row["image_id"] - 1]
-    told = [
+    listed = [
         {"id": identity, "name": name, "supercategory": parent, "color": list(color)}
         for identity, name, parent, color in zip(categories, classes.names, classes.supercategories, classes.colors)
     ]
-    content = {"images": images, "annotations": annotations, "categories": told}
+    content = {"images": images, "annotations": annotations, "categories": listed}
     write_atomic(file, json.dumps(content).encode())
     return lost
 
@@ -370,8 +370,8 @@ class _PixelMaps(FileSource):
         found = np.flatnonzero(np.bincount(values.ravel())).tolist()
         strange = [v for v in found if v not in self.labels]
         if strange:
-            told = ", ".join(f"id {v + self.less} on {int((values == v).sum())} pixels" for v in strange[:5])
-            raise DataError(f"{self.maps[i]}: {told}; {self.listed} has none of these: add them to it")
+            pixels = ", ".join(f"id {v + self.less} on {int((values == v).sum())} pixels" for v in strange[:5])
+            raise DataError(f"{self.maps[i]}: {pixels}; {self.listed} has none of these: add them to it")
         table = np.zeros(found[-1] + 1, np.uint8)
         table[found] = [self.labels[v] for v in found]
         meta = {"path": self.paths[i], "id": self.ids[i]}

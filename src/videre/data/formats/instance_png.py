@@ -155,7 +155,7 @@ def _semantic(stems: list[str], maps: list[Path]) -> list[Repair]:
         try:
             ids = read_ids(maps[i])
         except DataError:
-            continue  # it is told when its truth is asked for
+            continue  # reading its truth will raise this error
         values = np.flatnonzero(np.bincount(ids.ravel()))
         values = values[values != 0]
         if len(values) > 1:

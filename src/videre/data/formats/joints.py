@@ -190,12 +190,12 @@ def _dataset(pictures: list[Path], rows: list[list[Any]], skeleton: Skeleton, ti
     sizes, keep, repairs = fill_sizes(np.zeros((len(pictures), 2), np.int64), [str(p) for p in pictures], names)
     people: list[Instances] = []
     for i in np.flatnonzero(keep).tolist():
-        told = [row for row in rows[i] if row[1].any()]
-        if len(told) < len(rows[i]):
+        labelled = [row for row in rows[i] if row[1].any()]
+        if len(labelled) < len(rows[i]):
             repairs.append(
-                Repair("person without labelled joints", names[i], "-", f"{len(rows[i]) - len(told)}", "dropped")
+                Repair("person without labelled joints", names[i], "-", f"{len(rows[i]) - len(labelled)}", "dropped")
             )
-        people.append(_people(told, sizes[i], len(skeleton)))
+        people.append(_people(labelled, sizes[i], len(skeleton)))
     kept = np.flatnonzero(keep)
     source = _Poses([str(pictures[i]) for i in kept], [names[i] for i in kept], sizes[kept], people=people)
     return Dataset(source, Schema(things=Categories(("person",)), skeleton=skeleton), repairs, title)

@@ -51,7 +51,7 @@ def fit_linear(features: np.ndarray, labels: np.ndarray, classes: int, seed: int
     mean, spread = features.mean(0, dtype=np.float64), features.std(0, dtype=np.float64)
     spread = np.where(spread > 1e-6, spread, 1.0)
     rows = (features - mean) / spread
-    scores = _cross_validate(rows, labels, seed, [partial(_say, strength=strength) for strength in STRENGTHS])
+    scores = _cross_validate(rows, labels, seed, [partial(_predict, strength=strength) for strength in STRENGTHS])
     strength = STRENGTHS[int(np.argmax(scores))] if scores is not None else 1.0
     model = _logistic(rows, labels, strength)
     weight, bias = (
@@ -119,7 +119,7 @@ def _logistic(features: np.ndarray, labels: np.ndarray, strength: float) -> Any:
         return LogisticRegression(C=strength, max_iter=300).fit(features, labels)
 
 
-def _say(features: np.ndarray, labels: np.ndarray, queries: np.ndarray, strength: float) -> np.ndarray:
+def _predict(features: np.ndarray, labels: np.ndarray, queries: np.ndarray, strength: float) -> np.ndarray:
     return _logistic(features, labels, strength).predict(queries)
 
 

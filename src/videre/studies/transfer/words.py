@@ -36,7 +36,7 @@ def difference_error(a: Row, b: Row) -> float:
 def _why(shares: Sequence[dict[str, Row]], chosen: Row, classes: int) -> list[str]:
     rows, each = shares[-1], chosen.pictures / max(classes, 1)
     amount = next(word for most, word in AMOUNTS if each < most)
-    told = [
+    lines = [
         f"{amount.capitalize()} pictures ({each:.0f} a class); {chosen.method}: {chosen.accuracy:.3f} ± "
         f"{1.96 * chosen.error:.3f} in {chosen.seconds:.0f} s."
     ]
@@ -47,25 +47,25 @@ def _why(shares: Sequence[dict[str, Row]], chosen: Row, classes: int) -> list[st
         gap = strongest.accuracy - top.accuracy
         stage = strongest.method.removeprefix("linear, ")
         if strongest is top:
-            told.append("Similar to what the weights were trained on: no earlier stage is better than the top layer.")
+            lines.append("Similar to what the weights were trained on: no earlier stage is better than the top layer.")
         elif not behind(top, strongest):
-            told.append(
+            lines.append(
                 f"Features of {stage} do as well as those of the top layer ({_gain(top, strongest)}): the two cannot be told apart."
             )
         else:
-            told.append(
+            lines.append(
                 f"Unlike what the weights were trained on: features of {stage} are "
                 f"better than those of the top layer by {gap:.3f} ± {1.96 * difference_error(top, strongest):.3f}."
             )
     tuned = [row for name, row in rows.items() if name.startswith("fine-tune")]
     if tuned and not any(row is chosen for row in tuned):
         strongest = max(tuned, key=lambda row: row.accuracy)
-        told.append(f"Fine-tuning adds nothing that can be seen ({_gain(chosen, strongest)}).")
+        lines.append(f"Fine-tuning adds nothing that can be seen ({_gain(chosen, strongest)}).")
     elif top is not None and any(row is chosen for row in tuned):
-        told.append(f"Fine-tuning is better than a linear classifier ({_gain(top, chosen)}).")
+        lines.append(f"Fine-tuning is better than a linear classifier ({_gain(top, chosen)}).")
     scratch = next((row for name, row in rows.items() if name.startswith("from scratch")), None)
     if scratch is not None and scratch is not chosen:
-        told.append(f"From scratch it is {_gain(chosen, scratch)}.")
+        lines.append(f"From scratch it is {_gain(chosen, scratch)}.")
     if len(shares) > 1:
         before = shares[-2].get(chosen.method)
         if before is not None:
@@ -76,10 +76,10 @@ def _why(shares: Sequence[dict[str, Row]], chosen: Row, classes: int) -> list[st
                 if rise > sure
                 else "more pictures of the same kind would help little"
             )
-            told.append(
+            lines.append(
                 f"From {before.pictures} to {chosen.pictures} pictures it rose by {rise:.3f} ± {sure:.3f}: {more}."
             )
-    return told
+    return lines
 
 
 def _gain(a: Row, b: Row) -> str:
