@@ -1,8 +1,10 @@
 """Pictures in: every kind of file, orientation and array gives one upright RGB array."""
 
 import io
+import os
 import struct
 import zlib
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -181,9 +183,97 @@ def test_what_is_larger_still_is_refused_in_one_true_line(tmp_path, read):
     header = struct.pack(">IIBBBBB", 40_000, 30_000, 8, 0, 0, 0, 0)
     path = tmp_path / "huge.png"
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", b"") + chunk(b"IEND", b""))
-    says = r"huge\.png: the picture is 40000x30000 \(width x height\), 1,200,000,000 pixels; at most 1,073,741,824 are read"
+    says = r"huge\.png: the picture is 40000x30000 \(width x height\), 1,200,000,000 pixels; at most 536,870,910 of 1 x 8 bit are read"
     with pytest.raises(DataError, match=f"^[^:]*{says}"):
         read(path)
+
+
+def test_the_limit_can_be_moved(tmp_path, monkeypatch):
+    Image.fromarray(np.zeros((20, 30, 3), np.uint8)).save(tmp_path / "a.png")
+    monkeypatch.setenv("VIDERE_MAX_PIXELS", "599")
+    with pytest.raises(DataError, match=r"30x20 .* 600 pixels; at most 599 of 3 x 8 bit"):
+        read_picture(tmp_path / "a.png")
+    monkeypatch.setenv("VIDERE_MAX_PIXELS", "600")
+    assert read_picture(tmp_path / "a.png").shape == (20, 30, 3)
+
+
+def test_a_program_called_like_a_picture_is_not_run(tmp_path):
+    """Pillow hands PostScript to Ghostscript, which executes it."""
+    marks = tmp_path / "it-ran"
+    script = f"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n({marks}) (w) file closefile\nshowpage\n"
+    (tmp_path / "a.jpg").write_text(script)
+    for read in (read_picture, read_ids, picture_size):
+        with pytest.raises(DataError, match=r"a\.jpg: not a picture \(the file is EPS\); known are \.jpg"):
+            read(tmp_path / "a.jpg")
+    assert not marks.exists()
+
+
+def test_a_pipe_is_no_picture(tmp_path):
+    os.mkfifo(tmp_path / "a.png")
+    for path in (tmp_path / "a.png", Path("/dev/zero")):
+        for read in (read_picture, read_ids, picture_size):
+            with pytest.raises(DataError, match=rf"{path}: is a pipe, device or socket, not a file"):
+                read(path)
+
+
+def test_pages_of_a_tiff_that_follow_each_other_in_a_circle_are_refused(tmp_path):
+    pages = [Image.fromarray(np.full((4, 4), k, np.uint8)) for k in range(3)]
+    pages[0].save(tmp_path / "a.tif", save_all=True, append_images=pages[1:])
+    data = bytearray((tmp_path / "a.tif").read_bytes())
+    first = struct.unpack_from("<I", data, 4)[0]
+    at = first
+    while True:  # the link of the last page, which is 0
+        link = at + 2 + 12 * struct.unpack_from("<H", data, at)[0]
+        if struct.unpack_from("<I", data, link)[0] == 0:
+            break
+        at = struct.unpack_from("<I", data, link)[0]
+    assert read_picture(tmp_path / "a.tif").shape == (4, 4, 3)
+    struct.pack_into("<I", data, link, first)
+    (tmp_path / "a.tif").write_bytes(data)
+    with pytest.raises(DataError, match="follow each other in a circle"):
+        read_picture(tmp_path / "a.tif")
+
+
+def test_equal_pages_of_a_tiff_are_all_kept(tmp_path):
+    page = Image.fromarray(np.full((6, 5), 7, np.uint8))
+    page.save(tmp_path / "a.tif", save_all=True, append_images=[page] * 39)
+    assert read_picture(tmp_path / "a.tif").shape == (6, 5, 40)
+
+
+def test_pages_of_other_shapes_are_not_dropped(tmp_path):
+    with tifffile.TiffWriter(tmp_path / "a.tif") as file:
+        for side in (8, 6):
+            file.write(np.zeros((side, side), np.uint8), contiguous=False)
+    with pytest.raises(DataError, match=r"pages are of 2 shapes \(\(8, 8\), \(6, 6\)\)"):
+        read_picture(tmp_path / "a.tif")
+
+
+def test_a_jpeg_that_pillow_refuses_is_not_filled_in_by_another(tmp_path):
+    random, refused = np.random.default_rng(0), 0
+    Image.fromarray(random.integers(0, 255, (24, 24, 3), dtype=np.uint8)).save(tmp_path / "whole.jpg")
+    whole = (tmp_path / "whole.jpg").read_bytes()
+    for _ in range(150):
+        data = bytearray(whole)
+        data[int(random.integers(2, 620))] ^= 1 << int(random.integers(8))
+        (tmp_path / "a.jpg").write_bytes(data)
+        try:
+            expected = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+        except Exception:
+            refused += 1
+            with pytest.raises(DataError, match=r"a\.jpg: "):
+                read_picture(tmp_path / "a.jpg")
+        else:
+            assert read_picture(tmp_path / "a.jpg").shape[:2] in (expected.shape[:2], expected.shape[1::-1])
+    assert refused > 5
+
+
+def test_ids_are_whole_numbers_from_0_on(tmp_path):
+    large = np.array([[0, 2**31], [2**32 - 1, 3]], np.uint32)
+    tifffile.imwrite(tmp_path / "a.tif", large)
+    assert np.array_equal(read_ids(tmp_path / "a.tif"), large)
+    tifffile.imwrite(tmp_path / "b.tif", np.array([[0, -4]], np.int16))
+    with pytest.raises(DataError, match=r"b\.tif: a map of ids has whole numbers from 0 on, found -4"):
+        read_ids(tmp_path / "b.tif")
 
 
 def test_arrays_tensors_and_pillow_images_are_pictures(colors):

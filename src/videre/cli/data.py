@@ -67,21 +67,22 @@ def convert(
     from videre.data import read, splits, write
     from videre.data.semantic import as_pixels
     from videre.errors import ConfigError
+    from videre.files import whole_folder
 
     if overlap and not to_pixels:
         raise ConfigError("--overlap says how masks become classes of pixels: give --to-pixels, too")
     parts = [split] if split else splits(data, format)
     names: list[str | None] = [*parts] or [None]
-    _new(out)
     written: set[str] = set()
-    for name in names:
-        dataset = read(data, name, format)
-        dataset = as_pixels(dataset, overlap=overlap) if to_pixels else dataset
-        lost = write(dataset, out, to, split=name or "train", lossy=lossy)
-        written |= {dataset.where(i) for i in range(len(dataset))}
-        if not quiet:
-            print(f"{dataset.title}: {len(dataset)} pictures" + (f"; lost: {', '.join(lost)}" if lost else ""))
-            _tell_repairs(dataset)
+    with whole_folder(out) as folder:
+        for name in names:
+            dataset = read(data, name, format)
+            dataset = as_pixels(dataset, overlap=overlap) if to_pixels else dataset
+            lost = write(dataset, folder, to, split=name or "train", lossy=lossy)
+            written |= {dataset.where(i) for i in range(len(dataset))}
+            if not quiet:
+                print(f"{dataset.title}: {len(dataset)} pictures" + (f"; lost: {', '.join(lost)}" if lost else ""))
+                _tell_repairs(dataset)
     if parts and not split and not quiet:
         whole = read(data, None, format)
         left = [whole.name(i) for i in range(len(whole)) if whole.where(i) not in written]
@@ -203,18 +204,19 @@ def blocks(
     from videre.data import write
     from videre.data.blocks import blocks_dataset
     from videre.errors import ConfigError
+    from videre.files import whole_folder
 
     fewest, dash, most = solids.partition("-")
     if not (fewest.isdecimal() and (most.isdecimal() or not dash)):
         raise ConfigError(f"--solids {solids}: as in 3-8")
-    _new(out)
     numbers = (int(fewest), int(most or fewest))
-    for name, first, number in (("train", 0, count), ("val", count, val)):
-        if number:
-            whole = blocks_dataset(first + number, seed=seed, size=(size, size), solids=numbers)
-            lost = write(whole.subset(range(first, first + number)), out, "coco", split=name, lossy=True)
-            if not quiet:
-                print(f"{out}: {name}, {number} pictures (COCO holds no {', '.join(lost)})")
+    with whole_folder(out) as folder:
+        for name, first, number in (("train", 0, count), ("val", count, val)):
+            if number:
+                whole = blocks_dataset(first + number, seed=seed, size=(size, size), solids=numbers)
+                lost = write(whole.subset(range(first, first + number)), folder, "coco", split=name, lossy=True)
+                if not quiet:
+                    print(f"{out}: {name}, {number} pictures (COCO holds no {', '.join(lost)})")
 
 
 def _shares(parts: str) -> dict[str, float]:
@@ -233,11 +235,3 @@ def _shares(parts: str) -> dict[str, float]:
 def _tell_repairs(dataset: Dataset) -> None:
     for kind, number in dataset.repair_counts().items():
         print(f"{number} × {kind}", file=sys.stderr)
-
-
-def _new(folder: Path) -> None:
-    """Refuse to write among other files."""
-    from videre.errors import ConfigError
-
-    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
-        raise ConfigError(f"{folder}: is not an empty folder; name a new one")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -23,6 +24,7 @@ from videre.data.formats import (
 )
 from videre.data.splits import by_list
 from videre.errors import ConfigError, DataError
+from videre.files import whole_folder
 
 
 class Format(Protocol):
@@ -98,7 +100,9 @@ def write(
     """
     if format not in FORMATS:
         raise ConfigError(f"no format {format!r}; there are: {', '.join(FORMATS)}")
-    return FORMATS[format].write(dataset, Path(path), split=split, lossy=lossy, **options)
+    path = Path(path)
+    with nullcontext(path) if path.exists() else whole_folder(path) as folder:
+        return FORMATS[format].write(dataset, folder, split=split, lossy=lossy, **options)
 
 
 def splits(path: str | Path, format: str | None = None) -> list[str]:

@@ -12,6 +12,7 @@ import numpy as np
 
 from videre.data.stats import stats
 from videre.errors import VidereError
+from videre.files import write_atomic
 from videre.images.clips import read_item
 from videre.structures.clip import still
 
@@ -49,8 +50,7 @@ def write_page(findings: Findings, path: str | Path, shown: int = 12) -> None:
         groups=list(groups.values()),
         sets=[_summary(name, dataset) for name, dataset in findings.sets.items()],
     )
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    Path(path).write_text(page, encoding="utf-8")
+    write_atomic(path, page.encode())
 
 
 def _title(findings: Findings) -> str:

@@ -23,7 +23,8 @@ from videre.data.formats.class_planes import write_planes
 from videre.data.formats.coco import result_rows
 from videre.data.scene_lines import scene_line
 from videre.errors import ConfigError, DataError
-from videre.images.reading import SUFFIXES
+from videre.files import write_atomic
+from videre.images.listing import SUFFIXES
 from videre.structures import Scene, Schema
 from videre.structures.scene import all_fields
 
@@ -191,7 +192,9 @@ def _voc(folder: Path, schema: Schema) -> Iterator[Writer]:
             for tag, value in zip(("xmin", "ymin", "xmax", "ymax"), (x1 + 1, y1 + 1, x2, y2)):
                 ElementTree.SubElement(box, tag).text = f"{value:.2f}"
         ElementTree.indent(root)
-        ElementTree.ElementTree(root).write(_beside_nothing(folder, name) / f"{result_name(name, taken)}.xml")
+        write_atomic(
+            _beside_nothing(folder, name) / f"{result_name(name, taken)}.xml", ElementTree.tostring(root, "utf-8")
+        )
 
     yield write
 
@@ -207,7 +210,7 @@ def _png(folder: Path, schema: Schema) -> Iterator[Writer]:
             if schema.overlap:
                 write_planes(scene.segmentation, schema.pixels, path.parent, path.name)
             else:
-                as_palette(scene.segmentation.numpy(), schema.pixels).save(path)
+                write_atomic(path, as_palette(scene.segmentation.numpy(), schema.pixels))
             return
         if things is None or things.masks is None:
             raise DataError(
@@ -217,7 +220,7 @@ def _png(folder: Path, schema: Schema) -> Iterator[Writer]:
         for n in range(len(things) - 1, -1, -1):
             ids[things.masks.select(_index(n)).bitmaps()[0].numpy() > 0] = n + 1
         _, data = cv2.imencode(".png", ids)
-        (_beside_nothing(folder, name) / f"{result_name(name, taken)}.png").write_bytes(data.tobytes())
+        write_atomic(_beside_nothing(folder, name) / f"{result_name(name, taken)}.png", data.tobytes())
 
     yield write
 

@@ -9,7 +9,9 @@ from pathlib import Path
 from videre.data.dataset import Dataset
 from videre.data.loading import load
 from videre.errors import DataError
-from videre.images.reading import SUFFIXES, write_picture
+from videre.files import atomic
+from videre.images.listing import SUFFIXES
+from videre.images.reading import write_picture
 from videre.structures import Scene
 
 WORKERS = 2
@@ -49,13 +51,13 @@ def file_names(dataset: Dataset) -> list[str]:
 def place_picture(dataset: Dataset, i: int, target: Path) -> None:
     """Copy picture i, byte for byte, to `target`; made pictures are written there."""
     source = dataset.path(i)
-    target.parent.mkdir(parents=True, exist_ok=True)
     if source is None:
         write_picture(target, dataset.picture(i))
     elif not source.exists():
         raise DataError(f"{source}: the picture is missing, so that it cannot be copied to {target}")
     elif not (target.exists() and target.samefile(source)):
-        shutil.copyfile(source, target)
+        with source.open("rb") as picture, atomic(target) as copy:
+            shutil.copyfileobj(picture, copy)
 
 
 def placed(dataset: Dataset, folder: Path) -> Generator[tuple[str, Scene], None, None]:

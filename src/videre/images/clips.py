@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import itertools
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -12,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 from videre.errors import DataError
+from videre.files import write_atomic
 from videre.images.reading import as_picture, read_picture
 from videre.structures.clip import AnyClip, Clip, middles
 
@@ -149,7 +152,8 @@ def write_clip(
         raise DataError(f"{path}: clips are written as {', '.join(_CODECS)} or .gif")
     head = next(frames)
     code = cv2.VideoWriter.fourcc(*_CODECS[path.suffix.lower()])
-    writer = cv2.VideoWriter(str(path), code, rate, (head.shape[1], head.shape[0]))
+    partial = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
+    writer = cv2.VideoWriter(str(partial), code, rate, (head.shape[1], head.shape[0]))
     if not writer.isOpened():
         raise DataError(f"{path}: the clip cannot be written (folder, or codec {_CODECS[path.suffix.lower()]})")
     count = 0
@@ -157,8 +161,11 @@ def write_clip(
         for frame in itertools.chain([head], frames):
             writer.write(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
             count += 1
+        writer.release()
+        partial.replace(path)
     finally:
         writer.release()
+        partial.unlink(missing_ok=True)
     return count
 
 
@@ -189,5 +196,7 @@ def _write_gif(path: Path, frames: Iterator[np.ndarray], rate: float) -> int:
     written = itertools.count(1)
     counted = (Image.fromarray(frame) for frame in frames if next(written))
     head = next(counted)
-    head.save(path, save_all=True, append_images=counted, duration=max(20, round(1000 / rate)), loop=0)
+    memory = io.BytesIO()
+    head.save(memory, "gif", save_all=True, append_images=counted, duration=max(20, round(1000 / rate)), loop=0)
+    write_atomic(path, memory.getvalue())
     return next(written) - 1

@@ -10,6 +10,8 @@ from __future__ import annotations
 import functools
 import glob
 import io
+import os
+import struct
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -20,12 +22,19 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from videre.errors import DataError, ShapeError
+from videre.files import check_regular, read_bytes, write_atomic
+from videre.images.listing import SUFFIXES, list_pictures, natural
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp", ".gif", ".ppm", ".pgm")
-"""What counts as a picture when a folder is looked through."""
+DECODERS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "JPEG2000", "AVIF", "PPM", "MPO")
+"""Formats, by Pillow's names, that are read; TGA, which cannot be told by its content, where the name says so. Others that
+Pillow knows start programs of their own (PostScript), or are no pictures."""
 
-MAX_PIXELS = 2**30
-"""Largest picture that is read; OpenCV decodes no larger one."""
+MAX_PIXELS = 2**29 // 3
+"""Largest picture of 3 x 8 bit that is read; of one channel three times, of 16 bit half as many. $VIDERE_MAX_PIXELS is
+another number. Pillow calls more a decompression bomb: a file of some hundred bytes can ask for all memory."""
+
+COPIES = {"WEBP": 3, "AVIF": 3, "JPEG2000": 2}
+"""How many times over a decoder holds the picture while it works; 1 where not named."""
 
 Order = Literal["rgb", "bgr", "rgba", "bgra"]
 
@@ -33,24 +42,24 @@ Order = Literal["rgb", "bgr", "rgba", "bgra"]
 
 
 def read_picture(path: str | Path) -> np.ndarray:
-    """Read one picture file: JPEG, PNG, TIFF, WebP, BMP and what else Pillow knows.
+    """Read one picture file, of a kind that DECODERS names.
 
     Returns:
-        uint8 or uint16 [H, W, C], RGB, upright; C = 1 for grey files. Pages or bands of a TIFF become channels.
+        uint8 or uint16 [H, W, C], RGB, upright; C = 1 for grey files. Pages or bands of a TIFF become channels; of an
+        animation it is the first picture.
 
     Raises:
         DataError: the file is missing, not a picture, damaged, larger than MAX_PIXELS, or of a kind that does not fit 8
         or 16 bit.
     """
-    data = _bytes(path)
+    data = read_bytes(path)
     try:
-        with _open(io.BytesIO(data)) as header:
+        with _open(data, path) as header:
             return np.ascontiguousarray(_decode(data, header))
     except UnidentifiedImageError:
         if data[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):  # kinds of TIFF that Pillow does not know
             return _guarded(path, lambda: np.ascontiguousarray(_decode_tiff(data)))
-        kind = "the file is empty" if not data else f"it begins with {data[:8]!r}"
-        raise DataError(f"{path}: not a picture ({kind}); known are {', '.join(SUFFIXES)}") from None
+        raise DataError(f"{path}: {_what_else(data)}") from None
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
     except Exception as error:  # decoders raise whatever they like on damaged bytes
@@ -63,31 +72,50 @@ def read_ids(path: str | Path) -> np.ndarray:
     Returns:
         integer [H, W]. Raises DataError when the file has colours.
     """
-    data = _bytes(path)
+    data = read_bytes(path)
     try:
-        with _open(io.BytesIO(data)) as header:
-            if header.format == "PNG" and header.mode not in ("P", "RGB", "RGBA"):
-                ids = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+        with _open(data, path) as header:
+            if header.format == "TIFF" and header.mode not in ("1", "L", "P", "I;16"):
+                ids, axes, _ = _tiff_array(data)
+                ids = ids.squeeze(tuple(i for i, axis in enumerate(axes) if axis not in "YX" and ids.shape[i] == 1))
+            elif _is_deep_png(data, header):
+                ids = _decode_deep_png(data, header)
             else:
                 ids = np.asarray(header)
+    except UnidentifiedImageError:
+        raise DataError(f"{path}: {_what_else(data)}") from None
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
     except Exception as error:
         raise DataError(f"{path}: no map of ids could be read ({error})") from error
-    if ids is None or ids.ndim != 2 or ids.dtype.kind not in "ui":
-        found = "nothing" if ids is None else f"{ids.dtype} {ids.shape}"
-        raise DataError(f"{path}: a map of ids has one integer per pixel, found {found}")
-    return ids
+    if ids.ndim != 2 or ids.dtype.kind not in "uib" or 0 in ids.shape:
+        raise DataError(f"{path}: a map of ids has one integer per pixel, found {ids.dtype} {ids.shape}")
+    if ids.dtype.kind == "b":
+        return ids.astype(np.uint8)
+    if ids.dtype.kind == "i" and ids.min() < 0:
+        raise DataError(f"{path}: a map of ids has whole numbers from 0 on, found {ids.min()}")
+    return ids.astype(ids.dtype.newbyteorder("="), copy=False)
+
+
+def has_colors(path: str | Path) -> bool:
+    """Whether a file stores colours, not one number or palette index for each pixel. Raises DataError where it is none."""
+    check_regular(path)
+    try:
+        with _open(path, path) as header:
+            return header.mode not in ("1", "L", "P", "I", "I;16", "F")
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
+    except Exception:
+        return read_picture(path).shape[2] > 1  # rare kinds; raises the message that fits
 
 
 def picture_size(path: str | Path) -> tuple[int, int]:
     """Height and width of the upright picture, from the header alone."""
+    check_regular(path)
     try:
-        with _open(path) as header:
+        with _open(path, path) as header:
             width, height = header.size
             turned = header.format != "TIFF" and _orientation(header, path) >= 5  # Pillow turns TIFF itself
-    except FileNotFoundError:
-        raise DataError(f"{path}: there is no such file") from None
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
     except Exception:
@@ -98,7 +126,8 @@ def picture_size(path: str | Path) -> tuple[int, int]:
 def exif_orientation(path: str | Path) -> int:
     """How the pixels lie in the file, EXIF's 1..8; 1 is upright. `read_picture` has turned them already."""
     try:
-        with _open(path) as header:
+        check_regular(path)
+        with _open(path, path) as header:
             return _orientation(header, path)
     except (OSError, DataError):
         return 1
@@ -174,13 +203,12 @@ def picture_paths(source: str | Path, recursive: bool = True) -> list[Path]:
     if path.is_file():
         return [path]
     if path.is_dir():
-        found = path.rglob("*") if recursive else path.iterdir()
-        paths = sorted(p for p in found if p.suffix.lower() in SUFFIXES and p.is_file() and p.name[0] != ".")
+        paths = list_pictures(path, recursive)
         if not paths:
             raise DataError(f"{path}: the folder holds no pictures ({', '.join(SUFFIXES)})")
         return paths
     if glob.has_magic(str(source)):
-        paths = sorted(p for p in map(Path, glob.glob(str(source), recursive=True)) if p.is_file())
+        paths = sorted((p for p in map(Path, glob.glob(str(source), recursive=True)) if p.is_file()), key=natural)
         if not paths:
             raise DataError(f"{source}: no file matches")
         return paths
@@ -211,18 +239,19 @@ def write_picture(path: str | Path, picture: np.ndarray, quality: int = 95) -> N
             f"{path}: {kind or 'this format'} cannot hold {channels} channels of {bits} bit; "
             f"{'.png or .tif' if channels in (1, 3) else '.tif'} can"
         )
-    path.parent.mkdir(parents=True, exist_ok=True)
     if wide:
         import tifffile
 
         plain = picture[:, :, 0] if channels == 1 else picture
+        memory = io.BytesIO()
         tifffile.imwrite(
-            path,
+            memory,
             plain,
             photometric="rgb" if channels == 3 else "minisblack",
             compression="zlib",
             planarconfig="contig" if channels > 1 else None,
         )
+        write_atomic(path, memory.getvalue())
         return
     flags = {".jpg": cv2.IMWRITE_JPEG_QUALITY, ".jpeg": cv2.IMWRITE_JPEG_QUALITY, ".webp": cv2.IMWRITE_WEBP_QUALITY}
     options = [flags[kind], quality] if kind in flags else []
@@ -232,7 +261,7 @@ def write_picture(path: str | Path, picture: np.ndarray, quality: int = 95) -> N
         raise DataError(f"{path}: pictures are not written as {kind or 'files without suffix'} ({error.err})") from None
     if not done:
         raise DataError(f"{path}: the picture could not be encoded")
-    path.write_bytes(data.tobytes())  # not cv2.imwrite: it loses paths with other letters on Windows
+    write_atomic(path, data.tobytes())
 
 
 # Decoding ---------------------------------------------------------------------------------------------------------------
@@ -241,34 +270,52 @@ def write_picture(path: str | Path, picture: np.ndarray, quality: int = 95) -> N
 _opening = threading.Lock()
 
 
-def _open(source: str | Path | io.BytesIO) -> Image.Image:
-    """Read the header with Pillow; DataError when the picture is larger than MAX_PIXELS.
+def _open(source: str | Path | bytes, path: str | Path) -> Image.Image:
+    """Read the header with Pillow. Raises DataError when the picture is larger than is read.
 
-    Pillow's own limit, of the size of a large microscope slide, is for web servers. It is a global of the process, so
-    that it is set aside for the moment of opening only, by one thread at a time.
+    Pillow's own limit is a global of the process, so that it is set aside for the moment of opening only, by one thread
+    at a time. path: what the file is called.
     """
+    formats = (*DECODERS, "TGA") if Path(path).suffix.lower() == ".tga" else DECODERS
     with _opening:
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:
-            header = Image.open(source)
+            Image.preinit()
+            if not set(formats) <= set(Image.OPEN):
+                Image.init()
+            known = [name for name in formats if name in Image.OPEN]  # AVIF is not in every Pillow
+            header = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=known)
         finally:
             Image.MAX_IMAGE_PIXELS = limit
-    if header.width * header.height > MAX_PIXELS:
+    try:
+        depth = 2 if header.mode.startswith("I;16") else 4 if header.mode in ("I", "F") else 1
+        _check_room(header.size, len(header.getbands()), depth, COPIES.get(header.format or "", 1))
+    except DataError:
         header.close()
-        raise DataError(
-            f"the picture is {header.width}x{header.height} (width x height), {header.width * header.height:,} "
-            f"pixels; at most {MAX_PIXELS:,} are read: cut it into tiles, or make it smaller"
-        )
+        raise
     return header
 
 
-def _bytes(path: str | Path) -> bytes:
-    try:
-        return Path(path).read_bytes()
-    except FileNotFoundError:
-        raise DataError(f"{path}: there is no such file") from None
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+def _check_room(size: tuple[int, int], channels: int, depth: int, copies: int = 1) -> None:
+    """DataError when a picture of (width, height) and `depth` bytes a number is larger than is read."""
+    stated = os.environ.get("VIDERE_MAX_PIXELS", "")
+    most = 3 * (int(stated) if stated.isdecimal() else MAX_PIXELS) // (channels * depth * copies)
+    width, height = size
+    if width * height > most:
+        raise DataError(
+            f"the picture is {width}x{height} (width x height), {width * height:,} pixels; at most {most:,} of "
+            f"{channels} x {8 * depth} bit are read: cut it into tiles, make it smaller, or set VIDERE_MAX_PIXELS"
+        )
+
+
+def _what_else(data: bytes) -> str:
+    """What a file is that is no picture of DECODERS, as far as its first bytes tell."""
+    if not data:
+        return "not a picture (the file is empty)"
+    Image.init()
+    names = [name for name, (_, accept) in Image.OPEN.items() if accept is not None and accept(data[:16]) is True]
+    kind = f"the file is {names[0]}" if names and names[0] not in DECODERS else f"it begins with {data[:8]!r}"
+    return f"not a picture ({kind}); known are {', '.join(SUFFIXES)}"
 
 
 def _guarded(path: str | Path, decode: Callable[[], np.ndarray]) -> np.ndarray:
@@ -279,52 +326,42 @@ def _guarded(path: str | Path, decode: Callable[[], np.ndarray]) -> np.ndarray:
 
 
 def _decode(data: bytes, header: Any) -> np.ndarray:
-    """The fastest decoder that is right for this kind; OpenCV for plain JPEG and PNG, Pillow for the rest."""
+    """By Pillow, which raises where bytes are missing; by others what it would bring to 8 bit."""
     if header.format == "TIFF":
         modes = ("1", "L", "P", "RGB", "RGBA", "CMYK", "LA")
         shallow = max(header.tag_v2.get(258, (1,))) <= 8  # bits per sample: Pillow calls 16 bit RGB "RGB" too
-        plain = shallow and header.mode in modes and getattr(header, "n_frames", 1) == 1
+        plain = shallow and header.mode in modes and _count_pages(data) == 1
         return _from_pillow(header) if plain else _decode_tiff(data)
     orientation = _orientation(header, data)
-    # OpenCV fills the rest of a truncated JPEG with grey and says nothing; Pillow raises
-    whole = header.format == "JPEG" and b"\xff\xd9" in data[-1024:] and header.mode in ("L", "RGB")
-    straight = header.format == "PNG" and header.mode != "P" and "transparency" not in header.info and _png_ends(data)
-    if not (whole or straight):
-        return _turn(_from_pillow(header), orientation)
-    flag = cv2.IMREAD_UNCHANGED
-    if whole:
-        flag = cv2.IMREAD_IGNORE_ORIENTATION  # it is turned below, by the one rule for all formats
-        flag |= cv2.IMREAD_GRAYSCALE if header.mode == "L" else cv2.IMREAD_COLOR_RGB
-    picture = cv2.imdecode(np.frombuffer(data, np.uint8), flag)
+    if _is_deep_png(data, header):
+        picture = _decode_deep_png(data, header)
+        picture = picture[:, :, None] if picture.ndim == 2 else picture
+        return _turn(_on_white(picture) if picture.shape[2] == 4 else picture, orientation)
+    return _turn(_from_pillow(header), orientation)
+
+
+def _is_deep_png(data: bytes, header: Any) -> bool:
+    """Whether it has 16 bit and more than one channel, of which Pillow keeps 8."""
+    return header.format == "PNG" and data[24:25] == b"\x10" and data[25:26] != b"\0"
+
+
+def _decode_deep_png(data: bytes, header: Any) -> np.ndarray:
+    """uint16 [H, W, C], RGB or RGBA."""
+    _check_room(header.size, len(header.getbands()), 2)
+    header.verify()  # OpenCV fills what is missing and says nothing
+    picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if picture is None:
-        return _turn(_from_pillow(header), orientation)  # raises what is wrong
-    if straight and picture.ndim == 3:
-        picture = cv2.cvtColor(picture, cv2.COLOR_BGR2RGB if picture.shape[2] == 3 else cv2.COLOR_BGRA2RGBA)
-    return _turn(_on_white(picture) if picture.ndim == 3 and picture.shape[2] == 4 else picture, orientation)
-
-
-def _png_ends(data: bytes) -> bool:
-    return b"IEND" in data[-64:]
+        raise DataError("the picture is damaged")
+    if picture.ndim == 2:
+        return picture
+    return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB if picture.shape[2] == 3 else cv2.COLOR_BGRA2RGBA)
 
 
 def _decode_tiff(data: bytes) -> np.ndarray:
     """16 bit, several pages or planes: pages and bands become channels."""
-    import tifffile
-
-    with tifffile.TiffFile(io.BytesIO(data)) as file:
-        series, page = file.series[0], file.pages.first
-        try:
-            picture, axes = series.asarray(), series.axes
-        except (ValueError, ImportError):  # a compression for which tifffile wants another package
-            done, pages = cv2.imdecodemulti(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-            if not done or len(pages) == 0:
-                raise
-            picture = pages[0] if len(pages) == 1 else np.stack(pages)
-            if len(pages) == 1 and picture.ndim == 3 and picture.shape[2] >= 3:  # BGR, as OpenCV has it
-                picture = picture[..., [2, 1, 0, *range(3, picture.shape[2])]]
-            axes = {2: "YX", 3: "YXS" if len(pages) == 1 else "QYX"}.get(picture.ndim, "")
-        orientation = int(page.tags["Orientation"].value) if "Orientation" in page.tags else 1
-        inverted, alpha = page.photometric == 0, bool(page.extrasamples) and page.photometric == 2
+    picture, axes, page = _tiff_array(data)
+    orientation = int(page.tags["Orientation"].value) if "Orientation" in page.tags else 1
+    inverted, alpha = page.photometric == 0, bool(page.extrasamples) and page.photometric == 2
     if axes.count("Y") != 1 or axes.count("X") != 1:
         raise DataError(f"TIFF with axes {axes!r}: no single picture of rows and columns")
     rest = [i for i, axis in enumerate(axes) if axis not in "YX"]
@@ -332,6 +369,59 @@ def _decode_tiff(data: bytes) -> np.ndarray:
     picture = _as_integers(picture.reshape(*picture.shape[:2], -1))
     picture = np.iinfo(picture.dtype).max - picture if inverted else picture
     return _turn(_on_white(picture) if alpha and picture.shape[2] == 4 else picture, orientation)
+
+
+def _tiff_array(data: bytes) -> tuple[np.ndarray, str, Any]:
+    """The numbers of a TIFF, the names of their axes, and its first page.
+
+    Raises DataError where it holds pictures that do not fit one array, or more than is read.
+    """
+    import tifffile
+
+    _count_pages(data)
+    with tifffile.TiffFile(io.BytesIO(data)) as file:
+        series, page = file.series[0], file.pages.first
+        apart = [s for s in file.series[1:] if not all(_is_reduced(p) for p in s.pages)]
+        if apart:
+            raise DataError(
+                f"a TIFF whose pages are of {len(apart) + 1} shapes ({series.shape}, {apart[0].shape}): they cannot be "
+                "channels of one picture; save them as files"
+            )
+        _check_room((series.size // max(series.shape[0], 1), max(series.shape[0], 1)), 1, series.dtype.itemsize)
+        try:
+            return series.asarray(), series.axes, page
+        except (ValueError, ImportError):  # a compression for which tifffile wants another package
+            done, pages = cv2.imdecodemulti(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+            if not done or len(pages) == 0:
+                raise
+        picture = pages[0] if len(pages) == 1 else np.stack(pages)
+        if len(pages) == 1 and picture.ndim == 3 and picture.shape[2] >= 3:  # BGR, as OpenCV has it
+            picture = picture[..., [2, 1, 0, *range(3, picture.shape[2])]]
+        return picture, {2: "YX", 3: "YXS" if len(pages) == 1 else "QYX"}.get(picture.ndim, ""), page
+
+
+def _is_reduced(page: Any) -> bool:
+    """Whether a page of a TIFF is a smaller copy of another."""
+    return page is None or bool(getattr(page.keyframe, "is_reduced", False))
+
+
+def _count_pages(data: bytes) -> int:
+    """Pages of a TIFF, or BigTIFF, by the chain of their directories; DataError where it runs in a circle."""
+    order = "<" if data[:2] == b"II" else ">"
+    big = struct.unpack_from(order + "H", data, 2)[0] == 43
+    at = struct.unpack_from(order + ("Q" if big else "I"), data, 8 if big else 4)[0]
+    seen: set[int] = set()
+    while at:
+        if at in seen:
+            raise DataError("the pages of the TIFF follow each other in a circle")
+        seen.add(at)
+        try:
+            entries = struct.unpack_from(order + ("Q" if big else "H"), data, at)[0]
+            at += 8 + 20 * entries if big else 2 + 12 * entries
+            at = struct.unpack_from(order + ("Q" if big else "I"), data, at)[0]
+        except struct.error:  # the file ends before
+            break
+    return len(seen)
 
 
 def _from_pillow(image: Image.Image) -> np.ndarray:
@@ -361,12 +451,21 @@ def _as_integers(picture: np.ndarray) -> np.ndarray:
     )
 
 
+STRIP = 2**20
+"""Pixels that are composited at once: the numbers between need four times the room."""
+
+
 def _on_white(picture: np.ndarray) -> np.ndarray:
     """RGBA to RGB on a white ground."""
     top = int(np.iinfo(picture.dtype).max)
-    color, alpha = picture[:, :, :3].astype(np.uint32), picture[:, :, 3:].astype(np.uint32)
-    # 65535 * 65535 and the rounding half still fit 32 bits
-    return ((color * alpha + top * (top - alpha) + top // 2) // top).astype(picture.dtype)
+    done = np.empty((*picture.shape[:2], 3), picture.dtype)
+    rows = max(1, STRIP // max(picture.shape[1], 1))
+    for first in range(0, len(picture), rows):
+        strip = picture[first : first + rows].astype(np.uint32)
+        color, alpha = strip[:, :, :3], strip[:, :, 3:]
+        # 65535 * 65535 and the rounding half still fit 32 bits
+        done[first : first + rows] = (color * alpha + top * (top - alpha) + top // 2) // top
+    return done
 
 
 # Orientation ------------------------------------------------------------------------------------------------------------
@@ -377,7 +476,7 @@ _ORIENTATION_TAG = 0x0112
 def _orientation(header: Image.Image, data: bytes | str | Path) -> int:
     """EXIF orientation 1..8. A PNG may carry it behind its pixels, so that its bytes are searched first."""
     if header.format == "PNG" and "exif" not in header.info:
-        data = data if isinstance(data, bytes) else Path(data).read_bytes()
+        data = data if isinstance(data, bytes) else read_bytes(data)
         if b"eXIf" not in data:
             return 1  # getexif would decode the whole picture to find out
     try:

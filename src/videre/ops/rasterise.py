@@ -19,6 +19,10 @@ from .rle import DIFFERENCE, INTERSECTION, UNION, combine
 
 Polygon = np.ndarray | Tensor | Sequence[Sequence[float]]
 
+LONGEST = 2.0**25
+"""Pixels along an outline, counted along the longer axis of each edge: filling walks along all of them, and a picture
+may be a few hundred thousand round. Corners lie within so many pixels of the picture's, too."""
+
 
 def rasterise_polygons(parts: Sequence[Polygon], size: tuple[int, int], holes: Sequence[Polygon] = ()) -> Tensor:
     """Fill the polygons of one instance.
@@ -31,7 +35,7 @@ def rasterise_polygons(parts: Sequence[Polygon], size: tuple[int, int], holes: S
     Returns:
         (K) int64 counts of one run-length encoded mask.
     Raises:
-        ValueError: a polygon that is not (P, 2) or not finite.
+        ValueError: a polygon that is not (P, 2), not finite, or longer around than LONGEST.
     """
     outer = [_fill_kernel(_points(p), size[0], size[1]) for p in parts]
     inner = [_fill_kernel(_points(p), size[0], size[1]) for p in holes]
@@ -75,10 +79,20 @@ def trace_polygons(bitmap: np.ndarray | Tensor) -> tuple[list[np.ndarray], list[
     return parts, holes
 
 
+def outline_length(points: np.ndarray) -> float:
+    """Pixels around a polygon (P, 2), along the longer axis of each edge; no less than its furthest coordinate."""
+    if not len(points):
+        return 0.0
+    around = float(np.abs(points - np.roll(points, 1, 0)).max(1).sum())
+    return max(around, float(np.abs(points).max()))
+
+
 def _points(polygon: Polygon) -> np.ndarray:
     points = np.ascontiguousarray(polygon, np.float64)
     if points.ndim != 2 or points.shape[1] != 2 or not np.isfinite(points).all():
         raise ValueError(f"rasterise_polygons: a polygon is {points.shape}, expected finite (P, 2)")
+    if outline_length(points) > LONGEST:
+        raise ValueError(f"rasterise_polygons: {outline_length(points):.3g} pixels around, at most {LONGEST:.3g}")
     return points
 
 
@@ -97,7 +111,7 @@ def _fill_kernel(points, height, width):
         length += max(abs(corners[j + 1, 0] - corners[j, 0]), abs(corners[j + 1, 1] - corners[j, 1])) + 1
     # Walk along the boundary, one step of the finer grid at a time. Where it passes the centre of a pixel column,
     # the column changes between inside and outside from that row on.
-    changes = np.empty(length + 1, np.int64)
+    changes = np.empty(min(length, (width + 1) * points.shape[0]) + 1, np.int64)
     used = 0
     last_u, last_v = corners[0, 0], corners[0, 1]
     for j in range(points.shape[0]):

@@ -21,6 +21,9 @@ from ._numba import serial
 Runs = tuple[Tensor, Tensor]  # counts, offsets
 Size = tuple[int, int]  # height, width
 
+MOST_PIXELS = 2**53
+"""Of a mask whose picture is not known; kernels count in 64 bits."""
+
 
 def rle_encode(bitmaps: Tensor) -> Runs:
     """Encode whole bitmaps.
@@ -156,7 +159,7 @@ def _checked(name: str, counts: Tensor, offsets: Tensor, size: Size | None = Non
         raise ValueError(f"{name}: offsets {o.shape} do not divide counts {c.shape}")
     bad = _first_bad(c, o, -1 if size is None else size[0] * size[1])
     if bad >= 0:
-        total = int(c[o[bad] : o[bad + 1]].sum())
+        total = sum(c[o[bad] : o[bad + 1]].tolist())
         raise ValueError(
             f"{name}: mask {bad} has negative runs, or runs of {total} pixels in all; the picture is {size}"
         )
@@ -186,7 +189,8 @@ def _first_bad(counts, offsets, total):
             return n
         filled = 0
         for i in range(offsets[n], offsets[n + 1]):
-            if counts[i] < 0:
+            # one by one, for a sum of numbers near 2^63 wraps around to anything
+            if counts[i] < 0 or counts[i] > (total if total >= 0 else MOST_PIXELS) - filled:
                 return n
             filled += counts[i]
         if total >= 0 and filled != total:

@@ -79,14 +79,10 @@ class Masks:
                     counts = rle_from_string(counts.encode() if isinstance(counts, str) else counts)
                 except ValueError as error:
                     raise DataError(f"mask {i}: {error}") from error
-            run = torch.as_tensor(counts, dtype=torch.int64)
-            if bool((run < 0).any()):
-                raise DataError(f"mask {i}: run lengths must not be negative, found {int(run.min())}")
-            if int(run.sum()) != size[0] * size[1]:
-                raise DataError(
-                    f"mask {i}: run lengths sum to {int(run.sum())}, the picture has {size[0] * size[1]} pixels"
-                )
-            runs.append(run)
+            try:
+                runs.append(_checked_runs(counts, size[0] * size[1]))
+            except DataError as error:
+                raise DataError(f"mask {i}: counts: {error}") from None
         return cls(size, "rle", _pack(runs))
 
     @classmethod
@@ -97,6 +93,8 @@ class Masks:
     @classmethod
     def from_polygons(cls, items: Iterable[Polygons | Sequence[np.ndarray]], size: Size) -> Masks:
         """From one `Polygons` (or list of [P, 2] parts) per instance. An instance without parts is an empty mask."""
+        from videre.ops.rasterise import LONGEST, outline_length
+
         polygons = []
         for i, item in enumerate(items):
             try:
@@ -110,6 +108,12 @@ class Masks:
                     if not np.isfinite(ring).all():
                         point = ring[~np.isfinite(ring).all(1)][0].tolist()
                         raise DataError(f"mask {i}, {kind} {n}: points must be finite, found {point}")
+                    if outline_length(ring) > LONGEST:
+                        far = ring[np.abs(ring).max(1).argmax()].tolist()
+                        raise DataError(
+                            f"mask {i}, {kind} {n}: an outline of {outline_length(ring):.3g} pixels, at most "
+                            f"{LONGEST:.3g} are drawn; its furthest point is {far}"
+                        )
             polygons.append(polygon)
         return cls(size, "polygons", polygons)
 
@@ -162,11 +166,10 @@ class Masks:
                 f"an id map is [H, W] of whole numbers from 0 on, found {ids.shape} {ids.dtype}, least {ids.min(initial=0)}"
             )
         ids = ids.astype(np.uint8) if ids.dtype == bool else ids
-        found = np.unique(ids) if values is None else np.asarray(values, np.int64)  # an empty list too
-        found = found[found != 0] if values is None else found
-        place = np.zeros(int(max(ids.max(initial=0), found.max(initial=0))) + 1, np.int32)
-        place[found] = np.arange(1, len(found) + 1)
-        place = place[ids]  # [H, W], 0 where no wanted instance is
+        there, dense, _ = distinct(ids)
+        found = there[there != 0] if values is None else np.asarray(values, np.int64)  # an empty list too
+        number = {int(value): n for n, value in enumerate(found, start=1)}
+        place = np.array([number.get(int(value), 0) for value in there], np.int32)[dense]  # 0: no wanted instance
         crops, windows = [], []
         for n, where in enumerate(find_objects(place, len(found)), start=1):
             rows, columns = where or (slice(0, 0), slice(0, 0))
@@ -366,6 +369,42 @@ def positions(index: Tensor | Sequence[int], count: int, of: str = "instance") -
     if len(wrong):
         raise ShapeError(f"a selection names {of} {int(wrong[0])}, there are {count}")
     return torch.where(index < 0, index + count, index)
+
+
+DENSE = 2**16
+"""Values up to which a table by value is made: 8 and 16 bit maps."""
+
+
+def distinct(ids: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The values of a map of whole numbers from 0 on, whatever their size: int64 ascending, the place of each pixel's
+    value among them [H, W], and on how many pixels each stands."""
+    if ids.max(initial=0) < DENSE:  # an order of magnitude faster than sorting
+        counts = np.bincount(ids.ravel())
+        values = np.flatnonzero(counts)
+        place = np.zeros(len(counts), np.int32)
+        place[values] = np.arange(len(values))
+        return values, place[ids], counts[values]
+    values, places, counts = np.unique(ids, return_inverse=True, return_counts=True)
+    return values.astype(np.int64), places.reshape(ids.shape), counts
+
+
+def _checked_runs(counts: Any, pixels: int) -> Tensor:
+    """Run lengths as int64 [K]; DataError unless each lies in 0..pixels and they fill the picture.
+
+    One by one: sums of numbers near 2^63 wrap around to anything.
+    """
+    if isinstance(counts, list | tuple) and all(isinstance(v, int | float) for v in counts):
+        values = np.array(counts, np.float64)  # whose rounding begins far above any picture
+    elif isinstance(counts, Tensor | np.ndarray):
+        values = np.asarray(counts)
+    else:
+        raise DataError(f"should be a list of whole numbers, or compressed text, found {counts!r:.60}")
+    wrong = values[~((values >= 0) & (values <= pixels) & (values % 1 == 0))]
+    if len(wrong):
+        raise DataError(f"run lengths are whole numbers from 0 to the picture's {pixels} pixels, found {wrong[0]:.15g}")
+    if int(values.sum()) != pixels:
+        raise DataError(f"run lengths sum to {int(values.sum())}, the picture has {pixels} pixels")
+    return torch.from_numpy(values.astype(np.int64))
 
 
 def _pack(rows: Sequence[Tensor], dtype: torch.dtype = torch.int64) -> tuple[Tensor, Tensor]:

@@ -69,7 +69,7 @@ def test_colours_and_palettes_mean_the_same(tmp_path: Path) -> None:
     shades = np.array([[colors.get(i, (0, 0, 0)) for i in row] for row in IDS.tolist()], np.uint8)
     Image.fromarray(shades).save(root / "trainannot" / "a.png")
     assert data.read(root).scene(0).segmentation.tolist() == LABELS
-    as_palette(IDS, Categories.of([str(i) for i in range(10)])).save(root / "trainannot" / "a.png")
+    (root / "trainannot" / "a.png").write_bytes(as_palette(IDS, Categories.of([str(i) for i in range(10)])))
     assert data.read(root).scene(0).segmentation.tolist() == LABELS
 
 

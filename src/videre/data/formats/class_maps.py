@@ -14,6 +14,7 @@ colour PNGs in the classes' colours. 255 is void unless the list names it, and s
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
 import re
 from pathlib import Path
@@ -28,8 +29,10 @@ from videre.data.formats.folders import SPLIT_NAME
 from videre.data.writing import file_names, losses, place_picture
 from videre.errors import DataError
 from videre.files import write_atomic
-from videre.images.reading import SUFFIXES, read_ids, read_picture
+from videre.images.listing import SUFFIXES
+from videre.images.reading import has_colors, read_ids, read_picture
 from videre.structures import VOC_PIXELS, Categories, Scene, Schema
+from videre.structures.masks import distinct
 from videre.structures.scene import VOID
 
 LOOKS_FOR = (
@@ -63,9 +66,7 @@ class Legend:
 
     def labels(self, file: Path) -> np.ndarray:
         """The classes uint8 [H, W] of a map; DataError where it has ids or colours that are none."""
-        with Image.open(file) as header:
-            is_color = header.mode in ("RGB", "RGBA")
-        if is_color:
+        if has_colors(file):
             picture = read_picture(file)[:, :, :3].astype(np.int64)
             values = (picture[:, :, 0] << 16) | (picture[:, :, 1] << 8) | picture[:, :, 2]
             number = lambda color: (color[0] << 16) | (color[1] << 8) | color[2]
@@ -76,14 +77,12 @@ class Legend:
             known = {i: k for k, i in enumerate(self.ids)} | dict.fromkeys(self.void, VOID)
             known.setdefault(VOID, VOID)
             show = lambda v: f"id {v}"
-        found = np.unique(values) if is_color else np.flatnonzero(np.bincount(values.ravel()))
-        strange = [v for v in found.tolist() if v not in known]
+        found, place, counts = distinct(values)
+        strange = [(v, n) for v, n in zip(found.tolist(), counts.tolist()) if v not in known]
         if strange:
-            listed = ", ".join(f"{show(v)} on {int((values == v).sum())} pixels" for v in strange[:5])
+            listed = ", ".join(f"{show(v)} on {n} pixels" for v, n in strange[:5])
             raise DataError(f"{file}: {listed}; the class list has none of these: add them to it, or mark them as void")
-        table = np.zeros(int(found[-1]) + 1, np.uint8)
-        table[found] = [known[v] for v in found.tolist()]
-        return table[values]
+        return np.array([known[v] for v in found.tolist()], np.uint8)[place]
 
 
 def recognise(path: Path) -> str:
@@ -151,19 +150,20 @@ def write(dataset: Dataset, path: Path, split: str = "train", lossy: bool = Fals
         assert scene.segmentation is not None
         place_picture(dataset, i, path / "images" / split / filename)
         target = path / "annotations" / split / f"{Path(filename).stem}.png"
-        target.parent.mkdir(parents=True, exist_ok=True)
-        as_palette(scene.segmentation.numpy(), classes).save(target)
+        write_atomic(target, as_palette(scene.segmentation.numpy(), classes))
     return lost
 
 
-def as_palette(classes: np.ndarray, categories: Categories) -> Image.Image:
-    """Classes [H, W] as a palette picture: ids to programs, the classes' colours to the eye; void is white."""
+def as_palette(classes: np.ndarray, categories: Categories) -> bytes:
+    """Classes [H, W] as a palette PNG: ids to programs, the classes' colours to the eye; void is white."""
     picture = Image.fromarray(classes.astype(np.uint8), "P")
     colors = np.zeros((256, 3), np.uint8)
     colors[: len(categories)] = categories.colors
     colors[VOID] = 255
     picture.putpalette(colors.flatten().tolist())
-    return picture
+    file = io.BytesIO()
+    picture.save(file, "png")
+    return file.getvalue()
 
 
 def read_legend(file: Path) -> Legend:

@@ -22,8 +22,10 @@ from videre.data.formats.folders import SPLIT_NAME
 from videre.data.writing import file_names, losses, place_picture
 from videre.errors import DataError
 from videre.files import write_atomic
-from videre.images.reading import SUFFIXES, read_ids, write_picture
+from videre.images.listing import SUFFIXES
+from videre.images.reading import read_ids, write_picture
 from videre.structures import Categories, Scene, Schema
+from videre.structures.masks import distinct
 from videre.structures.scene import VOID
 
 LOOKS_FOR = "class planes: images/<name>.* with masks/<class>/<name>.png of 0 and 255, a folder for every class"
@@ -137,10 +139,9 @@ class _Planes(FileSource):
 def _read_mask(file: str) -> np.ndarray:
     """uint8 [H, W] of 0, 1 and void; DataError for other values."""
     values = read_ids(file)
-    counts = np.bincount(values.ravel(), minlength=256)
-    there = np.flatnonzero(counts).tolist()
-    if not (set(there) <= {0, UNKNOWN, 255} or set(there) <= {0, 1}):
-        shown = ", ".join(f"{v} on {counts[v]} pixels" for v in there if v not in (0, UNKNOWN, 255))
+    there, _, counts = distinct(values)
+    if not (set(there.tolist()) <= {0, UNKNOWN, 255} or set(there.tolist()) <= {0, 1}):
+        shown = ", ".join(f"{v} on {n} pixels" for v, n in zip(there, counts) if v not in (0, UNKNOWN, 255))
         raise DataError(
             f"{file}: a mask of one class has 0 and 255 (or 0 and 1), 128 where nothing is said; found {shown:.80}"
         )

@@ -41,6 +41,7 @@ from videre.data.formats.coco_rules import (
 )
 from videre.data.writing import losses, placed
 from videre.errors import DataError
+from videre.files import write_atomic
 from videre.structures import COCO_PERSON, Categories, Instances, Masks, Polygons, Scene, Schema, Skeleton
 
 LOOKS_FOR = "COCO: *.json with images and annotations, in the folder, in annotations/, or one folder per split"
@@ -105,16 +106,15 @@ def write(dataset: Dataset, path: Path, split: str = "train", lossy: bool = Fals
             image["id"] = identities[image["id"] - 1]
         for row in (*annotations, *captions):
             row["image_id"] = identities[row["image_id"] - 1]
-    (path / "annotations").mkdir(parents=True, exist_ok=True)
     if things is not None:
         if len({a["id"] for a in annotations}) < len(annotations):  # of several files joined
             for n, annotation in enumerate(annotations):
                 annotation["id"] = n + 1
         content = {"images": images, "annotations": annotations, "categories": _categories(schema)}
-        (path / "annotations" / f"instances_{split}.json").write_text(json.dumps(content))
+        write_atomic(path / "annotations" / f"instances_{split}.json", json.dumps(content).encode())
     if "captions" in dataset.fields:
         content = {"images": images, "annotations": captions}
-        (path / "annotations" / f"captions_{split}.json").write_text(json.dumps(content))
+        write_atomic(path / "annotations" / f"captions_{split}.json", json.dumps(content).encode())
     return lost
 
 
@@ -130,7 +130,7 @@ def write_results(scenes: Sequence[Scene], schema: Schema, path: str | Path) -> 
         if "id" not in scene.meta:
             raise DataError(f"{scene.name}: COCO results need the image id (meta['id'])")
         results += result_rows(scene, schema.things, scene.meta["id"])
-    Path(path).write_text(json.dumps(results))
+    write_atomic(path, json.dumps(results).encode())
 
 
 def result_rows(scene: Scene, categories: Categories, image: int | str) -> list[dict[str, Any]]:

@@ -47,6 +47,7 @@ from videre.files import write_atomic
 from videre.images.reading import read_ids, write_picture
 from videre.ops.rle import rle_to_string
 from videre.structures import Categories, Masks, Scene, Schema
+from videre.structures.masks import distinct
 from videre.structures.scene import VOID
 
 LOOKS_FOR = "COCO-Stuff: annotations/stuff_<split>.json, or stuffthingmaps/<split>/ with labels.txt"
@@ -367,15 +368,14 @@ class _PixelMaps(FileSource):
                 f"{self.maps[i]}: the map is {values.shape[1]}x{values.shape[0]} (width x height), the "
                 f"picture {self.paths[i]} is {size[1]}x{size[0]}"
             )
-        found = np.flatnonzero(np.bincount(values.ravel())).tolist()
-        strange = [v for v in found if v not in self.labels]
+        found, place, counts = distinct(values)
+        strange = [(v, n) for v, n in zip(found.tolist(), counts.tolist()) if v not in self.labels]
         if strange:
-            pixels = ", ".join(f"id {v + self.less} on {int((values == v).sum())} pixels" for v in strange[:5])
+            pixels = ", ".join(f"id {v + self.less} on {n} pixels" for v, n in strange[:5])
             raise DataError(f"{self.maps[i]}: {pixels}; {self.listed} has none of these: add them to it")
-        table = np.zeros(found[-1] + 1, np.uint8)
-        table[found] = [self.labels[v] for v in found]
+        classes = np.array([self.labels[v] for v in found.tolist()], np.uint8)[place]
         meta = {"path": self.paths[i], "id": self.ids[i]}
-        return Scene(size, segmentation=torch.from_numpy(table[values]), meta=meta)
+        return Scene(size, segmentation=torch.from_numpy(classes), meta=meta)
 
 
 def _maps(path: Path) -> tuple[Path, Path, Path] | None:

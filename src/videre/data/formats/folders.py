@@ -11,7 +11,7 @@ from videre.data.dataset import Dataset
 from videre.data.flat import FlatSource, Ragged
 from videre.data.writing import file_names, losses, place_picture
 from videre.errors import DataError
-from videre.images.reading import SUFFIXES
+from videre.images.listing import SUFFIXES
 from videre.structures import Categories, Schema
 
 LOOKS_FOR = (

@@ -15,8 +15,11 @@ import torch
 from videre.data.dataset import Dataset, FileSource, Repair
 from videre.data.writing import file_names, losses, place_picture
 from videre.errors import DataError
-from videre.images.reading import SUFFIXES, read_ids
+from videre.files import write_atomic
+from videre.images.listing import SUFFIXES
+from videre.images.reading import read_ids
 from videre.structures import Categories, Instances, Masks, Scene, Schema
+from videre.structures.masks import distinct
 
 LOOKS_FOR = "instance PNG: images/<name>.* with labels/<name>.png (or masks/, instances/), one id per instance"
 HOLDS = {"boxes", "instances.labels", "masks"}
@@ -77,7 +80,6 @@ def write(dataset: Dataset, path: Path, split: str = "train", lossy: bool = Fals
         )
     if "masks" not in dataset.fields:
         raise DataError(f"a PNG of instance ids needs masks; {dataset.title} has {sorted(dataset.fields)}")
-    (path / "labels").mkdir(parents=True, exist_ok=True)
     stems, hidden = [], 0
     for i, filename in enumerate(file_names(dataset)):
         scene = dataset.scene(i)
@@ -95,11 +97,11 @@ def write(dataset: Dataset, path: Path, split: str = "train", lossy: bool = Fals
             )
         place_picture(dataset, i, path / "images" / filename)
         stems.append(Path(filename).stem)
-        (path / "labels" / f"{stems[-1]}.png").write_bytes(cv2.imencode(".png", ids)[1].tobytes())
-    (path / f"{split}.txt").write_text("".join(f"{s}\n" for s in stems))
+        write_atomic(path / "labels" / f"{stems[-1]}.png", cv2.imencode(".png", ids)[1].tobytes())
+    write_atomic(path / f"{split}.txt", "".join(f"{s}\n" for s in stems).encode())
     names = tuple(dataset.schema.things or ())
     if len(names) == 1:
-        (path / CLASSES).write_text(f"{names[0]}\n", encoding="utf-8")
+        write_atomic(path / CLASSES, f"{names[0]}\n".encode())
     elif names:
         lost.append("class names")
     return lost + ([f"{hidden} pixels under other masks"] if hidden else [])
@@ -119,7 +121,7 @@ class _IdMaps(FileSource):
                 f"{self.maps[i]}: the id map is {ids.shape[1]}x{ids.shape[0]} (width x height), the picture "
                 f"{self.paths[i]} is {size[1]}x{size[0]}"
             )
-        values = np.flatnonzero(np.bincount(ids.ravel()))  # an order of magnitude faster than np.unique
+        values, _, _ = distinct(ids)
         values = values[values != 0]
         masks = Masks.from_label_map(ids, values.tolist())
         instances = Instances(
@@ -156,7 +158,7 @@ def _semantic(stems: list[str], maps: list[Path]) -> list[Repair]:
             ids = read_ids(maps[i])
         except DataError:
             continue  # reading its truth will raise this error
-        values = np.flatnonzero(np.bincount(ids.ravel()))
+        values, _, _ = distinct(ids)
         values = values[values != 0]
         if len(values) > 1:
             return []  # real ids: one map tells

@@ -21,7 +21,7 @@ import torch
 from videre.data.cleaning import fill_sizes
 from videre.data.dataset import Dataset, FileSource, Repair
 from videre.errors import DataError
-from videre.images.reading import SUFFIXES
+from videre.images.listing import SUFFIXES
 from videre.structures import Categories, Instances, Scene, Schema, Skeleton
 
 LOOKS_FOR = "joints: images/ with joints.mat (LSP), or with annot/<split>.json of persons with joints (MPII)"

@@ -30,7 +30,7 @@ from videre.data.formats.folders import SPLIT_NAME
 from videre.data.writing import losses, placed
 from videre.errors import DataError
 from videre.files import write_atomic
-from videre.images.reading import SUFFIXES
+from videre.images.listing import SUFFIXES
 from videre.ops.rasterise import trace_polygons
 from videre.structures import Categories, Polygons, Schema
 

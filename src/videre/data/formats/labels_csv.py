@@ -25,7 +25,7 @@ from videre.data.formats.folders import SPLIT_NAME
 from videre.data.writing import losses, placed
 from videre.errors import DataError
 from videre.files import write_atomic
-from videre.images.reading import SUFFIXES
+from videre.images.listing import SUFFIXES
 from videre.structures import Categories, Schema
 
 LOOKS_FOR = "csv: *.csv whose first line has path (or file, filename, image, name) and label, or path and a column of 0 and 1 for each class"

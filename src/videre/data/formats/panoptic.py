@@ -201,7 +201,9 @@ class _Segments(FileSource):
                 f"{file}: the segments are {width}x{height} (width x height), the picture {self.paths[i]} is "
                 f"{size[1]}x{size[0]}"
             )
-        colors = read_picture(file)[:, :, :3].astype(np.int64)
+        colors = read_picture(file).astype(np.int64)
+        if colors.shape[2] != 3:
+            raise DataError(f"{file}: segments are colours, of which this file has {colors.shape[2]} channels")
         ids = colors[:, :, 0] | colors[:, :, 1] << 8 | colors[:, :, 2] << 16
         found, place = np.unique(ids, return_inverse=True)
         place = place.reshape(ids.shape)

@@ -20,7 +20,8 @@ from videre.data.dataset import Dataset
 from videre.data.flat import FlatSource
 from videre.data.writing import losses, placed
 from videre.errors import DataError
-from videre.images.reading import SUFFIXES
+from videre.files import write_atomic
+from videre.images.listing import SUFFIXES
 from videre.structures import Categories, Schema
 
 LOOKS_FOR = "Pascal VOC: a folder with Annotations/*.xml (or *.xml beside the pictures) whose root is <annotation>"
@@ -103,8 +104,6 @@ def write(dataset: Dataset, path: Path, split: str = "train", lossy: bool = Fals
     lost = losses(dataset, HOLDS, "Pascal VOC", lossy)
     if dataset.schema.things is None or "boxes" not in dataset.fields:
         raise DataError(f"Pascal VOC holds boxes with class names; {dataset.title} has {sorted(dataset.fields)}")
-    (path / "Annotations").mkdir(parents=True, exist_ok=True)
-    (path / "ImageSets" / "Main").mkdir(parents=True, exist_ok=True)
     stems = []
     for filename, scene in placed(dataset, path / "JPEGImages"):
         root = ElementTree.Element("annotation")
@@ -120,8 +119,8 @@ def write(dataset: Dataset, path: Path, split: str = "train", lossy: bool = Fals
             _add(ElementTree.SubElement(element, "bndbox"), xmin=x1 + 1, ymin=y1 + 1, xmax=x2, ymax=y2)
         ElementTree.indent(root)
         stems.append(Path(filename).stem)
-        ElementTree.ElementTree(root).write(path / "Annotations" / f"{stems[-1]}.xml", encoding="utf-8")
-    (path / "ImageSets" / "Main" / f"{split}.txt").write_text("".join(f"{s}\n" for s in stems))
+        write_atomic(path / "Annotations" / f"{stems[-1]}.xml", ElementTree.tostring(root, "utf-8"))
+    write_atomic(path / "ImageSets" / "Main" / f"{split}.txt", "".join(f"{s}\n" for s in stems).encode())
     return lost
 
 
