@@ -28,10 +28,11 @@ class Faults:
 
     Args:
         skip: leave out what is broken, and count it, instead of refusing the whole set.
+        optional: whether the reader can go on without it.
     """
 
-    def __init__(self, skip: bool = False) -> None:
-        self.skip = skip
+    def __init__(self, skip: bool = False, optional: bool = True) -> None:
+        self.skip, self.optional = skip, optional
         self.found: list[tuple[str, str, str]] = []
 
     def add(self, where: str | Path, what: str, picture: str = "-") -> None:
@@ -65,10 +66,8 @@ class Faults:
             return [Repair(BROKEN, picture, where, what, "dropped") for where, what, picture in self.found]
         lines = [f"{where}: {what}" for where, what, _ in self.found]
         if len(lines) == 1:
-            raise DataError(f"{lines[0]} (or go on without it: --skip-broken, skip_broken=True)")
+            hint = " (or go on without it: --skip-broken, skip_broken=True)" if self.optional else ""
+            raise DataError(lines[0] + hint)
         more = f"\n  and {len(lines) - SHOWN} more" if len(lines) > SHOWN else ""
-        raise DataError(
-            f"{len(lines)} faults; correct them, or go on without what is broken (--skip-broken, skip_broken=True)\n  "
-            + "\n  ".join(lines[:SHOWN])
-            + more
-        )
+        hint = ", or go on without what is broken (--skip-broken, skip_broken=True)" if self.optional else ""
+        raise DataError(f"{len(lines)} faults; correct them{hint}\n  " + "\n  ".join(lines[:SHOWN]) + more)

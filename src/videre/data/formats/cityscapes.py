@@ -27,7 +27,7 @@ from PIL import Image, ImageDraw
 from videre.data.cleaning import fill_sizes
 from videre.data.dataset import Dataset, FileSource, Repair
 from videre.data.flat import Ragged
-from videre.data.formats.coco_rules import TEXT, Rule, demand, is_number, load_json
+from videre.data.rules import TEXT, Rule, demand, is_number, load_json
 from videre.errors import DataError
 from videre.structures import Categories, Instances, Masks, Scene, Schema
 from videre.structures.scene import VOID

@@ -9,6 +9,7 @@ half a pixel is added here and taken off on writing. `iscrowd` is `ignore`. Cate
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 import math
@@ -20,33 +21,43 @@ from typing import Any
 import numpy as np
 import torch
 
-from videre.data.cleaning import OnInvalid, clean_boxes, fill_sizes
+from videre.data.cleaning import UNREADABLE, OnInvalid, clean_boxes, fill_sizes
 from videre.data.dataset import Dataset, Repair
+from videre.data.faults import Faults
 from videre.data.flat import FlatMasks, FlatSource, Texts
-from videre.data.formats.coco_rules import (
-    AREA,
+from videre.data.formats.folders import SPLIT_NAME
+from videre.data.pictures import PictureFinder, plain_name
+from videre.data.rules import (
     BOX,
+    FLAG,
     ID,
+    LARGEST,
     NAMES,
     NUMBER,
     PAIRS,
     SIDE,
     TEXT,
-    WHOLE,
-    are_numbers,
+    as_flag,
+    as_key,
+    as_number,
+    as_numbers,
     demand,
     integer,
+    is_number,
     load_json,
     looks_like_coco,
 )
 from videre.data.writing import losses, placed
 from videre.errors import DataError
 from videre.files import write_atomic
+from videre.images.listing import list_folder
+from videre.images.reading import exif_orientation, picture_size
 from videre.structures import COCO_PERSON, Categories, Instances, Masks, Polygons, Scene, Schema, Skeleton
+from videre.structures.sides import mirror_pairs
 
 LOOKS_FOR = "COCO: *.json with images and annotations, in the folder, in annotations/, or one folder per split"
 HOLDS = {"boxes", "instances.labels", "masks", "ignore", "areas", "keypoints", "visibility", "captions"}
-_KINDS = re.compile(r"^(instances|person_keypoints|keypoints|captions|_?annotations(\.coco)?)[_-]?")
+_KINDS = re.compile(r"^(instances|person_keypoints|keypoints|captions|lvis_v[\d.]+|_?annotations(\.coco)?)[_-]?")
 
 
 def recognise(path: Path) -> str:
@@ -60,24 +71,26 @@ def splits(path: Path) -> list[str]:
     return [name for name in _by_split(path) if name] if path.is_dir() else []
 
 
-def read(path: Path, split: str | None = None, on_invalid: OnInvalid = "drop") -> Dataset:
+def read(path: Path, split: str | None = None, skip_broken: bool = False, on_invalid: OnInvalid = "drop") -> Dataset:
     """Read a COCO folder or one file.
 
     Args:
         path: the folder, or one annotation file, which is then read alone.
         split: one of `splits(path)`; all of them, one after the other, when absent.
+        skip_broken: leave out what is broken, and count it.
         on_invalid: "drop" leaves boxes without area out and counts them, "error" refuses.
 
     Raises:
-        DataError: what is missing or contradictory, with file, image and annotation id.
+        DataError: what is missing or contradictory, with file, image and annotation id, all of it at once.
     """
-    if path.is_file():
-        return _read_files([path], path.stem, on_invalid)
-    groups = _by_split(path)
+    groups = {path.stem: [path]} if path.is_file() else _by_split(path)
     chosen = groups if split is None else {split: groups[split]}
-    return Dataset.cat(
-        [_read_files(files, f"{path.name} {name}".strip(), on_invalid) for name, files in chosen.items()]
-    )
+    siblings = [file for files in groups.values() for file in files]
+    sets = []
+    for name, files in chosen.items():
+        title = name if path.is_file() else f"{path.name} {name}".strip()
+        sets.append(_read_files(files, title, on_invalid, skip_broken, siblings))
+    return Dataset.cat(sets)
 
 
 def write(dataset: Dataset, path: Path, split: str = "train", lossy: bool = False) -> list[str]:
@@ -210,221 +223,561 @@ def _predictions(found: list[dict[str, Any]], label_of: dict[int, int], size: tu
 # Reading files ----------------------------------------------------------------------------------------------------------
 
 
-def _read_files(files: list[Path], title: str, on_invalid: OnInvalid) -> Dataset:
-    """The files of one split as one data set."""
-    contents = {file: load_json(file) for file in files}
-    images: dict[int, dict[str, Any]] = {}
-    for file, content in contents.items():
-        if not isinstance(content, dict) or "images" not in content or "annotations" not in content:
+@dataclasses.dataclass
+class _Content:
+    """What one file says. annotations: None where it says nothing, as in lists of pictures to be predicted."""
+
+    file: Path
+    images: list[dict[str, Any]]
+    annotations: list[dict[str, Any]] | None
+    categories: list[dict[str, Any]]
+
+    @classmethod
+    def of(cls, file: Path, faults: Faults) -> _Content:
+        content = load_json(file)
+        if not isinstance(content, dict) or not isinstance(content.get("images"), list):
             raise DataError(f"{file}: COCO files are an object with images and annotations")
-        demand(file, "image", content["images"], id=ID, file_name=TEXT, height=SIDE, width=SIDE)
-        demand(file, "annotation", content["annotations"], image_id=ID)
-        if _kind(content) == "captions":
-            demand(file, "annotation", content["annotations"], caption=TEXT)
-        demand(file, "annotation", [a for a in content["annotations"] if "id" in a], id=ID)
-        for image in content["images"]:
-            first = images.setdefault(image["id"], image)
+        for image in content["images"]:  # LVIS has addresses alone
+            if isinstance(image, dict) and "file_name" not in image and isinstance(image.get("coco_url"), str):
+                image["file_name"] = image["coco_url"]
+        images = faults.demand(file, "image", content["images"], id=ID, file_name=TEXT, height=SIDE, width=SIDE)
+        annotations = content.get("annotations")
+        if annotations is not None:
+            captions = any("caption" in a for a in annotations[:1]) if isinstance(annotations, list) else False
+            rules = {"image_id": ID} | ({"caption": TEXT} if captions else {})
+            annotations = faults.demand(file, "annotation", annotations, **rules)
+        return cls(file, images, annotations, faults.demand(file, "category", content.get("categories") or []))
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        return self.annotations or []
+
+    @property
+    def of_things(self) -> bool:
+        """Whether it is about instances, not captions."""
+        return self.annotations is not None and not any("caption" in a for a in self.annotations[:1])
+
+    @property
+    def used(self) -> set[int | str]:
+        """The categories that annotations have."""
+        return {key for a in self.rows if (key := as_key(a.get("category_id"))) is not None}
+
+    @property
+    def has_keypoints(self) -> bool:
+        return any(c.get("keypoints") for c in self.categories) or any(a.get("keypoints") for a in self.rows[:100])
+
+
+def _read_files(
+    files: list[Path], title: str, on_invalid: OnInvalid, skip_broken: bool, siblings: list[Path]
+) -> Dataset:
+    """The files of one split as one data set. siblings: those of all splits, whose categories must be the same."""
+    faults = Faults(skip_broken)
+    contents = [_Content.of(file, faults) for file in files]
+    broken = bool(faults.found)
+    images: dict[int | str | None, dict[str, Any]] = {}
+    for content in contents:
+        for image in content.images:
+            first = images.setdefault(as_key(image["id"]), image)
             if first["file_name"] != image["file_name"]:
-                raise DataError(
-                    f"{file}: image {image['id']}: file_name should be {first['file_name']!r}, which has this "
-                    f"id already, found {image['file_name']!r}; give each image an id of its own"
+                faults.add(
+                    f"{content.file}: image {image['id']}",
+                    f"file_name should be {first['file_name']!r}, which has this id already, found "
+                    f"{image['file_name']!r}; give each image an id of its own",
                 )
-    for file, content in contents.items():
-        stray = sorted({a["image_id"] for a in content["annotations"]} - set(images), key=str)
-        if stray:
-            raise DataError(f"{file}: annotations of {len(stray)} images that are not listed under images: {stray[:5]}")
+    for content in contents:
+        strays = sorted({a["image_id"] for a in content.rows if as_key(a["image_id"]) not in images}, key=str)
+        if strays and not broken:  # else they may be of images with a fault of their own
+            faults.add(
+                content.file, f"annotations of {len(strays)} images that are not listed under images: {strays[:5]}"
+            )
+        if content.annotations is not None:
+            content.annotations = [a for a in content.annotations if as_key(a["image_id"]) in images]
+    paths, repairs = _find_pictures(files[0], list(images.values()), faults)
+    images = dict(itertools.compress(images.items(), [path is not None for path in paths]))
+    found = [path for path in paths if path is not None]
     names = [m["file_name"] for m in images.values()]
-    paths = _find_pictures(files[0], names)
-    sizes = np.array([(m.get("height") or 0, m.get("width") or 0) for m in images.values()], np.int64).reshape(-1, 2)
-    sizes, known, unreadable = fill_sizes(sizes, paths, names)
-    rows = list(itertools.compress(images.values(), known))
-    place = {image["id"]: i for i, image in enumerate(rows)}
+    stated = [(as_number(m.get("height")) or 0, as_number(m.get("width")) or 0) for m in images.values()]
+    sizes, known, unreadable = fill_sizes(np.array(stated, np.int64).reshape(-1, 2), found, names)
+    _look_at_sizes(files[0], list(images.values()), sizes, found)
+    place = {key: i for i, key in enumerate(itertools.compress(images, known))}
+    kept = [images[key] for key in place]
     source = FlatSource(
-        list(itertools.compress(paths, known)), [m["file_name"] for m in rows], sizes[known], ids=list(place)
+        list(itertools.compress(found, known)),
+        [m["file_name"] for m in kept],
+        sizes[known],
+        ids=[m["id"] if isinstance(m["id"], str) else int(m["id"]) for m in kept],
     )
-    schema, repairs = Schema(), list[Repair]()
-    with_boxes = {f: c for f, c in contents.items() if c.get("categories") and _kind(c) != "captions"}
-    base = next((f for f, c in with_boxes.items() if not _has_keypoints(c)), next(iter(with_boxes), None))
+    schema = Schema()
+    with_things = [c for c in contents if c.of_things and (c.categories or c.used)]
+    base = next((c for c in with_things if not c.has_keypoints), next(iter(with_things), None))
     if base is not None:
-        schema, repairs = _read_instances(source, base, with_boxes, place, on_invalid)
-    texts: list[list[str]] = [[] for _ in rows]
-    for content in contents.values():
-        for a in content["annotations"] if _kind(content) == "captions" else ():
-            if a["image_id"] in place:
-                texts[place[a["image_id"]]].append(a["caption"].strip())
+        reader = _Instances(source, base, with_things, place, faults, siblings)
+        schema = reader.read(on_invalid)
+        repairs += reader.repairs
+    elif listed := next((c for c in contents if c.categories and c.annotations is None), None):
+        repairs.append(Repair("file without annotations", "-", "-", listed.file.name, "read as pictures alone"))
+    texts: list[list[str]] = [[] for _ in kept]
+    for content in contents:
+        for a in () if content.of_things else content.rows:
+            if (key := as_key(a["image_id"])) in place:
+                texts[place[key]].append(a["caption"].strip())
     if any(texts):
         source.captions = Texts(texts)
     source.__post_init__()  # the fields follow what was filled in
-    return Dataset(source, schema, unreadable + repairs, title)
+    return Dataset(source, schema, unreadable + repairs + faults.settle(), title)
 
 
-def _read_instances(
-    source: FlatSource, base: Path, files: dict[Path, Any], place: dict[int, int], on_invalid: OnInvalid
-) -> tuple[Schema, list[Repair]]:
-    """Fill in the instances of `base`, with keypoints from the file that has them."""
-    for file, content in files.items():
-        demand(file, "category", content["categories"], id=WHOLE, name=TEXT)
-    categories = files[base]["categories"]
-    demand(base, "annotation", files[base]["annotations"], category_id=ID, bbox=BOX, area=AREA)
-    try:
-        things = Categories(
-            tuple(c["name"] for c in categories),
-            source_ids=tuple(c["id"] for c in categories),
-            supercategories=tuple(c.get("supercategory") or "" for c in categories),
+def _find_pictures(file: Path, images: list[dict[str, Any]], faults: Faults) -> tuple[list[str | None], list[Repair]]:
+    """Where the pictures are; None for those that are missing, if others are there.
+
+    Where none is there, truths can still be compared with results: the paths are those that are most likely.
+    """
+    root = file.parent.parent if file.parent.name.lower() == "annotations" else file.parent
+    split = _KINDS.sub("", file.stem)
+    usual = [root / split, root, root / "images" / split, root / "images", root / split / "images", root / "JPEGImages"]
+    finder = PictureFinder([*usual, file.parent])
+    paths: list[Path | None] = []
+    for image in images:
+        try:
+            paths.append(finder.find(image["file_name"]))
+        except DataError as error:
+            faults.add(f"{file}: image {image['id']}", f"file_name {error}")
+            paths.append(None)
+    if images and not any(paths):
+        return [str(root / split / plain_name(m["file_name"])) for m in images], [
+            Repair(UNREADABLE, m["file_name"], m["id"], finder.looked(m["file_name"]), "kept without it")
+            for m in images
+        ]
+    missing = [
+        Repair(UNREADABLE, m["file_name"], m["id"], finder.looked(m["file_name"]), "dropped")
+        for m, path in zip(images, paths)
+        if path is None
+    ]
+    return [None if path is None else str(path) for path in paths], missing
+
+
+LOOKS = 8
+"""Pictures whose sizes are compared with the stated ones before anything is done with them."""
+
+
+def _look_at_sizes(file: Path, images: list[dict[str, Any]], sizes: np.ndarray, paths: Sequence[str]) -> None:
+    """DataError where height and width have changed places, as the first pictures show."""
+    oblong = [i for i in range(len(images)) if sizes[i][0] != sizes[i][1] and Path(paths[i]).is_file()][:LOOKS]
+    swapped = []
+    for i in oblong:
+        try:
+            height, width = picture_size(paths[i])
+        except DataError:
+            continue
+        if (width, height) == tuple(sizes[i]) and exif_orientation(paths[i]) < 5:
+            swapped.append(i)
+    if swapped and len(swapped) == len(oblong):
+        height, width = sizes[swapped[0]].tolist()
+        raise DataError(
+            f"{file}: image {images[swapped[0]]['id']}: height and width should be {width} and {height}, as in the file, "
+            f"found {height} and {width}; swap them in all images"
         )
-    except DataError as error:
-        raise DataError(f"{base}: {error}") from None
-    label_of = {category: label for label, category in enumerate(things.source_ids)}
-    unknown = sorted({a["category_id"] for a in files[base]["annotations"]} - set(label_of), key=str)
-    if unknown:
-        raise DataError(f"{base}: annotations of categories {unknown[:10]} that are not listed under categories")
-    there = [a for a in files[base]["annotations"] if a["image_id"] in place]
-    rows = sorted(there, key=lambda a: place[a["image_id"]])  # stable: the file's order otherwise
-    owners = np.array([place[a["image_id"]] for a in rows], np.int64)
-    ids = [a.get("id", n) for n, a in enumerate(rows)]
-    assert source.sizes is not None
-    boxes = np.array([a["bbox"] for a in rows], np.float64).reshape(-1, 4)
-    boxes[:, 2:] += boxes[:, :2]
-    pictures = [source.names[o] for o in owners]
-    boxes, keep, repairs = clean_boxes(boxes, source.sizes[owners], pictures, ids, on_invalid, base)
-    ignore = np.array([bool(a.get("iscrowd", 0)) for a in rows], bool)
-    columns: dict[str, np.ndarray] = {
-        "boxes": boxes,
-        "labels": np.array([label_of[a["category_id"]] for a in rows], np.int64),
-        "ignore": ignore,
-        "ids": np.array([n if (number := integer(i)) is None else number for n, i in enumerate(ids)], np.int64),
-    }
-    if rows and all(a.get("area") is not None for a in rows):
-        columns["areas"] = np.array([a["area"] for a in rows], np.float64)
-    schema = Schema(things=things)
-    skeletons = {f: s for f, c in files.items() if (s := _skeleton(c["categories"], f)) is not None}
-    if skeletons:
-        file, skeleton = next(iter(skeletons.items()))
-        schema = schema.replace(skeleton=skeleton)
-        points = _keypoints(files[file]["annotations"], ids, len(skeleton), file)
-        columns |= {"keypoints": points[:, :, :2].astype(np.float32), "visibility": points[:, :, 2].astype(np.uint8)}
-    if any(a.get("segmentation") for a in rows):
-        masks: list[Polygons | np.ndarray] = []
-        for n, a in enumerate(rows):
-            size = (int(source.sizes[owners[n]][0]), int(source.sizes[owners[n]][1]))
-            mask = _mask(
-                a.get("segmentation"), size, f"{base}: image {a['image_id']} ({pictures[n]}), annotation {ids[n]}"
+
+
+class _Instances:
+    """Fills in the instances of the file `base`, with keypoints from the file that has them."""
+
+    def __init__(
+        self,
+        source: FlatSource,
+        base: _Content,
+        files: list[_Content],
+        place: dict[int | str | None, int],
+        faults: Faults,
+        siblings: list[Path],
+    ) -> None:
+        self.source, self.base, self.files, self.place = source, base, files, place
+        self.faults, self.siblings = faults, siblings
+        self.repairs: list[Repair] = []
+
+    def read(self, on_invalid: OnInvalid) -> Schema:
+        source, file = self.source, self.base.file
+        broken = len(self.faults.found)
+        things, label_of = self._categories()
+        broken = len(self.faults.found) > broken
+        asked = self.faults.demand(file, "annotation", self.base.rows, category_id=ID, iscrowd=FLAG)
+        unknown = sorted({a["category_id"] for a in asked if as_key(a["category_id"]) not in label_of}, key=str)
+        if unknown and not broken:  # else they may be of categories with a fault of their own
+            self.faults.add(file, f"annotations of categories {unknown[:10]} that are not listed under categories")
+        there = [a for a in asked if as_key(a["image_id"]) in self.place and as_key(a["category_id"]) in label_of]
+        rows = sorted(there, key=lambda a: self.place[as_key(a["image_id"])])  # stable: the file's order otherwise
+        owners = np.array([self.place[as_key(a["image_id"])] for a in rows], np.int64)
+        schema, points = self._keypoints(rows, Schema(things=things))
+        masks = self._masks(rows, owners)
+        boxes, whole = self._boxes(rows, owners, masks, points)
+        rows, owners, boxes = list(itertools.compress(rows, whole)), owners[whole], boxes[whole]
+        masks = None if masks is None else list(itertools.compress(masks, whole))
+        points = None if points is None else points[whole]
+        ids = [a.get("id", n) for n, a in enumerate(rows)]
+        assert source.sizes is not None
+        pictures = [source.names[o] for o in owners]
+        self._look_at_boxes(boxes, source.sizes[owners])
+        boxes, keep, cleaned = clean_boxes(boxes, source.sizes[owners], pictures, ids, on_invalid, file)
+        self.repairs += cleaned
+        ignore = np.array([bool(as_flag(a.get("iscrowd"))) for a in rows], bool)
+        columns: dict[str, np.ndarray] = {
+            "boxes": boxes,
+            "labels": np.array([label_of[as_key(a["category_id"])] for a in rows], np.int64),
+            "ignore": ignore,
+            "ids": np.array([n if (number := integer(i)) is None else number for n, i in enumerate(ids)], np.int64),
+        }
+        if rows and all(a.get("area") is not None for a in rows):
+            columns["areas"] = self._areas(rows, boxes, masks, pictures, ids)
+        if points is not None:
+            columns |= {
+                "keypoints": points[:, :, :2].astype(np.float32),
+                "visibility": points[:, :, 2].astype(np.uint8),
+            }
+        if masks is not None:
+            for n in np.flatnonzero(keep).tolist():
+                if masks[n] is None:
+                    found = "segmentation is empty"
+                    self.repairs.append(Repair("instance without mask", pictures[n], ids[n], found, "ignored"))
+                    ignore[n] = True  # neither right nor wrong to find: nobody drew it
+            empty = [np.array([int(source.sizes[o].prod())]) for o in owners]
+            source.masks = FlatMasks([empty[n] if masks[n] is None else masks[n] for n in np.flatnonzero(keep)])  # type: ignore[misc]
+        source.columns = {name: value[keep] for name, value in columns.items()}
+        source.starts = np.cumsum([0, *np.bincount(owners[keep], minlength=len(source))])
+        return schema
+
+    # categories -------------------------------------------------------------------------------------------------------
+
+    def _categories(self) -> tuple[Categories, dict[int | str | None, int]]:
+        """The classes, and the label of each id: without twins and parents that no annotation of any split has."""
+        file = self.base.file
+        if not self.base.categories:
+            used = sorted(set().union(*(c.used for c in self._all())), key=str)
+            found = f"{file.name} has no categories: {', '.join(map(str, used[:10]))}"
+            self.repairs.append(Repair("categories without names", "-", "-", found, "called by their ids"))
+            names = [f"category {key}" for key in used]
+            numbers = tuple(key if isinstance(key, int) else n for n, key in enumerate(used, start=1))
+            return Categories(tuple(names), source_ids=numbers), {key: n for n, key in enumerate(used)}
+        rows = []
+        for row in self.faults.demand(file, "category", self.base.categories, id=ID):
+            name = row.get("name")
+            text = name.strip() if isinstance(name, str) else str(name) if is_number(name) else ""
+            if text:
+                rows.append((as_key(row["id"]), text, row.get("supercategory")))
+            else:
+                self.faults.add(f"{file}: category {row['id']}", f"name should be text, found {name!r}; name it")
+        rows = self._without_unused(rows)
+        numbered = all(isinstance(key, int) for key, _, _ in rows)
+        if not numbered:
+            found = ", ".join(repr(key) for key, _, _ in rows if not isinstance(key, int))
+            self.repairs.append(Repair("category id that is no number", "-", "-", found, "numbered anew"))
+        try:
+            things = Categories(
+                tuple(name for _, name, _ in rows),
+                source_ids=tuple(int(key) if numbered else n for n, (key, _, _) in enumerate(rows, start=1)),  # type: ignore[arg-type]
+                supercategories=tuple(parent if isinstance(parent, str) else "" for _, _, parent in rows),
             )
-            if mask is None and keep[n]:
-                repairs.append(Repair("instance without mask", pictures[n], ids[n], "segmentation is empty", "ignored"))
-                ignore[n] = True  # neither right nor wrong to find: nobody drew it
-            masks.append(np.array([size[0] * size[1]]) if mask is None else mask)
-        source.masks = FlatMasks([masks[n] for n in np.flatnonzero(keep)])
-    source.columns = {name: value[keep] for name, value in columns.items()}
-    source.starts = np.cumsum([0, *np.bincount(owners[keep], minlength=len(source))])
-    return schema, repairs
+        except DataError as error:
+            raise DataError(f"{file}: {error}") from None
+        return things, {key: label for label, (key, _, _) in enumerate(rows)}
+
+    def _without_unused(self, rows: list[tuple[Any, str, Any]]) -> list[tuple[Any, str, Any]]:
+        names = [name for _, name, _ in rows]
+        parents = {parent for _, name, parent in rows if parent != name}
+        doubtful = [row for row in rows if names.count(row[1]) > 1 or row[1] in parents]
+        if not doubtful:
+            return rows
+        used = set().union(*(c.used for c in self._all()))
+        for key, name, _ in reversed(doubtful):
+            twins = [k for k, n, _ in rows if n == name]
+            if key in used or len(rows) == 1 or (name not in parents and len(twins) == 1):
+                continue
+            kind = "category called like another" if len(twins) > 1 else "category of which others are kinds"
+            self.repairs.append(Repair(f"{kind}, without annotations", "-", f"category {key}", name, "left out"))
+            rows = [row for row in rows if row[0] != key]
+        for name in {name for _, name, _ in rows}:
+            twins = [k for k, n, _ in rows if n == name]
+            if len(twins) > 1:
+                self.faults.add(
+                    f"{self.base.file}: categories {' and '.join(map(str, twins))}",
+                    f"are both called {name!r}, and both have annotations; rename one, or give all one id",
+                )
+                rows = [row for row in rows if row[1] != name or row[0] == twins[0]]
+        return rows
+
+    def _all(self) -> list[_Content]:
+        """The files of this split and of all others."""
+        own = {content.file for content in self.files}
+        others = [_Content.of(file, Faults(skip=True)) for file in self.siblings if file not in own]
+        return self.files + [content for content in others if content.of_things]
+
+    # outlines and boxes -----------------------------------------------------------------------------------------------
+
+    def _masks(self, rows: list[dict[str, Any]], owners: np.ndarray) -> list[Polygons | np.ndarray | None] | None:
+        if not any(a.get("segmentation") for a in rows):
+            return None
+        assert self.source.sizes is not None
+        masks: list[Polygons | np.ndarray | None] = []
+        for a, owner in zip(rows, owners):
+            height, width = self.source.sizes[owner].tolist()
+            try:
+                masks.append(_mask(a.get("segmentation"), (height, width)))
+            except DataError as error:
+                name = f"image {a['image_id']} ({self.source.names[owner]}), annotation {a.get('id', '?')}"
+                self.faults.add(f"{self.base.file}: {name}", f"segmentation: {error}")
+                masks.append(None)
+        return masks
+
+    def _boxes(
+        self,
+        rows: list[dict[str, Any]],
+        owners: np.ndarray,
+        masks: list[Polygons | np.ndarray | None] | None,
+        points: np.ndarray | None,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Corners float64 [N, 4], and which rows have a box; one that is not stated is the extent of mask or keypoints."""
+        assert self.source.sizes is not None
+        boxes, whole = np.zeros((len(rows), 4)), np.ones(len(rows), bool)
+        for n, a in enumerate(rows):
+            stated, mask = as_numbers(a.get("bbox"), 4), masks[n] if masks is not None else None
+            if stated is not None:
+                boxes[n] = [*stated[:2], stated[0] + stated[2], stated[1] + stated[3]]
+                continue
+            if a.get("bbox") not in (None, []):
+                extent = None
+            elif isinstance(mask, Polygons):
+                corners = np.concatenate(mask.parts)
+                extent = [*corners.min(0), *corners.max(0)]
+            elif mask is not None:
+                size = (int(self.source.sizes[owners[n]][0]), int(self.source.sizes[owners[n]][1]))
+                runs = torch.from_numpy(mask), torch.tensor([0, len(mask)])
+                extent = Masks.from_runs(*runs, size).boxes()[0].tolist()
+            elif points is not None and (points[n, :, 2] > 0).any():
+                labelled = points[n][points[n, :, 2] > 0][:, :2]
+                extent = [*labelled.min(0), *labelled.max(0)]
+            else:
+                extent = None
+            if extent is None:
+                found = f"found {a['bbox']!r:.60}" if "bbox" in a else "but it is missing"
+                name = a.get("id", f"of image {a['image_id']}")
+                self.faults.add(
+                    f"{self.base.file}: annotation {name}", f"bbox should be {BOX[0]}, {found}; correct the file"
+                )
+                whole[n] = False
+            else:
+                boxes[n] = extent
+                name = self.source.names[owners[n]]
+                self.repairs.append(
+                    Repair("box that is not stated", name, a.get("id", n), "-", "taken from the outline")
+                )
+        return boxes, whole
+
+    def _look_at_boxes(self, boxes: np.ndarray, sizes: np.ndarray) -> None:
+        """DataError where the numbers of all boxes mean something else than COCO's."""
+        if len(boxes) < 2 or not np.isfinite(boxes).all():
+            return
+        widths = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], 1)  # as stated
+        limits = sizes[:, [1, 0]]
+        if (widths >= 0).all() and (widths <= 1).all() and (limits > 8).all():
+            raise DataError(
+                f"{self.base.file}: the {len(boxes)} boxes have numbers between 0 and 1; COCO counts pixels: multiply "
+                "by width and height"
+            )
+        outside = (boxes[:, 2:] > limits + 1).any(1)
+        fits = (widths[:, 2:] > widths[:, :2]).all(1) & (widths[:, 2:] <= limits + 1).all(1)
+        if outside.sum() > 0.02 * len(boxes) and fits.all():
+            raise DataError(
+                f"{self.base.file}: {outside.sum()} of {len(boxes)} boxes leave their pictures, and all fit as corners "
+                "[x1, y1, x2, y2]; COCO has [x, y, width, height]: subtract"
+            )
+
+    def _areas(
+        self,
+        rows: list[dict[str, Any]],
+        boxes: np.ndarray,
+        masks: list[Polygons | np.ndarray | None] | None,
+        pictures: list[str],
+        ids: list[Any],
+    ) -> np.ndarray:
+        """As stated, but where that is none, or ten times more or less than the mask's: OKS and AP by size go by it."""
+        areas = np.zeros(len(rows))
+        for n, a in enumerate(rows):
+            stated, mask = as_number(a["area"]), masks[n] if masks is not None else None
+            if stated is None or not math.isfinite(stated):
+                self.faults.add(
+                    f"{self.base.file}: annotation {ids[n]}",
+                    f"area should be a finite number, found {a['area']!r:.60}; correct the file",
+                )
+                continue
+            own = _area(mask) if mask is not None else 0.0
+            if stated <= 0 or (own > 0 and not own / 10 <= stated <= 10 * own):
+                x1, y1, x2, y2 = boxes[n].tolist()
+                areas[n] = own or (x2 - x1) * (y2 - y1)
+                found = f"{stated:g}, by the {'mask' if own else 'box'} {areas[n]:g}"
+                self.repairs.append(Repair("area that cannot be", pictures[n], ids[n], found, "replaced"))
+            else:
+                areas[n] = stated
+        return areas
+
+    # keypoints --------------------------------------------------------------------------------------------------------
+
+    def _keypoints(self, rows: list[dict[str, Any]], schema: Schema) -> tuple[Schema, np.ndarray | None]:
+        """The schema with a skeleton, and float64 [N, J, 3] for the rows, nothing labelled where a file has none."""
+        content = next((c for c in self.files if any(a.get("keypoints") for a in c.rows)), None)
+        named = next((c for c in self.files if any(r.get("keypoints") for r in c.categories)), content)
+        if named is None:
+            return schema, None
+        content = content or named
+        skeleton = self._skeleton(named) or self._unnamed(content)
+        if skeleton is None:
+            return schema, None
+        count = len(skeleton)
+        points = np.zeros((len(rows), count, 3))
+        place = {as_key(a["id"]) if "id" in a else n: n for n, a in enumerate(rows)}
+        for n, a in enumerate(content.rows):
+            stated, row = a.get("keypoints"), place.get(as_key(a["id"]) if "id" in a else n)
+            if stated in (None, []) or row is None:
+                continue
+            values = _joints(stated, count)
+            if values is None:
+                self.faults.add(
+                    f"{content.file}: annotation {a.get('id', f'at place {n}')}",
+                    f"keypoints should be {count * 3} finite numbers (x, y and visibility 0, 1 or 2 of {count} "
+                    f"keypoints), found {stated!r:.80}; correct the file",
+                )
+            else:
+                points[row] = values
+        points[:, :, :2] = np.where(points[:, :, 2:] > 0, points[:, :, :2] + 0.5, 0)
+        return schema.replace(skeleton=skeleton), points
+
+    def _skeleton(self, content: _Content) -> Skeleton | None:
+        rows = [c for c in content.categories if c.get("keypoints")]
+        if not rows:
+            return None
+        demand(content.file, "category", rows, keypoints=NAMES, skeleton=PAIRS)
+        if len({tuple(c["keypoints"]) for c in rows}) > 1:
+            names = [c.get("name") for c in rows]
+            raise DataError(
+                f"{content.file}: categories {names} have different keypoints; a model learns one list of them: keep "
+                "one of these categories and its annotations in a file of its own"
+            )
+        joints = tuple(map(str, rows[0]["keypoints"]))
+        edges = [(int(a), int(b)) for a, b in rows[0].get("skeleton") or ()]
+        first = 0 if any(0 in edge for edge in edges) else 1  # COCO counts from 1
+        if first == 0:
+            self.repairs.append(Repair("skeleton that counts from 0", "-", "-", f"{edges[:4]}", "read so"))
+        wrong = [edge for edge in edges if not all(first <= end < len(joints) + first for end in edge)]
+        if wrong:
+            raise DataError(
+                f"{content.file}: category {rows[0].get('name')}: skeleton joins keypoints {first} to "
+                f"{len(joints) + first - 1}, found {list(wrong[0])}; correct the file"
+            )
+        pairs = tuple((a - first, b - first) for a, b in edges)
+        if joints == COCO_PERSON.names:
+            return Skeleton(joints, pairs, COCO_PERSON.flip_pairs, COCO_PERSON.sigmas)
+        return Skeleton(joints, pairs, mirror_pairs(joints))
+
+    def _unnamed(self, content: _Content) -> Skeleton | None:
+        """Keypoints that annotations have and no category names; None where they are not equally many."""
+        lengths = {len(a["keypoints"]) for a in content.rows if isinstance(a.get("keypoints"), list) and a["keypoints"]}
+        if len(lengths) != 1 or next(iter(lengths)) % 3:
+            self.faults.add(
+                content.file,
+                f"annotations have keypoints, {sorted(lengths)} numbers, and no category names them; add keypoints, a "
+                "list of names, to the categories",
+            )
+            return None
+        count = next(iter(lengths)) // 3
+        found = f"{count} of each thing in {content.file.name}"
+        self.repairs.append(Repair("keypoints without names", "-", "-", found, "called by their numbers"))
+        return Skeleton(tuple(f"keypoint {k}" for k in range(1, count + 1)), (), None)
 
 
-def _mask(segmentation: Any, size: tuple[int, int], where: str) -> Polygons | np.ndarray | None:
+def _mask(segmentation: Any, size: tuple[int, int]) -> Polygons | np.ndarray | None:
+    """Polygons, or run lengths; None where nothing is drawn. DataError that says what was expected and found."""
     if not segmentation:
         return None
-    try:
-        if isinstance(segmentation, dict):
+    if isinstance(segmentation, dict):
+        try:
             return Masks.from_rle([segmentation], size).runs()[0].numpy()
-        rings = [np.asarray(ring, np.float64).reshape(-1, 2) for ring in segmentation]
-    except (ValueError, TypeError, KeyError, RuntimeError) as error:  # torch says RuntimeError of a word among numbers
-        raise DataError(f"{where}: segmentation: {error}") from None
-    for ring in rings:
-        if not np.isfinite(ring).all():
-            point = ring[~np.isfinite(ring).all(1)][0].tolist()
-            raise DataError(f"{where}: segmentation: points should be finite, found {point}; correct the file")
+        except DataError as error:
+            raise DataError(f"{str(error).removeprefix('mask 0: ')}; correct the file") from None
+    if not isinstance(segmentation, list):
+        raise DataError(f"should be a list of polygons, or run lengths, found {segmentation!r:.60}; correct the file")
+    if all(is_number(v) for v in segmentation):  # one polygon, not in a list of its own
+        segmentation = [segmentation]
+    rings = []
+    for n, stated in enumerate(segmentation):
+        flat = [v for pair in stated for v in pair] if _are_pairs(stated) else stated
+        numbers = as_numbers(flat)
+        if numbers is None or len(numbers) % 2:
+            count = f"{len(flat)} numbers" if numbers is not None else repr(stated)[:60]
+            raise DataError(f"polygon {n} should be a list x1, y1, x2, y2, …, found {count}; correct the file")
+        rings.append(np.array(numbers).reshape(-1, 2))
     rings = [r for r in rings if len(r) >= 3]  # two points enclose nothing
-    return Polygons(tuple(rings)) if rings else None
-
-
-def _keypoints(annotations: list[dict[str, Any]], ids: list[Any], count: int, file: Path) -> np.ndarray:
-    """[N, J, 3] for the annotations `ids`; nothing labelled where the file has none."""
-    points = np.zeros((len(ids), count, 3))
-    place = {identity: n for n, identity in enumerate(ids)}
-    expected = f"{count * 3} finite numbers (x, y and visibility 0, 1 or 2 of {count} keypoints)"
-    demand(file, "annotation", annotations, keypoints=(expected, lambda v: v is None or _are_keypoints(v, count)))
-    for n, a in enumerate(annotations):
-        values, row = a.get("keypoints"), place.get(a.get("id", n))
-        if values is not None and row is not None:
-            points[row] = np.asarray(values, np.float64).reshape(-1, 3)
-    points[:, :, :2] = np.where(points[:, :, 2:] > 0, points[:, :, :2] + 0.5, 0)
-    return points
-
-
-def _skeleton(categories: list[dict[str, Any]], file: Path) -> Skeleton | None:
-    named = [c for c in categories if c.get("keypoints")]
-    if not named:
+    if not rings:
         return None
-    demand(file, "category", named, keypoints=NAMES, skeleton=PAIRS)
-    if len({tuple(c["keypoints"]) for c in named}) > 1:
-        raise DataError(f"{file}: categories {[c['name'] for c in named]} have different keypoints; read one at a time")
-    names = tuple(named[0]["keypoints"])
-    edges = tuple((a - 1, b - 1) for a, b in named[0].get("skeleton") or ())  # the file counts from 1
-    if names == COCO_PERSON.names:
-        return Skeleton(names, edges, COCO_PERSON.flip_pairs, COCO_PERSON.sigmas)
-    return Skeleton(names, edges, mirror_pairs(names))
+    try:
+        Masks.from_polygons([Polygons(tuple(rings))], size)
+    except DataError as error:
+        raise DataError(f"{str(error).removeprefix('mask 0, ')}; correct the file") from None
+    return Polygons(tuple(rings))
 
 
-def mirror_pairs(names: Sequence[str]) -> tuple[tuple[int, int], ...] | None:
-    """Pairs of keypoints whose names differ in left and right; None, unknown, when no name says so."""
-    swap = {"left": "right", "right": "left", "l": "r", "r": "l", "Left": "Right", "Right": "Left", "L": "R", "R": "L"}
-    place = {name: i for i, name in enumerate(names)}
-    pairs = set()
-    for i, name in enumerate(names):
-        words = re.split(r"([ _-]|(?<=[a-z])(?=[A-Z]))", name)
-        other = place.get("".join(swap.get(w or "", w or "") for w in words), i)
-        if other != i:
-            pairs.add((min(i, other), max(i, other)))
-    return tuple(sorted(pairs)) or None
+def _are_pairs(stated: Any) -> bool:
+    return isinstance(stated, list) and bool(stated) and all(isinstance(p, list) and len(p) == 2 for p in stated)
 
 
-def _kind(content: dict[str, Any]) -> str:
-    return "captions" if any("caption" in a for a in content["annotations"][:1]) else "instances"
-
-
-def _are_keypoints(value: Any, count: int) -> bool:
-    return are_numbers(value, count * 3) and all(
-        v == 0 or (v in (1, 2) and math.isfinite(x) and math.isfinite(y))
-        for x, y, v in zip(value[::3], value[1::3], value[2::3])
+def _area(mask: Polygons | np.ndarray) -> float:
+    """Pixels inside run lengths, or within the polygons."""
+    if isinstance(mask, np.ndarray):
+        return float(mask[1::2].sum())
+    after = [np.roll(ring, -1, 0) for ring in mask.parts]
+    return sum(
+        abs(float((a[:, 0] * b[:, 1] - b[:, 0] * a[:, 1]).sum())) / 2 for a, b in zip(mask.parts, after, strict=True)
     )
 
 
-def _has_keypoints(content: dict[str, Any]) -> bool:
-    return any(c.get("keypoints") for c in content["categories"])
+def _joints(stated: Any, count: int) -> np.ndarray | None:
+    """x, y and visibility [J, 3] of what an annotation has; of x and y alone, those that are not both 0 are labelled."""
+    values = as_numbers([float(v) if isinstance(v, bool) else v for v in stated]) if isinstance(stated, list) else None
+    if values is None or len(values) not in (2 * count, 3 * count):
+        return None
+    points = np.array(values).reshape(count, -1)
+    if points.shape[1] == 2:
+        points = np.concatenate([points, 2.0 * points.any(1, keepdims=True)], 1)
+    labelled = points[:, 2] > 0
+    good = np.isin(points[:, 2], (0, 1, 2)).all() and (np.abs(points[labelled]) < LARGEST).all()
+    return np.where(labelled[:, None], points, 0) if good else None
 
 
 def _files(path: Path) -> list[Path]:
-    patterns = ("*.json", "annotations/*.json", "*/*.coco.json")
-    found = {path} if path.is_file() else {f for pattern in patterns for f in path.glob(pattern)}
-    return sorted(f for f in found if f.suffix == ".json" and not f.name.startswith("stuff_"))  # see `coco_stuff`
+    if path.is_file():
+        return [path] if path.suffix.lower() == ".json" and not path.name.startswith("stuff_") else []
+    folders = [path, *list_folder(path)] if path.is_dir() else []
+    found = {
+        file
+        for folder in folders
+        for file in list_folder(folder)
+        if file.suffix.lower() == ".json" and _is_listed(file, path)
+    }
+    return sorted(f for f in found if not f.name.startswith("stuff_") and f.is_file())  # see `coco_stuff`
+
+
+def _is_listed(file: Path, path: Path) -> bool:
+    """Whether a JSON lies where COCO's do: in the folder, in annotations/, or named for it in the folder of a split."""
+    inside = file.parent.name.lower() in ("annotations", "labels")
+    return file.parent == path or inside or ".coco." in file.name or bool(SPLIT_NAME.fullmatch(file.parent.name))
 
 
 def _by_split(path: Path) -> dict[str, list[Path]]:
     groups: dict[str, list[Path]] = {}
     for file in filter(looks_like_coco, _files(path)):
-        name = _KINDS.sub("", file.stem) or (
-            file.parent.name if file.parent not in (path, path / "annotations") else ""
-        )
+        named = file.parent != path and file.parent.name.lower() not in ("annotations", "labels")
+        name = _KINDS.sub("", file.stem)
+        if named and not SPLIT_NAME.fullmatch(name):
+            name = file.parent.name
         groups.setdefault(name, []).append(file)
     return groups
-
-
-def _find_pictures(file: Path, names: list[str]) -> list[str]:
-    """Where the pictures of an annotation file lie: the first usual folder that holds one of the first few."""
-    root = file.parent.parent if file.parent.name == "annotations" else file.parent
-    split = _KINDS.sub("", file.stem)
-    usual = [
-        root,
-        root / split,
-        root / "images",
-        root / "images" / split,
-        root / split / "images",
-        root / "JPEGImages",
-        root / "data",
-        file.parent,
-    ]
-    folder = next((f for f in usual if any((f / name).is_file() for name in names[:20])), root / split)
-    return [str(folder / name) for name in names]
 
 
 # Writing ----------------------------------------------------------------------------------------------------------------

@@ -29,7 +29,7 @@ from videre.data.cleaning import fill_sizes
 from videre.data.dataset import Dataset, FileSource, Repair
 from videre.data.flat import Ragged
 from videre.data.formats.class_maps import UNSAID, pair_files
-from videre.data.formats.coco_rules import (
+from videre.data.rules import (
     ID,
     SIDE,
     TEXT,

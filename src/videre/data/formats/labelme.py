@@ -25,8 +25,8 @@ import numpy as np
 from videre.data.cleaning import clean_boxes, fill_sizes
 from videre.data.dataset import Dataset, Repair
 from videre.data.flat import FlatMasks, FlatSource
-from videre.data.formats.coco_rules import SIDE, TEXT, Rule, demand, is_number, load_json
 from videre.data.formats.folders import SPLIT_NAME
+from videre.data.rules import SIDE, TEXT, Rule, demand, is_number, load_json
 from videre.data.writing import losses, placed
 from videre.errors import DataError
 from videre.files import write_atomic

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 
 import numpy as np
 import torch
@@ -11,6 +10,7 @@ from torch import Tensor
 
 from videre.errors import DataError
 from videre.structures import Affine, Categories, Renaming, Scene, Schema
+from videre.structures.sides import mirror_name, mirror_order, mirror_words
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,21 +41,6 @@ def mirror_scene(scene: Scene, schema: Schema) -> Scene:
     )
 
 
-def mirror_words(sentence: str) -> str:
-    """Left for right and right for left, in whole words, keeping capitals."""
-    return _WORDS.sub(_swap, sentence)
-
-
-_WORDS = re.compile(r"\b(left|right)((?:most|ward|wards|hand|handed|side)?)\b", re.IGNORECASE)
-
-
-def _swap(match: re.Match[str]) -> str:
-    word, tail = match.groups()
-    other = "right" if word.lower() == "left" else "left"
-    cased = other.upper() if word.isupper() else other.capitalize() if word[0].isupper() else other
-    return cased + tail
-
-
 def _table(schema: Schema, part: str) -> Tensor | None:
     """What each label of a part of the schema becomes in the mirror: the one whose name is its mirror ("left hand" for
     "right hand"), or itself. DataError where that cannot be known."""
@@ -68,12 +53,11 @@ def _table(schema: Schema, part: str) -> Tensor | None:
         if part == "predicates":
             raise DataError("relations cannot be mirrored without the names of the predicates (left of, right of)")
         return None
-    place = {name: i for i, name in enumerate(categories.names)}
-    others = [mirror_words(name) for name in categories.names]
-    lost = [name for name, other in zip(categories.names, others, strict=True) if other not in place]
+    order = mirror_order(categories.names)
+    lost = [name for i, name in enumerate(categories.names) if order[i] == i and mirror_name(name) != name]
     if lost and part == "predicates":
         raise DataError(
             f"predicates {lost} have no mirrored counterpart among {list(categories.names)}; "
             "train without horizontal flips"
         )
-    return torch.tensor([place.get(other, i) for i, other in enumerate(others)])
+    return torch.tensor(order)
