@@ -82,7 +82,7 @@ def test_lists_of_classes(tmp_path: Path) -> None:
     assert (legend.names, legend.colors, legend.void_colors) == (("Animal",), ((64, 128, 64),), ((0, 0, 0),))
     for name, text, said in (
         ("classes.json", '{"classes": [{"name": "road"}]}', "expected"),
-        ("palette.txt", "300 0 0 road\n", "a colour is three numbers of 0 to 255"),
+        ("palette.txt", "300 0 0 road\n", r"the colour of 'road' is three numbers of 0 to 255, found \[300, 0, 0\]"),
     ):
         (tmp_path / name).write_text(text)
         with pytest.raises(DataError, match=said):
@@ -95,8 +95,8 @@ def test_what_is_no_class_is_refused_with_its_pixels(tmp_path: Path) -> None:
         DataError, match=r"a\.png: id 4 on 2 pixels, id 12 on 1 pixels; the class list has none of these"
     ):
         data.read(root).scene(0)
-    Image.fromarray(np.full((2, 3, 3), 5, np.uint8)).save(root / "trainannot" / "a.png")
-    with pytest.raises(DataError, match="colour 5 5 5 on 6 pixels"):
+    Image.fromarray(np.full((2, 3, 3), (5, 6, 7), np.uint8)).save(root / "trainannot" / "a.png")
+    with pytest.raises(DataError, match="colour 5 6 7 on 6 pixels"):
         data.read(root).scene(0)
     put(root / "trainannot" / "a.png", np.full((4, 4), 3, np.uint8))
     with pytest.raises(DataError, match=r"a\.png: the class map is 4x4 \(width x height\), the picture .* is 3x2"):
@@ -125,7 +125,7 @@ def test_pictures_without_a_map_are_counted(tmp_path: Path) -> None:
     write_picture(root / "train" / "b.png", np.zeros((2, 3, 3), np.uint8))
     read = data.read(root, "train")
     assert len(read) == 1 and [str(r) for r in read.repairs] == [
-        "train/b.png, annotation -: picture without class map no PNG of its name, dropped"
+        "train/b.png, annotation -: picture without class map no map of its name, dropped"
     ]
 
 
@@ -139,17 +139,68 @@ def test_lists_of_several_classes_are_no_instances(tmp_path: Path) -> None:
 
 
 def test_voc(tmp_path: Path) -> None:
-    put(tmp_path / "SegmentationClass" / "a.png", np.array([[0, 20, 255]], np.uint8))
-    for name in ("a", "b"):
+    put(tmp_path / "SegmentationClass" / "2007_000032.png", np.array([[0, 20, 255]], np.uint8))
+    for name in ("2007_000032", "2007_000039"):
         (tmp_path / "JPEGImages").mkdir(exist_ok=True)
         write_picture(tmp_path / "JPEGImages" / f"{name}.jpg", np.zeros((1, 3, 3), np.uint8))
     lists = tmp_path / "ImageSets" / "Segmentation"
     lists.mkdir(parents=True)
-    (lists / "train.txt").write_text("a\n")
+    (lists / "train.txt").write_text("2007_000032\n")
     assert data.find_format(tmp_path) == "maps" and data.splits(tmp_path) == ["train"]
     read = data.read(tmp_path, "train")
     assert len(read) == 1 and read.repairs == () and read.schema.pixels is not None and len(read.schema.pixels) == 21
     assert read.scene(0).segmentation.tolist() == [[0, 20, VOID]]
+
+
+def test_a_folder_called_like_vocs_does_not_have_its_classes(tmp_path: Path) -> None:
+    put(tmp_path / "SegmentationClass" / "leaf.png", np.array([[0, 1, 2]], np.uint8))
+    (tmp_path / "JPEGImages").mkdir()
+    write_picture(tmp_path / "JPEGImages" / "leaf.jpg", np.zeros((1, 3, 3), np.uint8))
+    with pytest.raises(DataError, match=r"nothing names the classes of the maps.*classes\.txt, one a line, id 0 first"):
+        data.read(tmp_path)
+    (tmp_path / "class_names.txt").write_text("__ignore__\n_background_\nleaf\nspot\n")
+    assert data.read(tmp_path).schema.pixels.names == ("_background_", "leaf", "spot")
+    assert data.read(tmp_path).scene(0).segmentation.tolist() == [[0, 1, 2]]
+
+
+def test_ids_of_maps_are_what_the_list_can_mean(tmp_path: Path) -> None:
+    root = street(tmp_path, np.array([[0, 255, 255], [0, 0, 255]], np.uint8), "flat")
+    (root / "classes.json").unlink()
+    (root / "classes.txt").write_text("ground\ncrack\n")
+    read = data.read(root)
+    assert read.scene(0).segmentation.tolist() == [[0, 1, 1], [0, 0, 1]]
+    assert [str(r) for r in read.repairs] == [
+        "-, annotation -: ids of class maps the maps have 0 and 255 alone, 255 read as crack"
+    ]
+    write_picture(root / "images" / "b.jpg", np.zeros((2, 3, 3), np.uint8))
+    put(root / "masks" / "b_mask.png", np.array([[0, 1, 255], [0, 0, 255]], np.uint8))  # so that 255 is void
+    read = data.read(root)
+    assert read.repairs == () and read.scene(0).segmentation.tolist() == [[0, VOID, VOID], [0, 0, VOID]]
+    (root / "classes.txt").write_text("a\nb\nc\n")
+    for name in "ab":
+        put(root / "masks" / f"{name}_mask.png", np.array([[1, 2, 3], [3, 255, 1]], np.uint8))
+    read = data.read(root)
+    assert read.scene(1).segmentation.tolist() == [[0, 1, 2], [2, VOID, 0]] and "counted from 1" in str(read.repairs[0])
+    grey = np.repeat(np.array([[1, 2, 3], [3, 255, 1]], np.uint8)[:, :, None], 3, 2)
+    Image.fromarray(grey).save(root / "masks" / "a_mask.png")  # the same, stored as RGB
+    assert data.read(root).scene(0).segmentation.tolist() == [[0, 1, 2], [2, VOID, 0]]
+
+
+def test_blurred_colours_are_called_so(tmp_path: Path) -> None:
+    root = street(tmp_path, layout="flat")
+    (root / "classes.json").unlink()
+    (root / "palette.txt").write_text("0 0 0 ground\n128 64 128 road\n70 130 180 sky\n")
+    colors = np.zeros((2, 9, 3), np.uint8)
+    colors[:, 6:] = 128, 64, 128
+    colors[:, 1:6] = np.arange(1, 6)[:, None] * (20, 10, 20)
+    Image.fromarray(colors).save(root / "masks" / "a_mask.png")
+    write_picture(root / "images" / "a.jpg", np.zeros((2, 9, 3), np.uint8))
+    with pytest.raises(DataError, match="colour 20 10 20 on 2 pixels"):
+        data.read(root).scene(0)
+    colors[1, 1:6] = np.arange(1, 6)[:, None] * (9, 9, 8)
+    Image.fromarray(colors).save(root / "masks" / "a_mask.png")
+    with pytest.raises(DataError, match=r"and 5 more, between those of the list: the edges are blurred.*as PNG"):
+        data.read(root).scene(0)
 
 
 @settings(max_examples=10, deadline=None)

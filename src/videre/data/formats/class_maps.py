@@ -4,11 +4,15 @@ Two layouts: `images/[<split>/]<name>.*` with `annotations/[<split>/]<name>.png`
 `<split>/<name>.*` with `<split>annot/<name>.png`. The classes are named at the root, in one of
 
 - `classes.json`: {"classes": [{"id": 0, "name": "sky", "color": [128, 128, 128]}, …], "void": 11};
-- `classes.txt`: a name a line, ids 0, 1, …;
-- `label_colors.txt` or `palette.txt`: `r g b name` a line.
+- `classes.txt`, `class_names.txt`, `labels.txt`: a name a line, ids 0, 1, …; after a line `__ignore__`, as labelme
+  writes it, ids begin with the next line;
+- `label_colors.txt` or `palette.txt`: `r g b name` a line; `labelmap.txt`: `name:r,g,b` a line, as CVAT writes it;
+- `class_dict.csv`: name, r, g, b.
 
-VOC's own layout (`SegmentationClass/*.png` beside `JPEGImages/`) needs no such file. Maps are grey or palette PNGs of ids, or
-colour PNGs in the classes' colours. 255 is void unless the list names it, and so is what a class called void or unlabelled marks.
+VOC's own layout (`SegmentationClass/*.png` beside `JPEGImages/`) needs no such file where the pictures are VOC's. Maps are grey
+or palette pictures of ids, also stored as RGB, or in the classes' colours. 255 is void unless the list names it, and so is what a
+class called void or unlabelled marks. Of two classes, maps of 0 and 255 alone have the second where 255 stands, and maps
+of 1 to K count from 1.
 """
 
 from __future__ import annotations
@@ -17,6 +21,7 @@ import dataclasses
 import io
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +30,13 @@ import torch
 from PIL import Image
 
 from videre.data.dataset import Dataset, FileSource, Repair
+from videre.data.faults import Faults
 from videre.data.formats.folders import SPLIT_NAME
+from videre.data.pairs import PICTURE_FOLDERS, find_folder, list_maps, pair
 from videre.data.writing import file_names, losses, place_picture
 from videre.errors import DataError
-from videre.files import write_atomic
-from videre.images.listing import SUFFIXES
+from videre.files import read_lines, read_text, write_atomic
+from videre.images.listing import list_folder, list_pictures
 from videre.images.reading import has_colors, read_ids, read_picture
 from videre.structures import VOC_PIXELS, Categories, Scene, Schema
 from videre.structures.masks import distinct
@@ -40,8 +47,34 @@ LOOKS_FOR = (
     "label_colors.txt beside them; or VOC's SegmentationClass/"
 )
 HOLDS = {"segmentation"}
-FOLDERS = ("annotations", "labels", "masks", "gtFine", "segmentation")
-LISTS = ("classes.json", "classes.txt", "label_colors.txt", "labels.txt", "palette.txt")
+FOLDERS = (
+    "annotations",
+    "labels",
+    "masks",
+    "mask",
+    "gtFine",
+    "segmentation",
+    "segmentations",
+    "gt",
+    "groundtruth",
+    "annotation",
+)
+LISTS = (
+    "classes.json",
+    "classes.txt",
+    "class_names.txt",
+    "label_colors.txt",
+    "labels.txt",
+    "labelmap.txt",
+    "palette.txt",
+    "class_dict.csv",
+)
+LOOKS = 32
+"""Maps that are looked into before anything is trained on them, spread over the set."""
+_OF_VOC = re.compile(r"\d{4}_\d{6}")
+"""How the pictures of Pascal VOC are called."""
+IGNORED = "__ignore__"
+"""labelme's first line, whose id is -1."""
 UNSAID = re.compile(r"void|unlabell?ed|ignore(d)?|unknown", re.IGNORECASE)
 """Names of what is no class."""
 
@@ -51,7 +84,8 @@ class Legend:
     """What the values of a map mean.
 
     Args:
-        ids: of the classes, in their order. names, colors: likewise. void: ids of pixels that nothing is said of.
+        ids: of the classes, in their order. names, colors: likewise. void, void_colors: of pixels that nothing is said of.
+        numbered: whether ids follow from the order of the list alone. threshold: of two classes, in JPEGs.
     """
 
     ids: tuple[int, ...]
@@ -59,39 +93,98 @@ class Legend:
     colors: tuple[tuple[int, int, int], ...] = ()
     void: tuple[int, ...] = ()
     void_colors: tuple[tuple[int, int, int], ...] = ()
+    numbered: bool = False
+    threshold: bool = False
+
+    def labels(self, file: Path) -> np.ndarray:
+        """The classes uint8 [H, W] of a map; DataError where it has ids or colours that are none."""
+        values, show = _values(file, {*self._numbers, *self._void_numbers})
+        if self.threshold and file.suffix.lower() in (".jpg", ".jpeg"):
+            values = np.where(values > 127, self.ids[1], self.ids[0])
+        classes, void = (self.ids, (*self.void, VOID)) if show == "id" else (self._numbers, self._void_numbers)
+        known = dict.fromkeys(void, VOID) | {value: k for k, value in enumerate(classes)}
+        found, place, counts = distinct(values)
+        strange = [(v, n) for v, n in zip(found.tolist(), counts.tolist()) if v not in known]
+        if strange:
+            name = lambda v: f"colour {v >> 16} {v >> 8 & 255} {v & 255}" if show == "colour" else f"id {v}"
+            listed = ", ".join(f"{name(v)} on {n} pixels" for v, n in strange[:5])
+            more = f" and {len(strange) - 5} more" if len(strange) > 5 else ""
+            if len(strange) > max(5, len(known) - len(strange)) and sum(v in known for v in found.tolist()) > 1:
+                raise DataError(
+                    f"{file}: {listed}{more}, between those of the list: the edges are blurred, by smoothing or as JPEG; "
+                    "save the maps as PNG, without smoothing (nearest neighbour)"
+                )
+            raise DataError(
+                f"{file}: {listed}{more}; the class list has none of these: add them to it, or mark them as void"
+            )
+        return np.array([known[v] for v in found.tolist()], np.uint8)[place]
+
+    def fitted(self, maps: Sequence[Path]) -> tuple[Legend, list[Repair]]:
+        """The legend as the maps mean it, of which some are looked into, and what was found to differ from the list."""
+        if not self.numbered:
+            return self, []
+        seen: set[int] = set()
+        blurred = 0
+        for i in np.unique(np.linspace(0, len(maps) - 1, min(LOOKS, len(maps))).astype(int)).tolist():
+            try:
+                values, show = _values(maps[i], {*self._numbers, *self._void_numbers})
+            except DataError:
+                continue  # reading its truth will raise this error
+            if show == "id":
+                seen |= set(distinct(values)[0].tolist())
+                blurred += maps[i].suffix.lower() in (".jpg", ".jpeg")
+        count, notice = len(self.ids), lambda found, action: [Repair("ids of class maps", "-", "-", found, action)]
+        if count == 2 and blurred and max(seen, default=0) > 1:
+            found = f"{blurred} maps are JPEG, which blurs ids"
+            return dataclasses.replace(self, ids=(0, VOID), void=(), threshold=True), notice(found, "cut at 127")
+        if count == 2 and {VOID} < seen <= {0, VOID}:
+            found = f"the maps have 0 and {VOID} alone"
+            return dataclasses.replace(self, ids=(0, VOID), void=()), notice(found, f"{VOID} read as {self.names[1]}")
+        if (
+            self.ids == tuple(range(count))
+            and count in seen - {VOID}
+            and 0 not in seen
+            and seen <= {*range(1, count + 1), VOID}
+        ):
+            found = f"the maps have 1 to {count}, and no 0"
+            return dataclasses.replace(self, ids=tuple(range(1, count + 1))), notice(found, "counted from 1")
+        return self, []
 
     @property
     def schema(self) -> Schema:
         return Schema(pixels=Categories(self.names, self.colors, self.ids))
 
-    def labels(self, file: Path) -> np.ndarray:
-        """The classes uint8 [H, W] of a map; DataError where it has ids or colours that are none."""
-        if has_colors(file):
-            picture = read_picture(file)[:, :, :3].astype(np.int64)
-            values = (picture[:, :, 0] << 16) | (picture[:, :, 1] << 8) | picture[:, :, 2]
-            number = lambda color: (color[0] << 16) | (color[1] << 8) | color[2]
-            known = {number(c): k for k, c in enumerate(self.colors)} | {number(c): VOID for c in self.void_colors}
-            show = lambda v: f"colour {v >> 16} {v >> 8 & 255} {v & 255}"
-        else:
-            values = read_ids(file)
-            known = {i: k for k, i in enumerate(self.ids)} | dict.fromkeys(self.void, VOID)
-            known.setdefault(VOID, VOID)
-            show = lambda v: f"id {v}"
-        found, place, counts = distinct(values)
-        strange = [(v, n) for v, n in zip(found.tolist(), counts.tolist()) if v not in known]
-        if strange:
-            listed = ", ".join(f"{show(v)} on {n} pixels" for v, n in strange[:5])
-            raise DataError(f"{file}: {listed}; the class list has none of these: add them to it, or mark them as void")
-        return np.array([known[v] for v in found.tolist()], np.uint8)[place]
+    @property
+    def _numbers(self) -> tuple[int, ...]:
+        return tuple(map(_number, self.colors))
+
+    @property
+    def _void_numbers(self) -> tuple[int, ...]:
+        return tuple(map(_number, self.void_colors))
+
+
+def _values(file: Path, colors: set[int]) -> tuple[np.ndarray, str]:
+    """The numbers [H, W] of a map, and whether each is an "id" or a "colour", its red, green and blue in 24 bits."""
+    if not has_colors(file):
+        return read_ids(file), "id"
+    picture = read_picture(file).astype(np.int64)
+    grey = picture.shape[2] == 1 or bool((picture == picture[:, :, :1]).all())
+    if grey and not {int(v) * 0x10101 for v in np.unique(picture[:, :, 0])} <= colors:  # ids that are stored as RGB
+        return picture[:, :, 0], "id"
+    return (picture[:, :, 0] << 16) | (picture[:, :, 1] << 8) | picture[:, :, 2], "colour"
+
+
+def _number(color: tuple[int, int, int]) -> int:
+    return (color[0] << 16) | (color[1] << 8) | color[2]
 
 
 def recognise(path: Path) -> str:
     """What was found, or "" when this is no such folder."""
-    if not path.is_dir() or all(annotation is None for _, _, annotation in _pairs(path, None)):
+    if not path.is_dir() or not any(maps for _, _, maps in _parts(path)):
         return ""
+    file = find_list(path)
     if _is_voc(path):
         return "" if _has_boxes(path) else "class maps in SegmentationClass"
-    file = find_list(path)
     if file is None or (file.suffix != ".json" and len(read_legend(file).names) < 2):
         return ""
     return f"class maps, named in {file.name}"
@@ -100,36 +193,50 @@ def recognise(path: Path) -> str:
 def splits(path: Path) -> list[str]:
     """Folders of the layout, or VOC's lists."""
     if _is_voc(path):
-        return sorted(p.stem for p in (path / "ImageSets" / "Segmentation").glob("*.txt"))
-    return sorted({split for split, _, _ in _pairs(path, None) if split})
+        return [p.stem for p in list_folder(path / "ImageSets" / "Segmentation") if p.suffix == ".txt"]
+    return [split for split, _, maps in _parts(path) if split and maps]
 
 
-def read(path: Path, split: str | None = None) -> Dataset:
+def read(path: Path, split: str | None = None, skip_broken: bool = False) -> Dataset:
     """Read pictures and maps; pictures without a map are left out and counted.
 
-    Raises DataError for a class list that cannot be read, or when there is no picture with a map. A map of another size,
-    or with values that are no class, is an error when its truth is asked for.
+    Raises DataError for a class list that cannot be read, several maps of one picture, or when there is no picture with
+    a map. A map of another size, or with values that are no class, is an error when its truth is asked for.
     """
-    file = find_list(path)
-    legend = _voc_legend() if file is None else read_legend(file)
-    pairs = _pairs(path, split)
+    file, faults, repairs = find_list(path), Faults(skip_broken), list[Repair]()
+    listed = None
     if _is_voc(path) and split is not None:
-        listed = (path / "ImageSets" / "Segmentation" / f"{split}.txt").read_text().split()
-        by_stem = {picture.stem: (part, picture, annotation) for part, picture, annotation in pairs}
-        pairs = [by_stem[stem] for stem in listed if stem in by_stem]
-    name = lambda picture: picture.relative_to(path).as_posix()
-    repairs = [
-        Repair("picture without class map", name(picture), "-", "no PNG of its name", "dropped")
-        for _, picture, annotation in pairs
-        if annotation is None
-    ]
-    known = [(picture, annotation) for _, picture, annotation in pairs if annotation is not None]
+        listed = set(read_lines(path / "ImageSets" / "Segmentation" / f"{split}.txt"))
+    name = lambda file: file.relative_to(path).as_posix()
+    known: dict[Path, Path] = {}
+    everything: list[Path] = []
+    for part, pictures, maps in _parts(path):
+        everything += maps
+        if listed is None and split not in (None, part):
+            continue
+        of, lost = pair(pictures, maps)
+        for picture, found in of.items():
+            if listed is not None and picture.stem not in listed:
+                continue
+            if len(found) > 1:
+                several = ", ".join(p.name for p in found[:3])
+                faults.add(picture, f"has {len(found)} class maps, {several}; leave one", name(picture))
+            elif found:
+                known[picture] = found[0]
+            elif not _is_voc(path):  # which has maps of a part of its pictures
+                repairs.append(Repair("picture without class map", name(picture), "-", "no map of its name", "dropped"))
+        repairs += [
+            Repair("class map without picture", name(m), "-", "no picture of its name", "dropped") for m in lost
+        ]
     if not known:
+        faults.settle()
         raise DataError(f"{path}: no picture{f' of {split}' if split else ''} has a class map")
-    source = _ClassMaps(
-        [str(p) for p, _ in known], [name(p) for p, _ in known], maps=[str(a) for _, a in known], legend=legend
-    )
-    return Dataset(source, legend.schema, repairs, path.name + (f" {split}" if split else ""))
+    legend = read_legend(file) if file is not None else _voc_legend(path, list(known))
+    legend, notices = legend.fitted(everything)
+    stems, chosen = [name(p) for p in known], [str(m) for m in known.values()]
+    source = _ClassMaps([str(p) for p in known], stems, maps=chosen, legend=legend)
+    title = path.name + (f" {split}" if split else "")
+    return Dataset(source, legend.schema, notices + repairs + faults.settle(), title)
 
 
 def write(dataset: Dataset, path: Path, split: str = "train", lossy: bool = False) -> list[str]:
@@ -168,28 +275,32 @@ def as_palette(classes: np.ndarray, categories: Categories) -> bytes:
 
 def read_legend(file: Path) -> Legend:
     """The classes that a list names. Raises DataError, naming the line or field, for a list that says something else."""
-    text = file.read_text(encoding="utf-8-sig")
+    text = read_text(file)
     rows: list[tuple[int, str, Any]] = []
     void: set[int] = {VOID}
-    if file.suffix == ".json":
+    numbered = file.suffix != ".json"
+    if not numbered:
         try:
             data = json.loads(text)
             rows = [(int(c["id"]), str(c["name"]), c.get("color")) for c in data["classes"]]
             marked = data.get("void", [])
             void |= {int(v) for v in (marked if isinstance(marked, list) else [marked])}
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
             raise DataError(
                 f'{file}: expected {{"classes": [{{"id", "name", "color"}}], "void": id}} ({error!r})'
             ) from None
     else:
-        for number, line in enumerate(filter(None, map(str.strip, text.splitlines()))):
-            found = re.fullmatch(r"(\d+)[\s,]+(\d+)[\s,]+(\d+)[\s,]+(.+)", line)
-            color = [int(found[n]) for n in (1, 2, 3)] if found else None
-            rows.append((number, found[4].strip() if found else line, color))
-    if any(
-        color is not None and (len(color) != 3 or not all(0 <= int(v) <= 255 for v in color)) for _, _, color in rows
-    ):
-        raise DataError(f"{file}: a colour is three numbers of 0 to 255")
+        lines = [line for line in map(str.strip, text.split("\n")) if line]
+        if file.suffix == ".csv":
+            lines = [line for line in lines if not re.fullmatch(r"name\W+r\W+g\W+b", line, re.IGNORECASE)]
+        elif file.name == "labelmap.txt":
+            lines = [line for line in lines if not line.startswith("#")]
+        first = -1 if lines[:1] == [IGNORED] else 0
+        rows = [(number, *_named(line)) for number, line in enumerate(lines, start=first) if number >= 0]
+    for _, name, color in rows:
+        good = color is None or (isinstance(color, list | tuple) and len(color) == 3)
+        if not good or not all(isinstance(v, int) and 0 <= v <= 255 for v in color or ()):
+            raise DataError(f"{file}: the colour of {name!r} is three numbers of 0 to 255, found {color!r:.60}")
     void -= {i for i, _, _ in rows if i == VOID}  # a mask of 0 and 255 may name 255
     void |= {i for i, name, _ in rows if UNSAID.fullmatch(name)}
     kept = [row for row in rows if row[0] not in void]
@@ -203,7 +314,17 @@ def read_legend(file: Path) -> Legend:
         shades(kept) if colored else (),
         tuple(sorted(void)),
         shades([row for row in rows if row[0] in void]),
+        numbered,
     )
+
+
+def _named(line: str) -> tuple[str, list[int] | None]:
+    """Name and colour of a line: `r g b name`, `name,r,g,b`, `name:r,g,b:…` or a name alone."""
+    if found := re.fullmatch(r"(\d+)[\s,]+(\d+)[\s,]+(\d+)[\s,]+(.+)", line):
+        return found[4].strip(), [int(found[n]) for n in (1, 2, 3)]
+    if found := re.fullmatch(r"(.+?)[,:]\s*(\d+)\s*,\s*(\d+)\s*,\s*(\d+)\s*(:.*)?", line):
+        return found[1].strip(), [int(found[n]) for n in (2, 3, 4)]
+    return line, None
 
 
 @dataclasses.dataclass
@@ -211,7 +332,7 @@ class _ClassMaps(FileSource):
     """Scenes made from the maps, when asked for."""
 
     maps: list[str] = dataclasses.field(default_factory=list)
-    legend: Legend = dataclasses.field(default_factory=lambda: _voc_legend())
+    legend: Legend = dataclasses.field(default_factory=lambda: Legend((), ()))
     fields: frozenset[str] = frozenset({"segmentation"})
 
     def scene(self, i: int) -> Scene:
@@ -225,7 +346,13 @@ class _ClassMaps(FileSource):
         return Scene(size, segmentation=torch.from_numpy(classes), meta=meta)
 
 
-def _voc_legend() -> Legend:
+def _voc_legend(path: Path, pictures: list[Path]) -> Legend:
+    """VOC's classes, where the pictures are VOC's; DataError where nobody names others."""
+    if not all(_OF_VOC.fullmatch(picture.stem) for picture in pictures):
+        raise DataError(
+            f"{path}: nothing names the classes of the maps, and the pictures are not Pascal VOC's own; write their "
+            f"names into {path / 'classes.txt'}, one a line, id 0 first"
+        )
     return Legend(VOC_PIXELS.source_ids, VOC_PIXELS.names, void=(VOID,))
 
 
@@ -243,34 +370,17 @@ def _has_boxes(path: Path) -> bool:
     return any((path / "Annotations").glob("*.xml"))
 
 
-def _pairs(path: Path, split: str | None) -> list[tuple[str, Path, Path | None]]:
-    """Split, picture and map, None where there is no map; the split is "" where there is none."""
+def _parts(path: Path) -> list[tuple[str, list[Path], list[Path]]]:
+    """Split, "" where there is none, with its pictures and maps."""
     if _is_voc(path):
-        return pair_files("", path / "JPEGImages", path / "SegmentationClass", every=False)
-    parts = [p.name for p in sorted(path.iterdir()) if p.is_dir() and (path / f"{p.name}annot").is_dir()]
+        return [("", list_pictures(path / "JPEGImages"), list_maps(path / "SegmentationClass"))]
+    parts = [p for p in list_folder(path) if p.is_dir() and (path / f"{p.name}annot").is_dir()]
     if parts:
-        return [
-            pair
-            for part in parts
-            if split in (None, part)
-            for pair in pair_files(part, path / part, path / f"{part}annot")
-        ]
-    maps = next((path / name for name in FOLDERS if (path / name).is_dir()), None)
-    if maps is None or not (path / "images").is_dir():
+        return [(p.name, list_pictures(p), list_maps(path / f"{p.name}annot")) for p in parts]
+    images, maps = find_folder(path, PICTURE_FOLDERS), find_folder(path, FOLDERS)
+    if images is None or maps is None:
         return []
-    parts = [p.name for p in sorted((path / "images").iterdir()) if p.is_dir() and SPLIT_NAME.fullmatch(p.name)]
+    parts = [p for p in list_folder(images) if p.is_dir() and SPLIT_NAME.fullmatch(p.name)]
     if not parts:
-        return pair_files("", path / "images", maps)
-    return [pair for p in parts if split in (None, p) for pair in pair_files(p, path / "images" / p, maps / p)]
-
-
-def pair_files(split: str, pictures: Path, maps: Path, every: bool = True) -> list[tuple[str, Path, Path | None]]:
-    """Pictures and the maps of their names, which may have a suffix ("_L", "_mask"); `every`: those without a map, too."""
-    found = {p.stem: p for p in sorted(maps.glob("*.png"))} if maps.is_dir() else {}
-    cut = {
-        re.sub(r"_(L|mask|label|labels|labelIds|gtFine_labelIds|segmentation)$", "", stem): p
-        for stem, p in found.items()
-    }
-    names = [p for p in sorted(pictures.iterdir()) if p.suffix.lower() in SUFFIXES]
-    matched = [(split, p, found.get(p.stem) or cut.get(p.stem)) for p in names]
-    return matched if every else [pair for pair in matched if pair[2] is not None]
+        return [("", list_pictures(images), list_maps(maps))]
+    return [(p.name, list_pictures(p), list_maps(maps / p.name)) for p in parts]

@@ -28,7 +28,8 @@ import torch
 from videre.data.cleaning import fill_sizes
 from videre.data.dataset import Dataset, FileSource, Repair
 from videre.data.flat import Ragged
-from videre.data.formats.class_maps import UNSAID, pair_files
+from videre.data.formats.class_maps import UNSAID
+from videre.data.pairs import list_maps, pair
 from videre.data.rules import (
     ID,
     SIDE,
@@ -44,6 +45,7 @@ from videre.data.rules import (
 from videre.data.writing import losses, placed
 from videre.errors import DataError
 from videre.files import write_atomic
+from videre.images.listing import list_pictures
 from videre.images.reading import read_ids, write_picture
 from videre.ops.rle import rle_to_string
 from videre.structures import Categories, Masks, Scene, Schema
@@ -407,17 +409,13 @@ def _read_maps(path: Path, split: str) -> Dataset:
     root, maps, labels = found
     classes, meaning = _read_labels(labels)
     pictures = next(f for f in (root / split, root / "images" / split) if f.is_dir())
-    pairs = [(picture, png) for _, picture, png in pair_files(split, pictures, maps / split)]
-    known = [(picture, png) for picture, png in pairs if png is not None]
+    of, alone = pair(list_pictures(pictures), list_maps(maps / split))
+    known = [(picture, pngs[0]) for picture, pngs in of.items() if pngs]
     if not known:
         raise DataError(f"{pictures}: no picture has a map in {maps / split}")
-    alone = sorted(set((maps / split).glob("*.png")) - {png for _, png in known})
+    bare = [p for p, pngs in of.items() if not pngs]
     repairs = [
-        *(
-            Repair("picture without map", p.name, "-", "no PNG of its name", "dropped")
-            for p, png in pairs
-            if png is None
-        ),
+        *(Repair("picture without map", p.name, "-", "no PNG of its name", "dropped") for p in bare),
         *(Repair("map without picture", p.name, "-", "no picture of its name", "dropped") for p in alone),
     ]
     source = _PixelMaps(
