@@ -99,7 +99,7 @@ def test_splits_are_lists_and_agree_about_classes(tmp_path):
 
 def test_damaged_files_are_named(tmp_path):
     make(tmp_path, {"a": [thing("dog", "left", 1, 5, 5)]})
-    with pytest.raises(DataError, match=r"a\.xml: dog: bndbox/xmin should be a number, found 'left'"):
+    with pytest.raises(DataError, match=r"a\.xml: object 0 \(dog\): bndbox/xmin should be a number, found 'left'"):
         data.read(tmp_path)
     (tmp_path / "Annotations" / "a.xml").write_text("<annotation><object>")
     with pytest.raises(DataError, match=r"a\.xml: not an XML file"):
