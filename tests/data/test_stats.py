@@ -45,7 +45,7 @@ def test_classes_of_pictures_and_nothing_at_all(tmp_path):
     assert counted.instances == 0 and counted.shares()["large"] == 0
     both = stats(data.read(real("coco_mini"), "val2017"))
     assert both.captions == 395 and both.joints["nose"] > 10
-    nothing = stats(data.read(real("kitti_sample")))
+    nothing = stats(data.read(real("kitti_sample"), format="folders"))
     assert nothing.pictures == 13 and not nothing.classes and "13 pictures" in str(nothing)
 
 

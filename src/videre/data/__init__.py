@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Protocol
@@ -22,9 +23,11 @@ from videre.data.formats import (
     scenes,
     voc,
 )
+from videre.data.rules import load_json
 from videre.data.splits import by_list
 from videre.errors import ConfigError, DataError
 from videre.files import whole_folder
+from videre.images.listing import is_hidden
 
 
 class Format(Protocol):
@@ -79,7 +82,10 @@ def read(path: str | Path, split: str | None = None, format: str | None = None, 
         DataError: nothing known is there (with what was looked for), several formats fit, or the split does not exist.
     """
     path = Path(path)
-    module = FORMATS[find_format(path, format)]
+    name = find_format(path, format)
+    module = FORMATS[name]
+    if format is None and name == "folders" and module.recognise(path) == folders.NO_TRUTH:
+        _refuse_ignored(path)
     if split is None or split in module.splits(path):
         return module.read(path, split, **options)
     beside = path / f"{split}.txt"
@@ -88,6 +94,38 @@ def read(path: str | Path, split: str | None = None, format: str | None = None, 
         part.title = f"{path.name} {split}"
         return part
     raise DataError(f"{path}: there is no split {split!r}; there are: {', '.join(splits(path, format)) or 'none'}")
+
+
+ANNOTATIONS = (".xml", ".json", ".jsonl", ".csv", ".tsv", ".txt", ".mat", ".parquet", ".yaml", ".yml")
+"""What annotations are kept in."""
+NOTES = frozenset({"readme", "license", "licence", "requirements", "notes", "about", "index", "all"})
+"""Files beside pictures that are none."""
+
+
+def _refuse_ignored(path: Path) -> None:
+    """DataError where files of annotations lie in a folder that no reader understands: it is not without labels."""
+    files = [p for p in path.rglob("*") if p.suffix.lower() in ANNOTATIONS and not is_hidden(p, path) and p.is_file()]
+    files = [p for p in files if p.stem.lower() not in NOTES and not folders.SPLIT_NAME.fullmatch(p.stem)]
+    if files:
+        counts = Counter(p.suffix.lower() for p in files)
+        listed = ", ".join(f"{count} {suffix}" for suffix, count in counts.most_common())
+        raise DataError(
+            f"{path}: pictures, and no labels that can be read, yet {listed} lie here (as "
+            f"{files[0].relative_to(path)}{_why(files[0])}); name their format with format= (--data-format), convert "
+            "them, or, if they are no labels, read the pictures alone with format folders"
+        )
+
+
+def _why(file: Path) -> str:
+    """What is wrong with a table or a JSON, as their readers say."""
+    try:
+        if file.suffix.lower() in labels_csv.TABLES:
+            labels_csv.read(file)
+        elif file.suffix.lower() == ".json":
+            load_json(file)
+    except DataError as error:
+        return f": {error}"
+    return ""
 
 
 def write(

@@ -44,10 +44,13 @@ class PictureFinder:
         # another suffix is meant by what lies in the likely folder only: elsewhere it may be a mask
         by_stem = [(self._likeness(path, parts), path) for path in self._index().get(_stem(parts[-1].lower()), [])]
         found = by_name or [(like, path) for like, path in by_stem if self._rank(path) == 0]
+        if not found and parts[-1].isdecimal():  # a spreadsheet has taken the zeros in front off
+            found = [((0, 0, False), path) for path in self._numbered().get(int(parts[-1]), [])]
         best = [path for like, path in found if like == max(like for like, _ in found)]
         if len(best) > 1:
-            listed = " or ".join(str(path) for path in best[:3])
-            raise DataError(f"{stated!r} may be {listed}; write the path below {self.roots[0]}")
+            home = next((r for r in reversed(self.roots) if all(p.is_relative_to(r) for p in best)), Path("/"))
+            listed = " or ".join(path.relative_to(home).as_posix() for path in best[:3])
+            raise DataError(f"{stated!r} may be {listed}; write the path below {home}")
         return best[0] if best else None
 
     def looked(self, stated: str) -> str:
@@ -63,6 +66,14 @@ class PictureFinder:
                 for key in dict.fromkeys((name, _stem(name))):
                     self._by_name.setdefault(key, []).append(path)
         return self._by_name
+
+    def _numbered(self) -> dict[int, list[Path]]:
+        """The pictures whose names are numbers."""
+        numbered: dict[int, list[Path]] = {}
+        for key, paths in self._index().items():
+            if key.isdecimal():
+                numbered.setdefault(int(key), []).extend(paths)
+        return numbered
 
     def _rank(self, path: Path) -> int:
         """The place of the first root that a picture lies in."""

@@ -85,8 +85,8 @@ def test_what_cannot_be_is_refused(tmp_path):
     savemat(tmp_path / "lsp" / "joints.mat", {"joints": np.zeros((3, 14, 5))})
     with pytest.raises(DataError, match=r"joints\.mat has 5 poses, images/ has 1 pictures"):
         data.read(tmp_path / "lsp")
-    savemat(tmp_path / "lsp" / "joints.mat", {"joints": np.zeros((2, 14, 1))})
-    with pytest.raises(DataError, match=r"should be \[3, 14, N\] or \[14, 3, N\], found \[2, 14, 1\]"):
+    savemat(tmp_path / "lsp" / "joints.mat", {"joints": np.zeros((2, 13, 1))})
+    with pytest.raises(DataError, match=r"should be \[3, 14, N\] .*, found \[2, 13, 1\]"):
         data.read(tmp_path / "lsp")
     (tmp_path / "lsp" / "joints.mat").write_bytes(b"no matrix at all")
     with pytest.raises(DataError, match="no field 'joints' can be read"):

@@ -110,7 +110,7 @@ def test_a_picture_that_is_missing_is_left_out_and_told(tmp_path):
     assert labels(dataset) == {"a.png": ["cat"], "b.png": ["dog"]}
     (repair,) = dataset.repairs
     assert str(repair).startswith("gone.png, annotation labels.csv:3: picture unreadable ")
-    assert repair.found == f"{tmp_path / 'gone.png'}: there is no such file" and repair.action == "dropped"
+    assert repair.found == f"no picture 'gone.png' in {tmp_path}, or below" and repair.action == "dropped"
     (tmp_path / "a.png").unlink()
     (tmp_path / "b.png").unlink()
     with pytest.raises(DataError, match=r"labels\.csv, line 2: .*a\.png: there is no such picture, nor is any other"):
@@ -128,14 +128,16 @@ REFUSED = {
     "no label": (["path,split", "a,train"], "no column holds labels; .* label, labels, .*found columns path, split"),
     "two labels": (["path,label,class", "a,b,c"], "columns label and class could both be the label; leave one"),
     "two of a name": (["path,cat,cat", "a,1,0"], "the first line names column 'cat' twice"),
-    "no name": (["path,cat,", "a,1,0"], "column 3 has no name; name its class, or remove it"),
+    "no name": (["path,cat,", "a,1,0", "b,0,0"], "column 3 has no name; name its class, or remove it"),
     "boxes": (["filename,class,xmin,xmax", "a,cat,1,2"], "column xmin says that its labels are of boxes"),
-    "neither 0 nor 1": (["path,cat", "a,1", "b,0.5"], r"labels\.csv, line 3: cat should be 0 or 1, found '0\.5'"),
+    "neither 0 nor 1": (
+        ["path,cat,dog", "a,1,0", "a,0.5,1"],
+        r"labels\.csv, line 3: cat should be 0 or 1, found '0\.5'",
+    ),
     "no number": (["path,cat,author", "a,1,Ann"], "line 2: author should be 0 or 1, found 'Ann'; .* labels label"),
     "too many": (["path,label", "a,cat", "b,cat,dog"], "line 3: has 3 cells where the first line names 2 columns"),
     "too few": (["path,label", "a"], "line 2: has 1 cells where the first line names 2 columns"),
     "nobody": (["path,label", ",cat"], "line 2: path is empty; name the picture, or remove the line"),
-    "unknown": (["path,label", "a,cat", "q,cat"], "line 3: 'q' names no picture in .*; correct the name"),
     "several": (["path,label", "b,cat"], r"line 2: 'b' may be b\.jpg or b\.png or deep/b\.png; write the path"),
     "two splits": (
         ["path,label,split", "a,cat,train", "", "a,cat,val"],
@@ -155,10 +157,28 @@ def test_what_cannot_be_meant_is_refused_with_its_line(tmp_path, table, message)
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "latin-1"])
+def test_encodings_of_spreadsheets(tmp_path, encoding):
+    make(tmp_path, [], "a.png")
+    (tmp_path / "labels.csv").write_bytes("path,label\r\na.png,größer\r\n".encode(encoding))
+    assert labels(data.read(tmp_path)) == {"a.png": ["größer"]}
+
+
 def test_what_is_no_text_is_refused(tmp_path):
-    (tmp_path / "labels.csv").write_bytes("path,label\na.png,größer\n".encode("latin-1"))
-    with pytest.raises(DataError, match=r"labels\.csv: not a text in UTF-8 \(.* at byte \d+\); save it as that"):
+    (tmp_path / "labels.csv").write_bytes(b"path,label\na.png,\x81\0\n")
+    with pytest.raises(DataError, match=r"labels\.csv: not a text in utf-8 \(byte 17 is 0x81\); save it as UTF-8"):
         data.read(tmp_path / "labels.csv")
+
+
+def test_tables_of_spreadsheets_and_competitions(tmp_path):
+    make(tmp_path, ["id,breed", "0,terrier", "1,collie"], "0000.png", "0001.png")  # zeros lost, no column called label
+    assert labels(data.read(tmp_path)) == {"0000.png": ["terrier"], "0001.png": ["collie"]}
+    make(tmp_path, [",filename,red,blue", "0,0000.png,1,0", "1,0001.png,0,1"])  # row numbers
+    assert labels(data.read(tmp_path)) == {"0000.png": ["red"], "0001.png": ["blue"]}
+    make(tmp_path, ["path,label", "C:\\x\\0000.PNG,1.0", "/y/0001.png,0.0"])
+    assert labels(data.read(tmp_path)) == {"0000.png": ["1"], "0001.png": ["0"]}
+    make(tmp_path, ["path,cat", "0000.png,1", "0001.png,0"])  # a class in its column
+    assert labels(data.read(tmp_path)) == {"0000.png": ["cat"], "0001.png": []}
 
 
 def test_other_tables_beside_pictures_are_not_taken_for_labels(tmp_path):
@@ -170,7 +190,12 @@ def test_other_tables_beside_pictures_are_not_taken_for_labels(tmp_path):
         "binary.csv": ["\0\0"],
     }.items():
         make(tmp_path, table, "a.png", file=file)
-    assert data.find_format(tmp_path) == "folders" and data.read(tmp_path).fields == frozenset()
+    assert data.find_format(tmp_path) == "folders"
+    assert data.read(tmp_path, format="folders").fields == frozenset()
+    with pytest.raises(
+        DataError, match=r"no labels that can be read, yet 5 \.csv lie here \(as .*\.csv: .*format folders"
+    ):
+        data.read(tmp_path)
 
 
 # writing ----------------------------------------------------------------------------------------------------------------

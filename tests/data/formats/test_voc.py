@@ -105,7 +105,7 @@ def test_damaged_files_are_named(tmp_path):
     with pytest.raises(DataError, match=r"a\.xml: not an XML file"):
         data.read(tmp_path)
     (tmp_path / "Annotations" / "a.xml").write_text("<annotation><object/></annotation>")
-    with pytest.raises(DataError, match=r"a\.xml: object 0 has no name"):
+    with pytest.raises(DataError, match=r"a\.xml: object 0: has no name"):
         data.read(tmp_path)
 
 

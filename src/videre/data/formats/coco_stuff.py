@@ -44,7 +44,7 @@ from videre.data.rules import (
 )
 from videre.data.writing import losses, placed
 from videre.errors import DataError
-from videre.files import write_atomic
+from videre.files import read_text, write_atomic
 from videre.images.listing import list_pictures
 from videre.images.reading import read_ids, write_picture
 from videre.ops.rle import rle_to_string
@@ -387,7 +387,7 @@ def _maps(path: Path) -> tuple[Path, Path, Path] | None:
         labels = next((f for f in (maps / LABELS, root / LABELS) if f.is_file()), None)
         if labels is None or not any(maps.glob("*/*.png")):
             continue
-        lines = labels.read_text(encoding="utf-8-sig").splitlines()
+        lines = read_text(labels).split("\n")
         if maps.name == MAPS or set(map(str.strip, lines)) >= OWN_LABELS:
             return root, maps, labels
     return None
@@ -433,7 +433,7 @@ def _read_maps(path: Path, split: str) -> Dataset:
 def _read_labels(file: Path) -> tuple[Categories, dict[int, int]]:
     """The classes, and what the values of the maps, which are their ids less 1, mean."""
     rows = []
-    for number, line in enumerate(file.read_text(encoding="utf-8-sig").splitlines(), start=1):
+    for number, line in enumerate(read_text(file).split("\n"), start=1):
         row = re.fullmatch(r"(\d+):\s*(.+)", line.strip())
         if row:
             rows.append((int(row[1]), row[2]))

@@ -9,16 +9,36 @@ import numpy as np
 
 from videre.data.dataset import Dataset
 from videre.data.flat import FlatSource, Ragged
+from videre.data.pairs import PICTURE_FOLDERS
 from videre.data.writing import file_names, losses, place_picture
 from videre.errors import DataError
-from videre.images.listing import SUFFIXES
+from videre.images.listing import SUFFIXES, is_hidden, is_picture, list_folder, list_pictures
 from videre.structures import Categories, Schema
 
 LOOKS_FOR = (
     "folders: root/<class>/*.jpg, root/<split>/<class>/*.jpg with splits named train, val, test, or plain pictures"
 )
 HOLDS = {"labels"}
+NO_TRUTH = "pictures, no truth"
 SPLIT_NAME = re.compile(r"(fold\d+-)?(train|trainval|val|valid|validation|dev|test)[-_]?\d*", re.IGNORECASE)
+
+
+NO_CLASSES = frozenset(
+    {name.lower() for name in PICTURE_FOLDERS}
+    | {
+        "annotations",
+        "annotation",
+        "labels",
+        "label",
+        "masks",
+        "mask",
+        "instances",
+        "segmentation",
+        "gt",
+        "groundtruth",
+    }
+)
+"""Folders that are kinds of files, not classes of pictures."""
 
 
 def recognise(path: Path) -> str:
@@ -26,7 +46,7 @@ def recognise(path: Path) -> str:
     if not path.is_dir() or not _has_pictures(path):
         return ""
     classes = _classes(path)
-    return f"classes {', '.join(classes[:5])}{', …' if len(classes) > 5 else ''}" if classes else "pictures, no truth"
+    return f"classes {', '.join(classes[:5])}{', …' if len(classes) > 5 else ''}" if classes else NO_TRUTH
 
 
 def splits(path: Path) -> list[str]:
@@ -34,7 +54,7 @@ def splits(path: Path) -> list[str]:
     return [p.name for p in _folders(path) if SPLIT_NAME.fullmatch(p.name)]
 
 
-def read(path: Path, split: str | None = None) -> Dataset:
+def read(path: Path, split: str | None = None, skip_broken: bool = False) -> Dataset:
     """Read folders; the class names are the folder names, sorted, over all splits.
 
     Raises DataError when some folders are splits and others are neither splits nor empty.
@@ -49,7 +69,7 @@ def read(path: Path, split: str | None = None) -> Dataset:
     roots = [path / split] if split is not None else [path / name for name in named] or [path]
     classes = _classes(path)
     title = path.name + (f" {split}" if split else "")
-    files = [p for root in roots for p in sorted(root.rglob("*")) if _is_picture(p)]
+    files = [p for root in roots for p in list_pictures(root, recursive=True)]
     if not files:
         raise DataError(f"{', '.join(map(str, roots))}: no pictures ({', '.join(SUFFIXES)})")
     names = [p.relative_to(path).as_posix() for p in files]
@@ -88,16 +108,12 @@ def _classes(path: Path) -> list[str]:
     named = splits(path)
     roots = [path / name for name in named] or [path]
     found = sorted({p.name for root in roots for p in _folders(root) if _has_pictures(p)})
-    return found if len(found) > 1 else []
+    return found if len(found) > 1 and not {name.lower() for name in found} <= NO_CLASSES else []
 
 
 def _folders(path: Path) -> list[Path]:
-    return sorted(p for p in path.iterdir() if p.is_dir() and p.name[0] not in "._")
-
-
-def _is_picture(path: Path) -> bool:
-    return path.suffix.lower() in SUFFIXES and path.name[0] != "." and path.is_file()
+    return [p for p in list_folder(path) if p.is_dir()]
 
 
 def _has_pictures(path: Path) -> bool:
-    return any(_is_picture(p) for p in path.rglob("*"))
+    return any(is_picture(p) and not is_hidden(p, path) and p.is_file() for p in path.rglob("*"))

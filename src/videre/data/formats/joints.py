@@ -20,8 +20,10 @@ import torch
 
 from videre.data.cleaning import fill_sizes
 from videre.data.dataset import Dataset, FileSource, Repair
+from videre.data.pictures import PictureFinder
 from videre.errors import DataError
-from videre.images.listing import SUFFIXES
+from videre.files import read_text
+from videre.images.listing import list_pictures
 from videre.structures import Categories, Instances, Scene, Schema, Skeleton
 
 LOOKS_FOR = "joints: images/ with joints.mat (LSP), or with annot/<split>.json of persons with joints (MPII)"
@@ -119,7 +121,7 @@ def splits(path: Path) -> list[str]:
     return [] if (path / "joints.mat").is_file() else [f.stem for f in _lists(path)]
 
 
-def read(path: Path, split: str | None = None) -> Dataset:
+def read(path: Path, split: str | None = None, skip_broken: bool = False) -> Dataset:
     """Read the folder; pictures that are not there are left out and counted.
 
     Raises DataError for a file of another form, naming the field or entry.
@@ -146,13 +148,18 @@ def _read_lsp(path: Path) -> Dataset:
     except (MatReadError, ValueError, KeyError, TypeError, NotImplementedError) as error:
         raise DataError(f"{path / 'joints.mat'}: no field 'joints' can be read ({error})") from None
     count = len(LSP)
+    joints = joints[:, :, None] if joints.ndim == 2 else joints  # of one picture
+    if joints.shape[:2] == (2, count):  # no row that says what is hidden
+        joints = np.concatenate([joints, np.zeros((1, *joints.shape[1:]))])
     if joints.ndim != 3 or joints.shape[:2] not in ((3, count), (count, 3)):
-        raise DataError(f"{path / 'joints.mat'}: joints should be [3, 14, N] or [14, 3, N], found {list(joints.shape)}")
+        raise DataError(
+            f"{path / 'joints.mat'}: joints should be [3, 14, N] or [14, 3, N] (or [2, 14, N]), found {list(joints.shape)}"
+        )
     extended = joints.shape[:2] == (count, 3)
     joints = np.moveaxis(joints, -1, 0) if extended else joints.transpose(2, 1, 0)
     # all joints of LSP are labelled, hidden ones too; its extension says which are
     seen = (joints[:, :, 2] > 0 if extended else np.ones(joints.shape[:2], bool)) & np.isfinite(joints).all(2)
-    pictures = sorted(p for p in (path / "images").iterdir() if p.suffix.lower() in SUFFIXES)
+    pictures = list_pictures(path / "images")
     if len(pictures) != len(joints):
         raise DataError(
             f"{path}: joints.mat has {len(joints)} poses, images/ has {len(pictures)} pictures; their order says which "
@@ -165,22 +172,25 @@ def _read_lsp(path: Path) -> Dataset:
 def _read_mpii(file: Path, path: Path) -> Dataset:
     by_picture: dict[str, list[Any]] = {}
     try:
-        entries = json.loads(file.read_text())
+        entries = json.loads(read_text(file))
         for n, entry in enumerate(entries):
             points, seen = np.array(entry["joints"], float), np.array(entry["joints_vis"], float) > 0
             if points.shape != (len(MPII), 2) or seen.shape != (len(MPII),):
                 raise DataError(
                     f"{file}: entry {n} should have 16 joints [x, y] and 16 joints_vis, found {points.shape}, {seen.shape}"
                 )
-            x, y = map(float, entry["center"])
-            half = HEIGHT * float(entry["scale"]) / 2
-            box = np.array([x - half, y - half, x + half, y + half])
-            by_picture.setdefault(entry["image"], []).append((points, seen & (points >= 0).all(1), box))
-    except (ValueError, KeyError, TypeError) as error:
+            (x, y), half = map(float, entry.get("center", (-1, -1))), HEIGHT * float(entry.get("scale", -1)) / 2
+            there = min(x, y) >= 0 < half  # of persons that nobody has measured, -1
+            box = np.array([x - half, y - half, x + half, y + half]) if there else None
+            by_picture.setdefault(str(entry["image"]), []).append((points, seen & (points >= 0).all(1), box))
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+        if isinstance(error, DataError):
+            raise
         raise DataError(
             f"{file}: a list of image, joints, joints_vis, center and scale is expected ({error!r})"
         ) from None
-    pictures = [path / "images" / name for name in by_picture]
+    finder = PictureFinder([path / "images", path])
+    pictures = [finder.find(name) or path / "images" / name for name in by_picture]
     return _dataset(pictures, list(by_picture.values()), MPII, f"{path.name} {file.stem}")
 
 
@@ -227,7 +237,7 @@ def _lists(path: Path) -> list[Path]:
 
 def _is_list(file: Path) -> bool:
     with file.open("rb") as stream:
-        head = stream.read(4096).lstrip()
+        head = stream.read(4096).lstrip(b"\xef\xbb\xbf \t\r\n")
     return head.startswith(b"[") and b'"joints' in head
 
 

@@ -29,7 +29,7 @@ from videre.data.formats.folders import SPLIT_NAME
 from videre.data.rules import SIDE, TEXT, Rule, demand, is_number, load_json
 from videre.data.writing import losses, placed
 from videre.errors import DataError
-from videre.files import write_atomic
+from videre.files import read_text, write_atomic
 from videre.images.listing import SUFFIXES
 from videre.ops.rasterise import trace_polygons
 from videre.structures import Categories, Polygons, Schema
@@ -267,7 +267,7 @@ def _classes(path: Path, counts: Counter[str]) -> Categories:
     """Those of labels.txt, else what occurs in any split; DataError for a label that the list does not name."""
     listed = path / LABELS
     if listed.is_file():
-        lines = [line.strip() for line in listed.read_text(encoding="utf-8-sig").splitlines()]
+        lines = [line.strip() for line in read_text(listed).split("\n")]
         names = [line for line in lines if line and line not in (IGNORED, BACKGROUND)]
         unknown = sorted(set(counts) - {IGNORED, *names})
         if unknown:

@@ -3,7 +3,8 @@
 Convention: the first line names the columns. One is the picture's path, relative to the table's folder; a bare name,
 with or without suffix, is also looked up below it. The labels are either words in one column, several separated by ";"
 or "|", or a column of 0 and 1 for each class, as Kaggle has it. A column `split` is optional. Rows of the same picture
-add up. Classes are in alphabetical order over all rows; a class that no row of words names is unknown to the table.
+add up. A column of row numbers, without a name, is passed over; where only one column is left beside the picture's, it
+is the label. Classes are in alphabetical order over all rows; a class that no row of words names is unknown to the table.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
-import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -22,18 +22,39 @@ from videre.data.cleaning import UNREADABLE
 from videre.data.dataset import Dataset, Repair
 from videre.data.flat import FlatSource, Ragged
 from videre.data.formats.folders import SPLIT_NAME
+from videre.data.pictures import PictureFinder
 from videre.data.writing import losses, placed
 from videre.errors import DataError
-from videre.files import write_atomic
-from videre.images.listing import SUFFIXES
+from videre.files import read_text, write_atomic
+from videre.images.listing import list_folder
 from videre.structures import Categories, Schema
 
 LOOKS_FOR = "csv: *.csv whose first line has path (or file, filename, image, name) and label, or path and a column of 0 and 1 for each class"
 HOLDS = {"labels"}
 
 TABLES = (".csv", ".tsv")
-PICTURE = ("path", "file", "filename", "file_name", "image", "image_id", "picture", "name")
-LABEL = ("label", "labels", "class", "category")
+PICTURE = (
+    "path",
+    "file",
+    "filename",
+    "file_name",
+    "filepath",
+    "file_path",
+    "filepaths",
+    "image",
+    "image_path",
+    "image_name",
+    "image_id",
+    "imageid",
+    "img",
+    "picture",
+    "photo",
+    "name",
+    "id",
+)
+LABEL = ("label", "labels", "class", "classes", "category", "class_name", "label_name", "tags", "target")
+INDEX = ("", "unnamed: 0", "index")
+"""Columns of row numbers, as programs write them beside the pictures' names."""
 SPLIT = "split"
 BOXES = ("xmin", "x_min", "x1", "bbox")
 """Columns of tables with a row for each box: their labels are not the picture's."""
@@ -41,6 +62,8 @@ BOXES = ("xmin", "x_min", "x1", "bbox")
 WRITTEN = ("path", "labels", SPLIT)
 """Columns of the tables written here."""
 
+MANY = 0.1
+"""Share of pictures with several rows, from which on that is no oversight."""
 _SEPARATOR = re.compile(r"[;|]")
 _FIRST_ROWS = 20
 """Rows looked at to tell whether a table is about the pictures beside it."""
@@ -56,7 +79,7 @@ def splits(path: Path) -> list[str]:
     return sorted({row.split for file in _tables(path) for row in _rows(file) if row.split})
 
 
-def read(path: Path, split: str | None = None) -> Dataset:
+def read(path: Path, split: str | None = None, skip_broken: bool = False) -> Dataset:
     """Read a table, or the tables of a folder; the class names are those of all rows, whatever the split.
 
     A picture that is not where its path says is left out, with a repair.
@@ -76,20 +99,30 @@ def read(path: Path, split: str | None = None) -> Dataset:
     if not chosen:
         raise DataError(f"{', '.join(map(str, tables))}: names no picture; a row has a picture's path and its labels")
     root = path if path.is_dir() else path.parent
-    pictures, first = _Pictures(root), dict[str, _Row]()
+    finder, first = PictureFinder([root]), dict[str, _Row]()
     labels: dict[str, set[str]] = {}
+    repairs: list[Repair] = []
     missing: dict[str, Repair] = {}
     for row in chosen:
-        name = pictures.find(row)
-        if name is None:
-            found = f"{root / row.picture}: there is no such file"
-            missing[row.picture] = Repair(UNREADABLE, row.picture, f"{row.file.name}:{row.line}", found, "dropped")
+        try:
+            picture = finder.find(row.picture)
+        except DataError as error:
+            raise DataError(f"{row.where}: {error}") from None
+        if picture is None:
+            place = f"{row.file.name}:{row.line}"
+            missing[row.picture] = Repair(UNREADABLE, row.picture, place, finder.looked(row.picture), "dropped")
             continue
+        name = picture.relative_to(root).as_posix()
         before = first.setdefault(name, row)
         if before.split != row.split and before.file == row.file:
             raise DataError(
                 f"{row.where}: {row.picture} is in split {row.split!r}, and on line {before.line} in "
                 f"{before.split!r}; leave one"
+            )
+        if before is not row and set(row.labels) - labels[name]:
+            both = ", ".join(sorted(labels[name] | set(row.labels)))
+            repairs.append(
+                Repair("picture in several rows", name, f"{row.file.name}:{row.line}", both, "has all labels")
             )
         labels.setdefault(name, set()).update(row.labels)
     if not labels:
@@ -97,14 +130,21 @@ def read(path: Path, split: str | None = None) -> Dataset:
             f"{chosen[0].where}: {root / chosen[0].picture}: there is no such picture, nor is any other that "
             "the table names; paths are relative to its folder"
         )
-    place = {name: label for label, name in enumerate(classes)}
+    if len(repairs) > MANY * len(labels):  # a row for each label is how the table is made
+        repairs = []
+    bare = [name for name, of in labels.items() if not of]
+    if len(bare) < len(labels) and chosen[0].in_words:
+        repairs += [
+            Repair("picture without label", name, "-", "the cell is empty", "kept without one") for name in bare
+        ]
+    label_of = {name: label for label, name in enumerate(classes)}
     source = FlatSource(
         [str(root / name) for name in labels],
         list(labels),
-        labels=Ragged.of([sorted(place[name] for name in names) for names in labels.values()], np.int64),
+        labels=Ragged.of([sorted(label_of[name] for name in names) for names in labels.values()], np.int64),
     )
     title = path.name + (f" {split}" if split else "")
-    return Dataset(source, Schema(pictures=Categories(tuple(classes))), tuple(missing.values()), title)
+    return Dataset(source, Schema(pictures=Categories(tuple(classes))), (*missing.values(), *repairs), title)
 
 
 def write(dataset: Dataset, path: Path, split: str = "train", lossy: bool = False) -> list[str]:
@@ -154,6 +194,7 @@ class _Row:
     labels: tuple[str, ...]
     classes: tuple[str, ...]
     split: str
+    in_words: bool
 
     @property
     def where(self) -> str:
@@ -168,6 +209,7 @@ class _Header:
     picture: int
     label: int | None
     split: int | None
+    passed: frozenset[int] = frozenset()
 
     @classmethod
     def of(cls, names: list[str], file: Path) -> _Header:
@@ -189,12 +231,17 @@ class _Header:
                 f"{file}: column {boxes[0]} says that its labels are of boxes; a table of labels is of whole "
                 "pictures; remove the column, or convert the boxes to another format"
             )
-        labels = [i for i, name in enumerate(lower) if name in LABEL]
+        labels = [i for i, name in enumerate(lower) if name in LABEL and i != pictures[0]]
         if len(labels) > 1:
             raise DataError(
                 f"{file}: columns {' and '.join(names[i] for i in labels)} could both be the label; leave one"
             )
-        header = cls(names, pictures[0], next(iter(labels), None), lower.index(SPLIT) if SPLIT in lower else None)
+        split = lower.index(SPLIT) if SPLIT in lower else None
+        unnamed = {i for i, name in enumerate(lower) if name in INDEX or (name == "id" and i != pictures[0])}
+        rest = [i for i in range(len(names)) if i not in {pictures[0], split} | unnamed]
+        if not labels and len(rest) == 1:  # as in id,breed
+            labels = rest
+        header = cls(names, pictures[0], next(iter(labels), None), split, frozenset(unnamed))
         if not labels and not header.classes():
             raise DataError(
                 f"{file}: no column holds labels; the first line should name one of {', '.join(LABEL)}, or a "
@@ -202,49 +249,60 @@ class _Header:
             )
         return header
 
+    def fitted(self, rows: list[list[str]], file: Path) -> _Header:
+        """The same as the cells mean it: an only column of 0 and 1 is a class. DataError for a column without a name that
+        does not number the rows."""
+        for i in self.passed:
+            numbers = [cells[i] for cells in rows]
+            if not self.names[i] and not (all(map(str.isdecimal, numbers)) and len(set(numbers)) == len(numbers)):
+                raise DataError(f"{file}: column {i + 1} has no name; name its class, or remove it")
+        guessed = self.label is not None and self.names[self.label].lower() not in LABEL
+        if guessed and rows and all(cells[self.label] in ("0", "1", "0.0", "1.0") for cells in rows):  # type: ignore[index]
+            return dataclasses.replace(self, label=None)
+        return self
+
     def classes(self) -> list[int]:
         """Places of the columns of 0 and 1."""
         if self.label is not None:
             return []
-        return [i for i in range(len(self.names)) if i not in (self.picture, self.split)]
+        return [i for i in range(len(self.names)) if i not in {self.picture, self.split} | self.passed]
 
 
 def _tables(path: Path) -> list[Path]:
     """The file itself, or those of a folder that hold labels of the pictures there."""
     if path.is_file():
         return [path] if path.suffix.lower() in TABLES else []
-    if not path.is_dir():
-        return []
-    return [f for f in sorted(path.iterdir()) if f.suffix.lower() in TABLES and f.is_file() and _is_of_pictures(f)]
+    return [f for f in list_folder(path) if f.suffix.lower() in TABLES and f.is_file() and _is_of_pictures(f)]
 
 
 def _is_of_pictures(file: Path) -> bool:
     """Whether a table beside pictures is of their labels: other programs leave tables of many kinds."""
-    pictures = _Pictures(file.parent)
+    finder = PictureFinder([file.parent])
     try:
-        return any(pictures.has(row.picture) for _, row in zip(range(_FIRST_ROWS), _rows(file)))
+        return any(_is_there(finder, row.picture) for _, row in zip(range(_FIRST_ROWS), _rows(file)))
     except DataError:
         return False
 
 
+def _is_there(finder: PictureFinder, name: str) -> bool:
+    try:
+        return finder.find(name) is not None
+    except DataError:  # several may be meant
+        return True
+
+
 def _rows(file: Path) -> Iterator[_Row]:
     """The rows of a table one by one. Raises DataError with the line of what cannot be read."""
-    try:
-        text = file.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DataError(
-            f"{file}: not a text in UTF-8 ({error.reason} at byte {error.start}); save it as that"
-        ) from None
+    text = read_text(file)
     lines = _lines(file, text, _delimiter(text))
     line, names = next(lines, (0, []))
     if not line:
         raise DataError(f"{file}: the file is empty; its first line should name the columns, as in path,label")
-    header = _Header.of(names, file)
+    table = list(lines)
+    header = _Header.of(names, file).fitted([cells for _, cells in table if len(cells) == len(names)], file)
     classes = {i: header.names[i] for i in header.classes()}
-    if "" in classes.values():
-        raise DataError(f"{file}: column {names.index('') + 1} has no name; name its class, or remove it")
     default = file.stem if SPLIT_NAME.fullmatch(file.stem) else ""
-    for line, cells in lines:
+    for line, cells in table:
         where = f"{file}, line {line}"
         if len(cells) != len(names):
             raise DataError(
@@ -254,13 +312,18 @@ def _rows(file: Path) -> Iterator[_Row]:
         if not cells[header.picture]:
             raise DataError(f"{where}: {names[header.picture]} is empty; name the picture, or remove the line")
         if header.label is not None:
-            words = [word.strip() for word in _SEPARATOR.split(cells[header.label])]
+            words = [_word(word.strip()) for word in _SEPARATOR.split(cells[header.label])]
             labels = known = tuple(word for word in words if word)
         else:
             known = tuple(classes.values())
             labels = tuple(name for i, name in classes.items() if _is_one(cells[i], f"{where}: {name}"))
         split = default if header.split is None else cells[header.split]
-        yield _Row(file, line, cells[header.picture], labels, known, split)
+        yield _Row(file, line, cells[header.picture], labels, known, split, header.label is not None)
+
+
+def _word(text: str) -> str:
+    """A label; a whole number that a program has written as 1.0 is 1."""
+    return text.removesuffix(".0") if re.fullmatch(r"\d+\.0", text) else text
 
 
 def _is_one(cell: str, where: str) -> bool:
@@ -297,40 +360,3 @@ def _delimiter(text: str) -> str:
         return any(name.strip().lower() in PICTURE for name in names), len(names)
 
     return max((",", ";", "\t"), key=fit)
-
-
-class _Pictures:
-    """The pictures in a folder and below, by their names; looked through when a path alone does not lead there."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self._names: dict[str, list[str]] | None = None
-
-    def has(self, text: str) -> bool:
-        return os.path.isfile(self.root / text) or bool(self._called(text))
-
-    def find(self, row: _Row) -> str | None:
-        """The path below the root, with "/", of the picture that a row names; None when its file is missing.
-
-        Raises DataError when several pictures may be meant, or a name without suffix is that of none.
-        """
-        if os.path.isfile(self.root / row.picture):
-            return Path(row.picture).as_posix()
-        found = self._called(row.picture)
-        if len(found) > 1:
-            raise DataError(f"{row.where}: {row.picture!r} may be {' or '.join(found)}; write the path")
-        if not found and Path(row.picture).suffix.lower() not in SUFFIXES:
-            raise DataError(
-                f"{row.where}: {row.picture!r} names no picture in {self.root}; correct the name, or remove the line"
-            )
-        return found[0] if found else None
-
-    def _called(self, text: str) -> list[str]:
-        if self._names is None:
-            self._names = {}
-            for file in sorted(self.root.rglob("*")):
-                if file.suffix.lower() in SUFFIXES and file.is_file():
-                    name = file.relative_to(self.root)
-                    for key in {name.name, name.stem, name.with_suffix("").as_posix()}:
-                        self._names.setdefault(key, []).append(name.as_posix())
-        return self._names.get(text, [])

@@ -20,7 +20,7 @@ import torch
 from videre.data.dataset import Dataset, FileSource, Repair
 from videre.data.writing import file_names, losses, place_picture
 from videre.errors import DataError
-from videre.files import write_atomic
+from videre.files import read_text, write_atomic
 from videre.images.reading import picture_size, read_picture, write_picture
 from videre.structures import Categories, Instances, Masks, Scene, Schema
 from videre.structures.scene import VOID
@@ -130,7 +130,7 @@ def _files(path: Path) -> list[Path]:
 
 def _read(file: Path, title: str) -> Dataset:
     try:
-        content = json.loads(file.read_text())
+        content = json.loads(read_text(file))
         categories = content["categories"]
         pixels = _categories(categories)
         things = [{**c, "color": pixels.colors[k]} for k, c in enumerate(categories) if c.get("isthing", 1)]

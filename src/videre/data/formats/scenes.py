@@ -22,7 +22,7 @@ from videre.data.dataset import Dataset, FileSource
 from videre.data.scene_lines import read_scenes, scene_line
 from videre.data.writing import placed
 from videre.errors import DataError
-from videre.files import write_atomic
+from videre.files import read_text, write_atomic
 from videre.images.clips import read_item, write_clip
 from videre.structures import AnyClip, Scene, Schema
 
@@ -49,10 +49,10 @@ def read(path: Path, split: str | None = None) -> Dataset:
 
     Raises DataError naming the file, the line and the field that cannot be read.
     """
+    if not (path / SCHEMA).is_file():
+        raise DataError(f"{path}: there is no {SCHEMA}, which says what the labels mean")
     try:
-        schema = Schema.from_json(json.loads((path / SCHEMA).read_text(encoding="utf-8-sig")))
-    except FileNotFoundError:
-        raise DataError(f"{path}: there is no {SCHEMA}, which says what the labels mean") from None
+        schema = Schema.from_json(json.loads(read_text(path / SCHEMA)))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{path / SCHEMA}: not a schema ({error})") from error
     names = splits(path) if split is None else [split]
@@ -63,7 +63,7 @@ def read(path: Path, split: str | None = None) -> Dataset:
 def write(dataset: Dataset, path: Path, split: str = "train", lossy: bool = False) -> list[str]:
     """Write a data set with its pictures or clips; nothing is lost."""
     known = path / SCHEMA
-    if known.exists() and Schema.from_json(json.loads(known.read_text())) != dataset.schema:
+    if known.exists() and Schema.from_json(json.loads(read_text(known))) != dataset.schema:
         raise DataError(
             f"{known}: the labels there mean something else than those of {dataset.title}; write another folder"
         )
