@@ -21,6 +21,7 @@ from videre.data.formats import (
     panoptic,
     scenes,
     voc,
+    yolo,
 )
 from videre.data.splits import by_list
 from videre.errors import ConfigError, DataError
@@ -55,6 +56,7 @@ FORMATS: dict[str, Format] = {
     "maps": class_maps,
     "planes": class_planes,
     "labelme": labelme,
+    "yolo": yolo,
     "cityscapes": cityscapes,
     "joints": joints,
     "csv": labels_csv,
