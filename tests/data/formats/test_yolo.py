@@ -236,6 +236,22 @@ def test_pictures_and_texts_without_the_other(tmp_path: Path) -> None:
         data.read(tmp_path)
 
 
+def test_each_split_tells_its_own(tmp_path: Path) -> None:
+    root = lay(tmp_path, LAYOUTS["ultralytics without data.yaml"])
+    picture(root / "images" / "loose.png")
+    text(root / "labels" / "train" / "lost.txt", BOX)
+    (root / "labels" / "val" / "b.txt").unlink()
+    found = [data.read(root, split) for split in ("train", "val", None)]
+    assert [kinds(part) for part in found[:2]] == [
+        [("labels without picture", "labels/train/lost.txt", "dropped")],
+        [("picture without labels file", "b.png", "taken as empty")],
+    ]
+    assert [found[2].name(i) for i in range(3)] == ["a.png", "b.png", "loose.png"] and len(found[2].repairs) == 3
+    root = lay(tmp_path / "lists", LAYOUTS["lists in data.yaml"])
+    text(root / "two.txt", "gone.png")
+    assert len(data.read(root, "train")) == 1
+
+
 # rows -------------------------------------------------------------------------------------------------------------------
 
 
@@ -287,6 +303,12 @@ def test_classes_without_names(tmp_path: Path, config: str, count: int) -> None:
         f"-, annotation -: class names missing neither data.yaml nor classes.txt nor obj.names names the {count} "
         "classes, named 'class 0', …"
     ]
+
+
+@pytest.mark.parametrize("config", [NAMES, POSE.format(3)])
+def test_a_set_without_any_thing(tmp_path: Path, config: str) -> None:
+    found = data.read(put(tmp_path, config=config))
+    assert len(found.scene(0)) == 0 and list(found.schema.things) == ["cat", "dog"] and not found.repairs
 
 
 def test_names_stay_as_they_are_written(tmp_path: Path) -> None:
@@ -478,11 +500,15 @@ def test_what_is_written(tmp_path: Path) -> None:
     assert data.find_format(tmp_path / "out") == "yolo" and data.splits(tmp_path / "out") == ["train", "val"]
     found = data.read(tmp_path / "out", "val")
     assert not found.repairs and found.scene(0).instances.boxes.tolist() == [[10, 10, 30, 30]] and len(found) == 2
+    with (tmp_path / "out/data.yaml").open("a") as file:
+        file.write("license: CC BY 4.0\n")
+    data.write(things, tmp_path / "out", "yolo", split="test")
+    assert "license: CC BY 4.0" in (tmp_path / "out/data.yaml").read_text()
     things.schema = Schema(things=Categories.of(["cat", "dog"]))
-    message = r"data.yaml: names is \['cat', 'no'\], of what is to be added \['cat', 'dog'\]; write to a new folder"
+    message = r"data.yaml: names is cat, no, of what is to be added cat, dog; write to a new folder"
     with pytest.raises(DataError, match=message):
-        data.write(things, tmp_path / "out", "yolo", split="test")
-    assert not (tmp_path / "out/images/test").exists()
+        data.write(things, tmp_path / "out", "yolo", split="train2")
+    assert not (tmp_path / "out/images/train2").exists()
 
 
 def test_outlines_and_poses_there_and_back(tmp_path: Path) -> None:

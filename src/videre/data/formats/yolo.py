@@ -90,8 +90,8 @@ def read(path: Path, split: str | None = None, skip_broken: bool = False) -> Dat
     Raises DataError with all rows that are no rows, each with its line; where no picture is found, or none has a text.
     """
     layout, faults = Layout(path), Faults(skip_broken)
-    parts, finder, labels = layout.parts(faults), LabelFinder(), _Labels.of(layout)
-    chosen = parts if split is None else {split: parts.get(split, {})}
+    parts, finder, labels = layout.parts(faults, split), LabelFinder(), _Labels.of(layout)
+    chosen = {name: part for name, part in parts.items() if split in (None, name)}
     pictures = {picture: name for part in chosen.values() for picture, name in part.items()}
     _check_pictures(layout, split, pictures, parts, finder)
     repairs = [
@@ -107,8 +107,7 @@ def read(path: Path, split: str | None = None, skip_broken: bool = False) -> Dat
         rows.append([] if file is None else _read_rows(file, name, labels, faults, repairs))
     if split not in layout.lists and not layout.has_lists:
         sources = [source for s, some in layout.sources.items() if s in chosen for source in some]
-        known = [picture for part in parts.values() for picture in part]
-        for file in finder.strays(sources, known):
+        for file in finder.strays(sources, list(pictures)):
             told = file.relative_to(layout.root).as_posix() if file.is_relative_to(layout.root) else str(file)
             repairs.append(Repair("labels without picture", told, "-", "no picture of its name", "dropped"))
     repairs += faults.settle()
@@ -277,7 +276,9 @@ def _check_pictures(
         looked = ", ".join(places + entries) or f"{layout.root / 'images'}"
         stated = f"; correct the paths in {layout.file}" if entries else "; put the pictures there"
         raise DataError(f"{layout.file or layout.root}: no pictures in {looked}{stated}")
-    if all(finder.find(picture) is None for part in parts.values() for picture in part):
+    others = LabelFinder()  # `finder` is to know the folders of this split only
+    labelled = any(finder.find(picture) for picture in pictures)
+    if not labelled and not any(others.find(picture) for part in parts.values() for picture in part):
         first = next(iter(pictures))
         texts = " or ".join(f"{folder / first.stem}.txt" for folder in label_folders(first))
         raise DataError(
@@ -520,23 +521,30 @@ def _add_split(file: Path, split: str, things: Categories, skeleton: Skeleton | 
     place = f"images/{split}"
     if not file.exists():
         return {_key(split): place, **new}
-    load_config(file)  # its errors
-    before = yaml.safe_load(read_text(file))
+    there, added = load_config(file), yaml.load(yaml.safe_dump(new), Loader=yaml.BaseLoader)
     for field in ("names", "kpt_shape", "flip_idx", "kpt_names"):
-        old = before.get(field)
-        old = dict(enumerate(old)) if field == "names" and isinstance(old, list) else old
-        if old != new.get(field):
-            listed = [
-                list(v.values()) if field == "names" and isinstance(v, dict) else v for v in (old, new.get(field))
-            ]
+        old, own = (_by_number(some.get(field)) for some in (there, added))
+        if old != own:
             raise DataError(
-                f"{file}: {field} is {listed[0]}, of what is to be added {listed[1]}; write to a new folder"
+                f"{file}: {field} is {_told(old)}, of what is to be added {_told(own)}; write to a new folder"
             )
+    try:
+        before = yaml.safe_load(read_text(file))
+    except (yaml.YAMLError, ValueError) as error:
+        raise DataError(f"{file}: cannot be added to ({' '.join(str(error).split())}); write to a new folder") from None
     if "path" in before:
         raise DataError(f"{file}: has a path, {before['path']}, where nothing is added to it; write to a new folder")
     key = _key(split) if before.get(_key(split)) in (None, place) else split
     places = {name: value for name, value in before.items() if name not in new}
     return {**places, key: place, **new}
+
+
+def _by_number(value: Any) -> Any:
+    return {str(k): v for k, v in enumerate(value)} if isinstance(value, list) else value
+
+
+def _told(value: Any) -> str:
+    return ", ".join(map(str, value.values())) if isinstance(value, dict) else "not said"
 
 
 def _key(split: str) -> str:

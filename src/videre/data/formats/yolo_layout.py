@@ -51,7 +51,7 @@ class Layout:
         self.lists: dict[str, Path] = {}
         if not self.sources:
             self.lists = find_lists(self.root)
-            self.sources = picture_folders(self.root, bool(self.lists))
+            self.sources = picture_folders(self.root, bool(self.lists), self.file is not None)
             if set(self.sources) - {""}:
                 self.lists = {}
 
@@ -64,28 +64,32 @@ class Layout:
         """Whether lists, not folders, say which pictures there are."""
         return any(source.is_file() for sources in self.sources.values() for source in sources)
 
-    def parts(self, faults: Faults) -> dict[str, dict[Path, str]]:
-        """The pictures of each split, "" for those in none, with the name of each: as short as it can be, and unique."""
-        taken: set[Path] = set()
+    def parts(self, faults: Faults, split: str | None = None) -> dict[str, dict[Path, str]]:
+        """The pictures of each split, "" for those in none, with the name of each: as short as it can be, and unique.
+
+        faults: takes those of lists; with a split those of its lists only.
+        """
+        others, taken = Faults(skip=True), set[Path]()
+        faults_of = lambda name: faults if split in (None, name) else others
         parts: dict[str, dict[Path, str]] = {}
-        for split, sources in self.sources.items():
+        for name, sources in self.sources.items():
             part: dict[Path, str] = {}
             for source in sources:
                 if source.is_file():
-                    part |= {picture: picture.name for picture in self._listed(source, faults)}
+                    part |= {picture: picture.name for picture in self._listed(source, faults_of(name))}
                 else:
                     found = list_pictures(source, recursive=source != self.root)
-                    part |= {p: _without_images(p.relative_to(source)) for p in found if split or p not in taken}
+                    part |= {p: _without_images(p.relative_to(source)) for p in found if name or p not in taken}
             taken |= set(part)
             if part:
-                parts[split] = part
-        short = {picture: name for part in parts.values() for picture, name in part.items()}
+                parts[name] = part
+        short = {picture: called for part in parts.values() for picture, called in part.items()}
         often = Counter(short.values())
         whole = {p: n if often[n] == 1 else Path(os.path.relpath(p, self.root)).as_posix() for p, n in short.items()}
-        parts = {split: {picture: whole[picture] for picture in part} for split, part in parts.items()}
-        for split, file in self.lists.items():
-            listed = self._listed(file, faults)
-            parts[split] = {picture: whole.get(picture, picture.name) for picture in listed}
+        parts = {name: {picture: whole[picture] for picture in part} for name, part in parts.items()}
+        for name, file in self.lists.items():
+            listed = self._listed(file, faults_of(name)) if split == name else []
+            parts[name] = {picture: whole.get(picture, picture.name) for picture in listed}
         return parts
 
     def names(self) -> tuple[tuple[str, ...], Path] | None:
@@ -214,18 +218,20 @@ def load_config(file: Path) -> dict[str, Any]:
     return {str(key): value for key, value in content.items()}
 
 
-def picture_folders(root: Path, listed: bool = False) -> dict[str, list[Path]]:
+def picture_folders(root: Path, listed: bool = False, sure: bool = False) -> dict[str, list[Path]]:
     """By split ("" without) the folders of pictures of a usual layout; empty where there is none.
 
-    listed: lists say what the splits are, whatever the folders of darknet are called.
+    listed: lists say what the splits are, whatever the folders of darknet are called. sure: a data.yaml says that this is
+    YOLO, so that the texts in labels/ may all be empty.
     """
+    is_labels = Path.is_dir if sure else has_rows_below
     folders = [p for p in list_folder(root) if p.is_dir()]
     parts = [p for p in folders if SPLIT_NAME.fullmatch(p.name)]
     images, labels = root / IMAGES, root / LABELS
-    if images.is_dir() and has_rows_below(labels):
+    if images.is_dir() and is_labels(labels):
         named = {p.name: [p] for p in list_folder(images) if p.is_dir() and SPLIT_NAME.fullmatch(p.name)}
         return {**named, "": [images]}
-    if any((p / IMAGES).is_dir() and has_rows_below(p / LABELS) for p in parts):
+    if any((p / IMAGES).is_dir() and is_labels(p / LABELS) for p in parts):
         return {p.name: [p / IMAGES] for p in parts if (p / IMAGES).is_dir()}
     darknet: dict[str, list[Path]] = {}
     for folder in (*folders, *(p for p in list_folder(root / DATA) if p.is_dir())):
