@@ -21,6 +21,8 @@ from videre.images.reading import write_picture
 from videre.structures import COCO_PERSON, Categories, Instances, Masks, Polygons, Scene, Schema, Skeleton
 from videre.structures.scene import qualified
 
+from ..shared import real
+
 BOX = "1 0.5 0.25 0.4 0.3"  # of 100x40 pixels: 30..70, 4..16
 PIXELS = [30, 4, 70, 16]
 NAMES = "names: [cat, dog]\n"
@@ -311,6 +313,45 @@ def test_a_set_without_any_thing(tmp_path: Path, config: str) -> None:
     assert len(found.scene(0)) == 0 and list(found.schema.things) == ["cat", "dog"] and not found.repairs
 
 
+def test_classes_without_names_are_the_same_in_every_split(tmp_path: Path) -> None:
+    root = lay(tmp_path, {k: v for k, v in LAYOUTS["ultralytics"].items() if k != "data.yaml"})
+    text(root / "labels" / "train" / "a.txt", "4 0.5 0.5 0.1 0.1")
+    assert [len(data.read(root, split).schema.things) for split in ("train", "val", None)] == [5, 5, 5]
+
+
+def test_numbers_of_another_set(tmp_path: Path) -> None:
+    found = data.read(put(tmp_path, BOX, "17 0.5 0.5 0.1 0.1", config="names:\n  17: dog\n  1: cat\n"))
+    assert list(found.schema.things) == ["cat", "dog"] and found.schema.things.source_ids == (1, 17)
+    assert found.scene(0).instances.labels.tolist() == [0, 1]
+    text(tmp_path / "labels" / "a.txt", "2 0.5 0.5 0.1 0.1")
+    with pytest.raises(
+        DataError, match=r"class should be one of 1, 17, … \(2 names in .*data.yaml\), found 2; correct"
+    ):
+        data.read(tmp_path)
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_real_boxes_are_those_of_the_json(tmp_path: Path, split: str) -> None:
+    (tmp_path / "images").symlink_to(real("coco256") / "images")
+    for name in ("labels", "config.yaml"):
+        (tmp_path / name).symlink_to(real("coco256") / "object_detection" / name)
+    found, told = data.read(tmp_path, split), data.read(real("coco256") / f"boxes_{split}2017.json")
+    assert list(found.schema.things) == list(told.schema.things) and len(found) == len(told) == 128
+    place = {Path(told.name(i)).name: i for i in range(len(told))}
+    for i in range(len(found)):
+        one, two = found.scene(i).instances, told.scene(place[found.name(i)]).instances
+        assert torch.equal(one.labels, two.labels) and torch.allclose(one.boxes, two.boxes, rtol=0, atol=0.02)
+
+
+def test_real_outlines_have_their_numbers(tmp_path: Path) -> None:
+    (tmp_path / "images").symlink_to(real("coco256") / "images")
+    for name in ("labels", "config.yaml"):
+        (tmp_path / name).symlink_to(real("coco256") / "instance_segmentation" / name)
+    found = data.read(tmp_path)
+    assert len(found.schema.things) == 80 and found.schema.things.source_ids[-1] == 90 and "masks" in found.fields
+    assert sum(len(found.scene(i)) for i in range(len(found))) > 1000
+
+
 def test_names_stay_as_they_are_written(tmp_path: Path) -> None:
     found = data.read(put(tmp_path, BOX, config="names: {1: 1e3, 0: no, 2: 'yes: or 007'}\n"))
     assert list(found.schema.things) == ["no", "1e3", "yes: or 007"]
@@ -416,7 +457,11 @@ def test_all_faults_at_once(tmp_path: Path) -> None:
     [
         ("names: [cat, dog\n", "not a YAML file (while parsing a flow sequence"),
         ("names: [cat, cat]\n", "classes 0 and 1 are both called 'cat'; give each a name of its own"),
-        ("names: {0: cat, 2: dog}\n", "names should be numbered from 0 to 1, found 0, 2; give every number a name"),
+        ("names: {0: cat, two: dog}\n", "names should be numbered from 0 on, found 'two'; correct the file"),
+        (
+            "names: {0: cat, 2: [dog]}\n",
+            "names should be a list, or names by number, found {{'0': 'cat', '2': ['dog']}}",
+        ),
         ("names: cat\n", "names should be a list, or names by number, found 'cat'; correct the file"),
         ("names: [cat, '']\n", "class 1 has no name; give it one"),
         ("names: [cat, dog]\nnc: 3\n", "nc is 3, but {file} has 2 names (cat, dog); make them agree"),

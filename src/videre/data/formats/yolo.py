@@ -41,7 +41,7 @@ from videre.data.formats.yolo_layout import (
 )
 from videre.data.writing import losses, placed
 from videre.errors import DataError
-from videre.files import read_text, write_atomic
+from videre.files import read_lines, read_text, write_atomic
 from videre.structures import COCO_PERSON, Categories, Instances, Polygons, Scene, Schema, Skeleton
 
 LOOKS_FOR = (
@@ -116,7 +116,7 @@ def read(path: Path, split: str | None = None, skip_broken: bool = False) -> Dat
     rows, paths, names = (list(itertools.compress(column, readable)) for column in (rows, paths, names))  # type: ignore
     source = FlatSource(paths, names, sizes[readable])
     repairs += unreadable + _fill_in(source, rows, labels.skeleton, path)
-    things = labels.categories(rows)
+    things = labels.categories(_highest(parts) if labels.names is None else 0)
     if labels.names is None:
         told = f"neither data.yaml nor classes.txt nor obj.names names the {len(things)} classes"
         repairs.append(Repair("class names missing", "-", "-", told, f"named {things[0]!r}, …"))
@@ -179,11 +179,11 @@ class _Labels:
     """What the numbers of a set mean.
 
     Args:
-        names: of the classes, None where nothing names them. file: where they stand. count: `nc`, where it is said.
+        names: of the classes by their numbers in rows, None where nothing names them. file: where they stand. count: `nc`, where it is said.
         skeleton: of its poses. dims: numbers a keypoint.
     """
 
-    names: tuple[str, ...] | None
+    names: dict[int, str] | None
     file: Path | None
     count: int | None
     skeleton: Skeleton | None
@@ -197,7 +197,7 @@ class _Labels:
         names = found[0] if found else None
         if names is not None and count is not None and count != len(names):
             raise DataError(
-                f"{file}: nc is {count}, but {found[1] if found else ''} has {len(names)} names ({', '.join(names[:5])}); "
+                f"{file}: nc is {count}, but {found[1] if found else ''} has {len(names)} names ({', '.join([*names.values()][:5])}); "
                 "make them agree"
             )
         if file is None or "kpt_shape" not in config:
@@ -208,22 +208,25 @@ class _Labels:
         joints = _whole(shape[0], file, "kpt_shape", 1)
         return cls(names, found[1] if found else file, count, _skeleton(config, joints, file), int(shape[1]))
 
-    @property
-    def limit(self) -> int:
-        """Classes are below it."""
-        return len(self.names) if self.names is not None else self.count or MOST
+    @functools.cached_property
+    def label_of(self) -> dict[int, int]:
+        """The label of each number of a class."""
+        numbers = range(self.count or MOST) if self.names is None else self.names
+        return {number: label for label, number in enumerate(numbers)}
 
     @property
-    def source(self) -> str:
-        """Of the limit, in words."""
-        said = f"{len(self.names)} names in {self.file}" if self.names is not None else f"nc in {self.file}"
-        return said if self.names is not None or self.count else "there are no names"
+    def expected(self) -> str:
+        """What the number of a class should be, in words."""
+        numbers = list(self.label_of)
+        gaps = numbers != list(range(len(numbers)))
+        told = f"one of {', '.join(map(str, numbers[:5]))}, …" if gaps else f"a whole number of 0 to {len(numbers) - 1}"
+        said = f"{len(numbers)} names in {self.file}" if self.names is not None else f"nc in {self.file}"
+        return f"{told} ({said if self.names is not None or self.count else 'there are no names'})"
 
-    def categories(self, rows: list[list[_Row]]) -> Categories:
-        """The classes; those without names up to the last that occurs."""
-        most = self.count or 1 + max((row.label for some in rows for row in some), default=0)
-        names = self.names or tuple(f"class {k}" for k in range(most))
-        return Categories(names, source_ids=tuple(range(len(names))))
+    def categories(self, highest: int) -> Categories:
+        """The classes; those without names up to the highest that occurs, in any split."""
+        names = self.names or {k: f"class {k}" for k in range(self.count or highest + 1)}
+        return Categories(tuple(names.values()), source_ids=tuple(names))
 
 
 def _whole(value: Any, file: Path, field: str, least: int) -> int:
@@ -286,6 +289,18 @@ def _check_pictures(
         )
 
 
+def _highest(parts: Mapping[str, Mapping[Path, str]]) -> int:
+    """The highest class of a set without names."""
+    finder, highest = LabelFinder(), 0
+    for file in dict.fromkeys(finder.find(picture) for part in parts.values() for picture in part):
+        try:
+            words = [line.split(maxsplit=1)[0] for line in read_lines(file)] if file is not None else []
+        except DataError:
+            continue  # a fault of its own
+        highest = max([highest, *(int(word) for word in words if word.isdecimal() and int(word) < MOST)])
+    return highest
+
+
 def _read_rows(file: Path, picture: str, labels: _Labels, faults: Faults, repairs: list[Repair]) -> list[_Row]:
     """The rows of a text; what is broken is a fault, and what stands there twice, or is clipped, a repair."""
     try:
@@ -316,7 +331,7 @@ def _read_rows(file: Path, picture: str, labels: _Labels, faults: Faults, repair
                 repairs.append(Repair("row slightly outside 0..1", picture, f"line {number}", told, "clipped"))
             if least < 0 or most > 1:
                 values = [min(max(v, 0.0), 1.0) if k in places else v for k, v in enumerate(values)]
-            rows.append(_row(number, int(values[0]), values[1:], labels))
+            rows.append(_row(number, labels.label_of[int(values[0])], values[1:], labels))
     if scored:
         faults.add(
             f"{file}: line {scored}",
@@ -355,11 +370,8 @@ def _wrong(words: list[str], values: list[float] | None, labels: _Labels) -> str
     for place, value in enumerate(values):
         if not math.isfinite(value):
             return f"{_column(place, columns, labels)} should be a finite number, found {words[place]}; correct the row"
-    if values[0] % 1 or not 0 <= values[0] < labels.limit:
-        return (
-            f"class should be a whole number of 0 to {labels.limit - 1} ({labels.source}), found {words[0]:.60}; "
-            "correct the row, or add the name"
-        )
+    if values[0] not in labels.label_of:
+        return f"class should be {labels.expected}, found {words[0]:.60}; correct the row, or add the name"
     places = _shares(columns, labels.dims)
     for place in places:
         if not -SLACK <= values[place] <= 1 + SLACK:

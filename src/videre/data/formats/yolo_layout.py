@@ -92,10 +92,10 @@ class Layout:
             parts[name] = {picture: whole.get(picture, picture.name) for picture in listed}
         return parts
 
-    def names(self) -> tuple[tuple[str, ...], Path] | None:
-        """The names of the classes and the file that has them; None where none has.
+    def names(self) -> tuple[dict[int, str], Path] | None:
+        """The names of the classes by their numbers in rows, and the file that has them; None where none has.
 
-        Raises DataError for names that repeat, are empty, or are not numbered from 0 on.
+        Raises DataError for names that repeat, are empty, or are not numbered.
         """
         stated = self.config.get("names")
         if stated and self.file is not None:
@@ -104,7 +104,7 @@ class Layout:
         if file is None:
             return None
         lines = read_text(file).rstrip().split("\n")
-        return _checked([line.strip() for line in lines], file), file
+        return _checked({k: line.strip() for k, line in enumerate(lines)}, file), file
 
     def _name_list(self) -> Path | None:
         folders = [self.root, self.root / LABELS, self.root / DATA]
@@ -308,26 +308,26 @@ def _without_images(path: Path) -> str:
     return Path(*(part for part in path.parts if part != IMAGES)).as_posix()
 
 
-def _listed_names(stated: Any, file: Path) -> tuple[str, ...]:
-    """names: [cat, dog] or {0: cat, 1: dog}."""
+def _listed_names(stated: Any, file: Path) -> dict[int, str]:
+    """names: [cat, dog], {0: cat, 1: dog}, or with the numbers of another set: {1: cat, 17: dog}."""
     if isinstance(stated, dict):
-        if sorted(map(str, stated)) != sorted(map(str, range(len(stated)))):
-            raise DataError(
-                f"{file}: names should be numbered from 0 to {len(stated) - 1}, found {', '.join(map(str, stated))}; "
-                "give every number a name"
-            )
-        stated = [stated[str(k)] for k in range(len(stated))]
-    if not isinstance(stated, list) or not all(isinstance(name, str) for name in stated):
+        strange = [key for key in stated if not (str(key).isdecimal() and str(int(key)) == key)]
+        if strange:
+            raise DataError(f"{file}: names should be numbered from 0 on, found {strange[0]!r:.60}; correct the file")
+        numbered = {int(key): stated[key] for key in sorted(stated, key=int)}
+    elif isinstance(stated, list):
+        numbered = dict(enumerate(stated))
+    if not isinstance(stated, dict | list) or not all(isinstance(name, str) for name in numbered.values()):
         raise DataError(f"{file}: names should be a list, or names by number, found {stated!r:.60}; correct the file")
-    return _checked([name.strip() for name in stated], file)
+    return _checked({k: name.strip() for k, name in numbered.items()}, file)
 
 
-def _checked(names: list[str], file: Path) -> tuple[str, ...]:
-    if "" in names:
-        raise DataError(f"{file}: class {names.index('')} has no name; give it one")
-    often = [name for name, count in Counter(names).items() if count > 1]
+def _checked(names: dict[int, str], file: Path) -> dict[int, str]:
+    bare = [k for k, name in names.items() if not name]
+    if bare:
+        raise DataError(f"{file}: class {bare[0]} has no name; give it one")
+    often = [name for name, count in Counter(names.values()).items() if count > 1]
     if often:
-        places = [k for k, name in enumerate(names) if name == often[0]]
-        listed = " and ".join(map(str, places))
+        listed = " and ".join(str(k) for k, name in names.items() if name == often[0])
         raise DataError(f"{file}: classes {listed} are both called {often[0]!r}; give each a name of its own")
-    return tuple(names)
+    return names
