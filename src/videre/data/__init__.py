@@ -22,6 +22,7 @@ from videre.data.formats import (
     panoptic,
     scenes,
     voc,
+    yolo,
 )
 from videre.data.rules import load_json
 from videre.data.splits import by_list
@@ -58,6 +59,7 @@ FORMATS: dict[str, Format] = {
     "maps": class_maps,
     "planes": class_planes,
     "labelme": labelme,
+    "yolo": yolo,
     "cityscapes": cityscapes,
     "joints": joints,
     "csv": labels_csv,
