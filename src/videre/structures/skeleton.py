@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import re
+from collections.abc import Sequence
 from typing import Any
 
 from videre.errors import DataError
@@ -137,3 +139,16 @@ COCO_PERSON = Skeleton(
     ),
 )
 """The 17 keypoints of COCO persons."""
+
+
+def mirror_pairs(names: Sequence[str]) -> tuple[tuple[int, int], ...] | None:
+    """Pairs of keypoints whose names differ in left and right; None, unknown, when no name says so."""
+    swap = {"left": "right", "right": "left", "l": "r", "r": "l", "Left": "Right", "Right": "Left", "L": "R", "R": "L"}
+    place = {name: i for i, name in enumerate(names)}
+    pairs = set()
+    for i, name in enumerate(names):
+        words = re.split(r"([ _-]|(?<=[a-z])(?=[A-Z]))", name)
+        other = place.get("".join(swap.get(w or "", w or "") for w in words), i)
+        if other != i:
+            pairs.add((min(i, other), max(i, other)))
+    return tuple(sorted(pairs)) or None

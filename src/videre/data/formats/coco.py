@@ -43,6 +43,7 @@ from videre.data.writing import losses, placed
 from videre.errors import DataError
 from videre.files import write_atomic
 from videre.structures import COCO_PERSON, Categories, Instances, Masks, Polygons, Scene, Schema, Skeleton
+from videre.structures.skeleton import mirror_pairs
 
 LOOKS_FOR = "COCO: *.json with images and annotations, in the folder, in annotations/, or one folder per split"
 HOLDS = {"boxes", "instances.labels", "masks", "ignore", "areas", "keypoints", "visibility", "captions"}
@@ -363,19 +364,6 @@ def _skeleton(categories: list[dict[str, Any]], file: Path) -> Skeleton | None:
     if names == COCO_PERSON.names:
         return Skeleton(names, edges, COCO_PERSON.flip_pairs, COCO_PERSON.sigmas)
     return Skeleton(names, edges, mirror_pairs(names))
-
-
-def mirror_pairs(names: Sequence[str]) -> tuple[tuple[int, int], ...] | None:
-    """Pairs of keypoints whose names differ in left and right; None, unknown, when no name says so."""
-    swap = {"left": "right", "right": "left", "l": "r", "r": "l", "Left": "Right", "Right": "Left", "L": "R", "R": "L"}
-    place = {name: i for i, name in enumerate(names)}
-    pairs = set()
-    for i, name in enumerate(names):
-        words = re.split(r"([ _-]|(?<=[a-z])(?=[A-Z]))", name)
-        other = place.get("".join(swap.get(w or "", w or "") for w in words), i)
-        if other != i:
-            pairs.add((min(i, other), max(i, other)))
-    return tuple(sorted(pairs)) or None
 
 
 def _kind(content: dict[str, Any]) -> str:

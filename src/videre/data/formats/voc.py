@@ -8,6 +8,7 @@ the folder, so that splits agree.
 
 from __future__ import annotations
 
+import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Sequence
 from itertools import compress
@@ -26,12 +27,14 @@ from videre.structures import Categories, Schema
 
 LOOKS_FOR = "Pascal VOC: a folder with Annotations/*.xml (or *.xml beside the pictures) whose root is <annotation>"
 HOLDS = {"boxes", "instances.labels", "ignore"}
+_ROOT = re.compile(rb"<annotation[\s>]")
+"""Not <annotations>, which is CVAT's."""
 
 
 def recognise(path: Path) -> str:
     """What was found, or "" when this is no VOC folder."""
     files = _files(path)
-    if not files or b"<annotation" not in files[0].read_bytes()[:2000]:
+    if not files or not _ROOT.search(files[0].read_bytes()[:2000]):
         return ""
     return f"{len(files)} XML files in {files[0].parent}"
 
