@@ -48,7 +48,7 @@ def convert(
     to: Annotated[
         str,
         typer.Argument(
-            help="Format: coco, panoptic, coco-stuff, voc, labelme, cvat, open-images, datumaro, instances, maps, planes, csv, scenes, folders."
+            help="Format: coco, panoptic, coco-stuff, voc, labelme, cvat, open-images, datumaro, label-studio, instances, maps, planes, csv, scenes, folders."
         ),
     ],
     out: Annotated[Path, typer.Argument(help="Folder to write.")],
