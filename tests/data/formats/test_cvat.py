@@ -344,7 +344,15 @@ def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
         DataError, match="CVAT holds a box, or an outline, or keypoints of an instance, and of number 0 there is more"
     ):
         data.write(wide, tmp_path / "out", "cvat")
-    assert data.write(wide, tmp_path / "out", "cvat", lossy=True) == ["boxes or masks of 1 instances"]
+    assert data.write(wide, tmp_path / "out", "cvat", lossy=True) == ["boxes, masks or keypoints of 1 instances"]
+    points, seen = np.array([[[2, 2], [5, 5]]], np.float32), np.array([[2, 1]], np.uint8)
+    larger = make(tmp_path / "in", None, [[0, 0, 9, 8]], keypoints=points, visibility=seen)
+    larger.schema = larger.schema.replace(skeleton=Skeleton(("a", "b")))
+    with pytest.raises(DataError, match="of number 0 there is more"):
+        data.write(larger, tmp_path / "larger", "cvat")
+    data.write(larger, tmp_path / "larger", "cvat", lossy=True)
+    things = data.read(tmp_path / "larger").scene(0).instances
+    assert things.boxes.tolist() == [[0, 0, 9, 8]] and things.visibility.tolist() == [[0, 0]]
     ignored = make(tmp_path / "in", None, [[0, 0, 9, 8]], ignore=np.array([True]))
     with pytest.raises(DataError, match="CVAT cannot hold ignore"):
         data.write(ignored, tmp_path / "no", "cvat")

@@ -122,10 +122,10 @@ def read(path: Path, split: str | None = None, skip_broken: bool = False) -> Dat
 def write(dataset: Dataset, path: Path, split: str = "train", lossy: bool = False) -> list[str]:
     """Write images/<split>/ and annotations.xml, whose images of other subsets stay. Returns the losses.
 
-    Outlines of one part are polygons, other masks are run lengths; instances with keypoints are skeletons, which have no
-    box and no mask of their own.
+    Outlines of one part are polygons, other masks are run lengths. An instance is a skeleton where its box is the extent of
+    its keypoints and it has no mask; where it has more, the keypoints are lost.
 
-    Raises DataError where a box is not the extent of what is drawn, and `lossy` is not set.
+    Raises DataError where an instance cannot be held whole, and `lossy` is not set.
     """
     lost = losses(dataset, HOLDS, "CVAT", lossy)
     schema = dataset.schema
@@ -164,7 +164,7 @@ def write(dataset: Dataset, path: Path, split: str = "train", lossy: bool = Fals
             unheld += len(dropped)
     ElementTree.indent(root)
     write_atomic(path / FILE, ElementTree.tostring(root, "utf-8", xml_declaration=True))
-    return lost + ([f"boxes or masks of {unheld} instances"] if unheld else [])
+    return lost + ([f"boxes, masks or keypoints of {unheld} instances"] if unheld else [])
 
 
 # Labels ---------------------------------------------------------------------------------------------------------------
@@ -456,18 +456,21 @@ def _add_instances(image: ElementTree.Element, scene: Scene, instances: Instance
         raise DataError(f"{scene.name}: CVAT needs labels and boxes or masks, found {instances.fields()}")
     drawn = masks.polygons() if masks is not None and masks.form == "polygons" else [None] * len(instances)
     crops = list(masks.crops()) if masks is not None else None
-    dropped = set(unsaid_boxes(scene, instances))
+    unsaid = set(unsaid_boxes(scene, instances))
+    dropped = set(unsaid) if masks is not None else set()
     for n in range(len(instances)):
         common = {"label": things[int(instances.labels[n])], "source": "manual", "occluded": "0"}
         marks, outline = marks_of(instances, n), drawn[n]
-        if schema.skeleton is not None and any(seen for _, _, seen in marks.values()):
+        has_marks = schema.skeleton is not None and any(seen for _, _, seen in marks.values())
+        if has_marks and schema.skeleton is not None and masks is None and n not in unsaid:
             element = ElementTree.SubElement(image, "skeleton", {**common, "z_order": "0"})
             for name, (x, y, seen) in zip(schema.skeleton.names, marks.values()):
                 flags = {"occluded": str(int(seen == 1)), "outside": str(int(seen == 0))}
                 point = {**common, "label": name, **flags, "points": _text(np.array([[x, y]]))}
                 ElementTree.SubElement(element, "points", point)
-            dropped |= {n} if masks is not None else set()
-        elif outline is not None and len(outline.parts) == 1 and not outline.holes:
+            continue
+        dropped |= {n} if has_marks else set()  # better none than a wrong box
+        if outline is not None and len(outline.parts) == 1 and not outline.holes:
             ElementTree.SubElement(image, "polygon", {**common, "points": _text(outline.parts[0]), "z_order": "0"})
         elif crops is not None and crops[n][0].any():
             crop, (left, top, right, bottom) = crops[n]
