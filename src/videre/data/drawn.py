@@ -10,9 +10,9 @@ import dataclasses
 import itertools
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -35,6 +35,7 @@ FILLED = "box as mask"
 SLACK = 1.0
 """Pixels by which a box may differ from what its outline extends to and still be said by it."""
 
+Loaded = TypeVar("Loaded")
 Box = tuple[float, float, float, float]
 Mark = tuple[float, float, int]
 """x, y, and visibility 0, 1 or 2 of a keypoint."""
@@ -256,6 +257,27 @@ def read_json(file: Path) -> Any:
         return json.loads(read_text(file))
     except (ValueError, RecursionError) as error:
         raise DataError(f"{file}: not a JSON file ({error})") from None
+
+
+def load_each(files: Sequence[Path], load: Callable[[Path], Loaded], faults: Faults) -> dict[Path, Loaded]:
+    """What `load` gives of each file; where there are several, one that cannot be loaded is a fault.
+
+    Raises DataError where none can.
+    """
+    if len(files) == 1:
+        return {files[0]: load(files[0])}
+    loaded: dict[Path, Loaded] = {}
+    errors: list[DataError] = []
+    for file in files:
+        try:
+            loaded[file] = load(file)
+        except DataError as error:
+            faults.add(file, str(error).removeprefix(f"{file}: "))
+            errors.append(error)
+    if errors and not loaded:
+        faults.settle()
+        raise errors[0]
+    return loaded
 
 
 def ends(file: Path, count: int = 4096) -> bytes:

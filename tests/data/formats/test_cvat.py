@@ -234,6 +234,23 @@ def test_all_faults_come_at_once(tmp_path: Path) -> None:
     assert any("image 2 (a.png): name 'a.png' is that of" in line for line in lines)
 
 
+def test_one_of_several_files_may_be_broken(tmp_path: Path) -> None:
+    put(tmp_path, xml(image(BOX)), file="train.xml")
+    put(tmp_path, xml(image(BOX, "b.png").replace('xtl="1.5"', 'xtl="x"')), ("images/b.png",), "val.xml")
+    put(tmp_path, xml("")[:-5], (), "test.xml")
+    with pytest.raises(DataError) as error:
+        data.read(tmp_path)
+    assert [line.rpartition("; ")[0].partition(" (")[0] for line in str(error.value).splitlines()[1:]] == [
+        f"  {tmp_path}/test.xml: not an XML file",
+        f"  {tmp_path}/val.xml: image 0",
+    ]
+    assert data.splits(tmp_path) == ["train", "val"] and len(data.read(tmp_path, skip_broken=True)) == 2
+    for name in ("train", "val"):
+        (tmp_path / f"{name}.xml").write_text("<annotations><meta>")
+    with pytest.raises(DataError, match=r"test.xml: not an XML file"):
+        data.read(tmp_path, skip_broken=True)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

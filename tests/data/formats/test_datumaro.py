@@ -209,9 +209,9 @@ def test_spoiled_keypoints_and_categories_are_told_at_once(tmp_path: Path) -> No
     file, item = f"{tmp_path}/annotations/train.json", f"{tmp_path}/annotations/train.json: item a: annotation 9"
     assert str(error.value).splitlines()[1:] == [
         f"  {file}: label at place 3: name should be text, found ''; correct the file",
-        f"  {file}: points of a label at place 2: label_id should be the place of a label, found 7; correct the file",
+        f"  {file}: skeleton at place 2: label_id should be the place of a label, found 7; correct the file",
         f"  {file}: label ball: should have the points a, b, as other labels have, found a, c; export their labels one by one",
-        f"  {file}: points of label indoors: joints should be pairs of its 2 points, found [[1, 9]]; correct the file",
+        f"  {file}: skeleton of label indoors: joints should be pairs of its 2 points, found [[1, 9]]; correct the file",
         f"  {item}: points should be [x, y, x, y, …] of 2 points, finite numbers, found [1, 2]; correct the file",
         f"  {item}: points and visibility should be of 2 points, 0, 1 or 2 each, found [1, 5]; correct the file",
     ]
@@ -241,6 +241,28 @@ def test_bad_files_are_told(tmp_path: Path, fields: Any, message: str) -> None:
     with pytest.raises(DataError) as error:
         data.read(tmp_path)
     assert str(error.value) == f"{tmp_path}/annotations/train.json: {message}"
+
+
+def test_one_of_several_files_may_be_broken(tmp_path: Path) -> None:
+    put(tmp_path, [BOX])
+    (put(tmp_path, [BOX], "val") / "annotations" / "val.json").write_text('{"categories": {"label"')
+    with pytest.raises(DataError, match=r"annotations/val.json: not a JSON file .*--skip-broken"):
+        data.read(tmp_path)
+    found = data.read(tmp_path, skip_broken=True)
+    assert len(found) == 1 and found.repair_counts() == {"broken annotation, dropped": 1}
+
+
+def test_a_label_may_have_anything_for_a_name(tmp_path: Path) -> None:
+    items = [{"label_id": 1, "labels": ["a"], "joints": []}]
+    put(tmp_path, [{**BOX, "label_id": 1}], labels=["cup", ["ball"]], categories={"points": {"items": items}})
+    with pytest.raises(DataError) as error:
+        data.read(tmp_path)
+    file = f"  {tmp_path}/annotations/train.json: "
+    assert str(error.value).splitlines()[1:] == [
+        f"{file}label at place 1: name should be text, found ['ball']; correct the file",
+        f"{file}skeleton at place 0: label_id should be the place of a label, found 1; correct the file",
+        f"{file}item a: annotation 1: label_id should be the place of a label, 0 to 1, found 1; correct the file",
+    ]
 
 
 def test_cocos_categories_are_a_list(tmp_path: Path) -> None:

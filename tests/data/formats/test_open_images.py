@@ -160,6 +160,26 @@ def test_bad_tables_are_told(tmp_path: Path) -> None:
         data.read(tmp_path)
 
 
+def test_old_line_ends_and_bytes_that_are_no_text_are_told(tmp_path: Path) -> None:
+    table = put(tmp_path, ROWS) / "train-annotations-bbox.csv"
+    text = table.read_bytes()
+    table.write_bytes(text.replace(b"\n", b"\r"))
+    assert data.find_format(tmp_path) == "open-images" and len(data.read(tmp_path)) == 2
+    table.write_bytes(text.replace(b"xclick", b"xcl\xffick"))
+    with pytest.raises(
+        DataError, match=r"train-annotations-bbox.csv: not a table in utf-8 \('utf-8' codec can't decode byte"
+    ):
+        data.read(tmp_path)
+
+
+def test_one_of_several_tables_may_be_broken(tmp_path: Path) -> None:
+    put(tmp_path, ROWS)
+    put(tmp_path, ROWS, "test", HEADER.replace("XMin", "Left"))
+    with pytest.raises(DataError, match=r"test-annotations-bbox.csv: the first line should name .*--skip-broken"):
+        data.read(tmp_path)
+    assert len(data.read(tmp_path, skip_broken=True)) == 2
+
+
 def test_a_table_of_labels_is_another_format(tmp_path: Path) -> None:
     table = put(tmp_path, ROWS) / "train-annotations-bbox.csv"
     assert labels_csv.recognise(table) == "" == labels_csv.recognise(tmp_path)

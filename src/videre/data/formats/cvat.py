@@ -32,6 +32,7 @@ from videre.data.drawn import (
     ends,
     gather,
     is_coordinate,
+    load_each,
     locate,
     marks_of,
     rectangle,
@@ -69,8 +70,8 @@ def recognise(path: Path) -> str:
 
 def splits(path: Path) -> list[str]:
     """Subsets of images, and names of files or folders that are called like splits."""
-    found = {_split_of(image, file) for file in _files(path) for image in _root(file).iterfind("image")}
-    return sorted(found - {""})
+    roots = load_each(_files(path), _root, Faults(skip=True))
+    return sorted({_split_of(image, file) for file, root in roots.items() for image in root.iterfind("image")} - {""})
 
 
 def read(path: Path, split: str | None = None, skip_broken: bool = False) -> Dataset:
@@ -84,7 +85,7 @@ def read(path: Path, split: str | None = None, skip_broken: bool = False) -> Dat
     """
     files, faults, repairs = _files(path), Faults(skip_broken), list[Repair]()
     root = path if path.is_dir() else path.parent
-    roots = {file: _root(file) for file in files}
+    roots = load_each(files, _root, faults)
     labels = _Labels(roots.values())
     drawings: dict[str, Drawing] = {}
     for file, xml in roots.items():

@@ -31,6 +31,7 @@ from videre.data.drawn import (
     ends,
     gather,
     is_coordinate,
+    load_each,
     locate,
     marks_of,
     read_json,
@@ -79,7 +80,7 @@ def read(path: Path, split: str | None = None, skip_broken: bool = False) -> Dat
     """
     files, faults = _files(path), Faults(skip_broken)
     root = path if path.is_dir() else path.parent.parent if path.parent.name == "annotations" else path.parent
-    contents = {file: _load(file) for file in files}
+    contents = load_each(files, _load, faults)
     names, groups = _labels(contents, faults)
     skeletons = _skeletons(contents, faults)
     there: list[Drawing] = []
@@ -222,7 +223,7 @@ def _skeletons(contents: dict[Path, dict[str, Any]], faults: Faults) -> dict[str
     for file, content in contents.items():
         rows = _at(content, "categories", "points", "items") or []
         names = _names_of(content)
-        for row in faults.demand(file, "points of a label", rows, **_point_rules(names)):
+        for row in faults.demand(file, "skeleton", rows, **_point_rules(names)):
             if not row["labels"]:
                 continue
             joints = row.get("joints") or []
@@ -232,7 +233,7 @@ def _skeletons(contents: dict[Path, dict[str, Any]], faults: Faults) -> dict[str
                 what = (
                     f"joints should be pairs of its {len(row['labels'])} points, found {joints!r:.60}; correct the file"
                 )
-                faults.add(f"{file}: points of label {names[row['label_id']]}", what)
+                faults.add(f"{file}: skeleton of label {names[row['label_id']]}", what)
                 continue
             new = (row["labels"], skeleton_of(row["labels"], edges))
             first = next(iter(found.values()), new)
@@ -245,7 +246,7 @@ def _skeletons(contents: dict[Path, dict[str, Any]], faults: Faults) -> dict[str
 
 
 def _point_rules(names: Sequence[Any]) -> dict[str, Rule]:
-    is_place = lambda v: type(v) is int and 0 <= v < len(names) and bool(names[v])
+    is_place = lambda v: type(v) is int and 0 <= v < len(names) and isinstance(names[v], str) and bool(names[v])
     pairs = lambda v: v is None or (isinstance(v, list) and all(map(_are_pair, v)))
     return {
         "label_id": ("the place of a label", is_place),

@@ -34,6 +34,7 @@ from videre.data.drawn import (
     ends,
     gather,
     is_coordinate,
+    load_each,
     locate,
     marks_of,
     read_json,
@@ -92,10 +93,10 @@ def read(path: Path, split: str | None = None, skip_broken: bool = False) -> Dat
     root = path if path.is_dir() else path.parent
     things, names, pictures = _config(root / CONFIG)
     there: list[Drawing] = []
-    for file in files:
+    for file, content in load_each(files, read_json, faults).items():
         roots = [root / "images" / file.stem, root / file.stem, root / "images", root]
         finder = PictureFinder(roots if _split_of(file) else roots[2:])
-        drawings = _tasks(file, finder, faults, repairs)
+        drawings = _tasks(file, content, finder, faults, repairs)
         found, missing = locate(drawings, finder, faults, file) if drawings else ([], [])
         there, repairs = there + found, repairs + missing
     for drawing in there:
@@ -216,12 +217,12 @@ def _split_of(file: Path) -> str:
     return file.stem if SPLIT_NAME.fullmatch(file.stem) else ""
 
 
-def _tasks(file: Path, finder: PictureFinder, faults: Faults, repairs: list[Repair]) -> list[Drawing]:
+def _tasks(file: Path, content: Any, finder: PictureFinder, faults: Faults, repairs: list[Repair]) -> list[Drawing]:
     """The tasks of a file that have an annotation; the results of that are what the drawing is of."""
     drawings: list[Drawing] = []
     seen: set[str | int] = set()
     anything = ("text or a number, or absent", lambda v: v is None or isinstance(v, str | int))
-    for place, task in enumerate(faults.demand(file, "task", read_json(file), id=anything)):
+    for place, task in enumerate(faults.demand(file, "task", content, id=anything)):
         identity = place if task.get("id") is None else task["id"]
         where = f"{file}: task {identity}"
         is_min = not isinstance(task.get("annotations"), list)

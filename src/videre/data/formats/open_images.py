@@ -84,7 +84,12 @@ def read(path: Path, split: str | None = None, skip_broken: bool = False) -> Dat
     for name, files in chosen.items():
         pictures: dict[str, Drawing] = {}
         for kind, file in files:
-            rows.read(kind, file, name, pictures, (things if kind == "boxes" else tags) or ({}, ()), faults)
+            try:
+                rows.read(kind, file, name, pictures, (things if kind == "boxes" else tags) or ({}, ()), faults)
+            except DataError as error:
+                if len(everything) == 1:
+                    raise
+                faults.add(file, str(error).removeprefix(f"{file}: "))
         places = [root / name, root / "images" / name, root / "images", root] if name else [root / "images", root]
         drawings += pictures.values()
         if pictures:
@@ -168,8 +173,8 @@ def _tables(path: Path) -> dict[str, list[tuple[str, Path]]]:
 
 def _names(file: Path) -> list[str]:
     """The columns that the first line names."""
-    line = ends(file).decode("utf-8", "replace").lstrip("\ufeff\ufffd").partition("\n")[0]
-    return [name.strip() for name in next(csv.reader([line]), [])]
+    line = re.split(r"[\r\n]", ends(file).decode("utf-8", "replace").lstrip("\ufeff\ufffd"), maxsplit=1)[0]
+    return [name.strip().strip('"') for name in line.split(",")]
 
 
 def _lines(file: Path, columns: Sequence[str]) -> Iterator[tuple[int, list[str]]]:
