@@ -48,7 +48,8 @@ def convert(
     to: Annotated[
         str,
         typer.Argument(
-            help="Format: coco, panoptic, coco-stuff, voc, yolo, labelme, instances, maps, planes, csv, scenes, folders."
+            help="Format: coco, panoptic, coco-stuff, voc, yolo, labelme, cvat, open-images, datumaro, label-studio, instances, "
+            "maps, planes, csv, scenes, folders."
         ),
     ],
     out: Annotated[Path, typer.Argument(help="Folder to write.")],

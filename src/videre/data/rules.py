@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +114,8 @@ def looks_like_coco(file: Path) -> bool:
         stream.seek(max(0, file.stat().st_size - 4096))
         ends = head + stream.read()
     if not head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{") or b'"segments_info"' in ends:  # see `panoptic`
+        return False
+    if re.search(rb'"categories"\s*:\s*\{', ends):  # Datumaro's, where COCO has a list
         return False
     keys = (b'"images"', b'"annotations"', b'"categories"', b'"image_id"', b'"file_name"', b'"supercategory"')
     return sum(key in ends for key in keys) >= 2

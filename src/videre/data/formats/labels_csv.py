@@ -271,8 +271,16 @@ class _Header:
 def _tables(path: Path) -> list[Path]:
     """The file itself, or those of a folder that hold labels of the pictures there."""
     if path.is_file():
-        return [path] if path.suffix.lower() in TABLES else []
-    return [f for f in list_folder(path) if f.suffix.lower() in TABLES and f.is_file() and _is_of_pictures(f)]
+        return [path] if path.suffix.lower() in TABLES and not _is_open_images(path) else []
+    tables = [f for f in list_folder(path) if f.suffix.lower() in TABLES and f.is_file()]
+    return [] if any(map(_is_open_images, tables)) else [f for f in tables if _is_of_pictures(f)]
+
+
+def _is_open_images(file: Path) -> bool:
+    """By its first line; its labels have confidences, and are of boxes for the most part."""
+    with file.open("rb") as stream:
+        line = stream.read(1000).replace(b"\0", b"").partition(b"\n")[0]
+    return {b"ImageID", b"LabelName"} <= {name.strip() for name in line.lstrip(b"\xef\xbb\xbf\xff\xfe").split(b",")}
 
 
 def _is_of_pictures(file: Path) -> bool:

@@ -35,6 +35,8 @@ LOOKS_FOR = (
     "Pascal VOC: *.xml whose root is <annotation>, in Annotations/ (or annotations/xmls/, labels/), beside the pictures, or in "
     "a folder for each split"
 )
+_ROOT = re.compile(rb"<annotation[\s>]")
+"""Not <annotations>, which is CVAT's."""
 HOLDS = {"boxes", "instances.labels", "ignore"}
 FOLDERS = ("Annotations", "annotation", "xmls", "xml", "labels", "bboxes")
 """Of XML files, beside that of the pictures; capitals do not matter, and they may hold a folder called likewise."""
@@ -233,7 +235,7 @@ def _classes(path: Path, parsed: dict[Path, _Annotation], class_names: Sequence[
 
 def _is_annotation(file: Path) -> bool:
     with file.open("rb") as stream:
-        return b"<annotation" in stream.read(2000).replace(b"\0", b"")  # which UTF-16 has between letters
+        return bool(_ROOT.search(stream.read(2000).replace(b"\0", b"")))  # which UTF-16 has between letters
 
 
 class _Annotation:
