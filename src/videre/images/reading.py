@@ -60,7 +60,7 @@ def read_picture(path: str | Path) -> np.ndarray:
         if data[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):  # kinds of TIFF that Pillow does not know
             return _guarded(path, lambda: np.ascontiguousarray(_decode_tiff(data)))
         raise DataError(f"{path}: {_what_else(data)}") from None
-    except DataError as error:
+    except (DataError, ShapeError) as error:
         raise DataError(f"{path}: {error}") from error
     except Exception as error:  # decoders raise whatever they like on damaged bytes
         raise DataError(f"{path}: the picture is damaged ({error})") from error
@@ -426,6 +426,8 @@ def _count_pages(data: bytes) -> int:
 
 def _from_pillow(image: Image.Image) -> np.ndarray:
     if image.mode.startswith("I;16"):
+        return np.asarray(image).astype(np.uint16)[:, :, None]
+    if image.mode == "I" and image.format == "PPM":  # Pillow brings more than 8 bit to 16
         return np.asarray(image).astype(np.uint16)[:, :, None]
     if image.mode in ("I", "F"):
         return _as_integers(np.asarray(image)[:, :, None])
