@@ -157,7 +157,9 @@ def place_of(error: BaseException) -> str:
 
 def state(folder: Path) -> list[tuple[str, Any]]:
     """Every file with its size and time."""
-    return [(str(p.relative_to(folder)), (s.st_size, s.st_mtime_ns)) for p in sorted(folder.rglob("*")) for s in [p.stat()]]
+    return [
+        (str(p.relative_to(folder)), (s.st_size, s.st_mtime_ns)) for p in sorted(folder.rglob("*")) for s in [p.stat()]
+    ]
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from videre.errors import DataError, ShapeError
+from videre.files import read_text
 from videre.structures import Scene, Schema
 
 
@@ -27,17 +28,13 @@ def read_scenes(path: str | Path, schema: Schema | None = None) -> Iterator[tupl
     Raises DataError naming the line and the field that cannot be read.
     """
     names = schema.names if schema is not None else {}
-    try:
-        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(read_text(path).split("\n"), 1):
         if not line.strip():
             continue
         where = f"{path}, line {number}"
         try:
             data = json.loads(line)
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:
             raise DataError(f"{where}: not JSON ({error})") from error
         if not isinstance(data, dict) or not isinstance(data.get("picture"), str):
             raise DataError(f'{where}: a scene is {{"picture": NAME, "size": [HEIGHT, WIDTH], …}}, found {line[:60]}')

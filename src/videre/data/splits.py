@@ -11,6 +11,7 @@ import numpy as np
 from videre.data.dataset import Dataset
 from videre.data.hashes import hash_file
 from videre.errors import ConfigError, DataError
+from videre.files import read_lines
 
 
 def by_list(dataset: Dataset, file: str | Path) -> Dataset:
@@ -21,7 +22,7 @@ def by_list(dataset: Dataset, file: str | Path) -> Dataset:
     Raises DataError when a line names no picture, or more than one.
     """
     file = Path(file)
-    lines = [line.split("\t")[0].strip() for line in file.read_text().splitlines() if line.strip()]
+    lines = [line.split("\t")[0].strip() for line in read_lines(file)]
     places: dict[str, set[int]] = {}
     for i in range(len(dataset)):
         path = dataset.path(i) or Path(dataset.name(i))

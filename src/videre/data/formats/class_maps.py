@@ -25,10 +25,11 @@ import torch
 from PIL import Image
 
 from videre.data.dataset import Dataset, FileSource, Repair
+from videre.data.formats.coco_rules import COLOR, INTEGER, TEXT, demand, integer, load_json
 from videre.data.formats.folders import SPLIT_NAME
 from videre.data.writing import file_names, losses, place_picture
 from videre.errors import DataError
-from videre.files import write_atomic
+from videre.files import read_lines, write_atomic
 from videre.images.listing import SUFFIXES
 from videre.images.reading import has_colors, read_ids, read_picture
 from videre.structures import VOC_PIXELS, Categories, Scene, Schema
@@ -114,7 +115,7 @@ def read(path: Path, split: str | None = None) -> Dataset:
     legend = _voc_legend() if file is None else read_legend(file)
     pairs = _pairs(path, split)
     if _is_voc(path) and split is not None:
-        listed = (path / "ImageSets" / "Segmentation" / f"{split}.txt").read_text().split()
+        listed = read_lines(path / "ImageSets" / "Segmentation" / f"{split}.txt")
         by_stem = {picture.stem: (part, picture, annotation) for part, picture, annotation in pairs}
         pairs = [by_stem[stem] for stem in listed if stem in by_stem]
     name = lambda picture: picture.relative_to(path).as_posix()
@@ -168,28 +169,30 @@ def as_palette(classes: np.ndarray, categories: Categories) -> bytes:
 
 def read_legend(file: Path) -> Legend:
     """The classes that a list names. Raises DataError, naming the line or field, for a list that says something else."""
-    text = file.read_text(encoding="utf-8-sig")
     rows: list[tuple[int, str, Any]] = []
     void: set[int] = {VOID}
     if file.suffix == ".json":
-        try:
-            data = json.loads(text)
-            rows = [(int(c["id"]), str(c["name"]), c.get("color")) for c in data["classes"]]
-            marked = data.get("void", [])
-            void |= {int(v) for v in (marked if isinstance(marked, list) else [marked])}
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        data = load_json(file)
+        if not isinstance(data, dict) or "classes" not in data:
             raise DataError(
-                f'{file}: expected {{"classes": [{{"id", "name", "color"}}], "void": id}} ({error!r})'
-            ) from None
+                f'{file}: expected {{"classes": [{{"id", "name", "color"}}], "void": id}}, found {data!r:.60}'
+            )
+        demand(file, "class", data["classes"], id=INTEGER, name=TEXT, color=COLOR)
+        rows = [(int(c["id"]), c["name"], c.get("color")) for c in data["classes"]]
+        marked = data.get("void", [])
+        marked = marked if isinstance(marked, list) else [marked]
+        if any(integer(v) is None for v in marked):
+            raise DataError(
+                f"{file}: void should be an id or a list of ids, found {data['void']!r:.60}; correct the file"
+            )
+        void |= {int(v) for v in marked}
     else:
-        for number, line in enumerate(filter(None, map(str.strip, text.splitlines()))):
-            found = re.fullmatch(r"(\d+)[\s,]+(\d+)[\s,]+(\d+)[\s,]+(.+)", line)
+        for number, line in enumerate(read_lines(file)):
+            found = re.fullmatch(r"(\d{1,9})[\s,]+(\d{1,9})[\s,]+(\d{1,9})[\s,]+(.+)", line)
             color = [int(found[n]) for n in (1, 2, 3)] if found else None
+            if color is not None and max(color) > 255:
+                raise DataError(f"{file}: {line[:60]!r}: a colour is three numbers of 0 to 255; correct the file")
             rows.append((number, found[4].strip() if found else line, color))
-    if any(
-        color is not None and (len(color) != 3 or not all(0 <= int(v) <= 255 for v in color)) for _, _, color in rows
-    ):
-        raise DataError(f"{file}: a colour is three numbers of 0 to 255")
     void -= {i for i, _, _ in rows if i == VOID}  # a mask of 0 and 255 may name 255
     void |= {i for i, name, _ in rows if UNSAID.fullmatch(name)}
     kept = [row for row in rows if row[0] not in void]

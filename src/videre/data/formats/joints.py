@@ -11,7 +11,7 @@ are a square of 200 times its scale around the centre.
 
 from __future__ import annotations
 
-import json
+import io
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,9 @@ import torch
 
 from videre.data.cleaning import fill_sizes
 from videre.data.dataset import Dataset, FileSource, Repair
+from videre.data.formats.coco_rules import TEXT, Rule, are_numbers, demand, is_number, load_json
 from videre.errors import DataError
+from videre.files import read_bytes
 from videre.images.listing import SUFFIXES
 from videre.structures import Categories, Instances, Scene, Schema, Skeleton
 
@@ -103,6 +105,8 @@ MPII = Skeleton(
 """The 16 joints of MPII Human Pose (Andriluka et al., 2014)."""
 HEIGHT = 200.0
 """Pixels that MPII's scale of 1 stands for."""
+LIMIT = 2**24
+"""Pixels from the corner of the picture: up to here single precision holds every whole number."""
 
 
 def recognise(path: Path) -> str:
@@ -139,12 +143,15 @@ def write(dataset: Dataset, path: Path, split: str = "train", lossy: bool = Fals
 
 def _read_lsp(path: Path) -> Dataset:
     from scipy.io import loadmat
-    from scipy.io.matlab import MatReadError
 
+    content = read_bytes(path / "joints.mat")
     try:
-        joints = np.asarray(loadmat(path / "joints.mat")["joints"], float)
-    except (MatReadError, ValueError, KeyError, TypeError, NotImplementedError) as error:
-        raise DataError(f"{path / 'joints.mat'}: no field 'joints' can be read ({error})") from None
+        joints = np.asarray(loadmat(io.BytesIO(content), variable_names=["joints"])["joints"])
+    except Exception as error:  # of a damaged file it raises whatever it likes
+        raise DataError(f"{path / 'joints.mat'}: no field 'joints' can be read ({error!r})") from None
+    if joints.dtype.kind not in "iufb":
+        raise DataError(f"{path / 'joints.mat'}: joints should be numbers, found {joints.dtype}")
+    joints = joints.astype(float)
     count = len(LSP)
     if joints.ndim != 3 or joints.shape[:2] not in ((3, count), (count, 3)):
         raise DataError(f"{path / 'joints.mat'}: joints should be [3, 14, N] or [14, 3, N], found {list(joints.shape)}")
@@ -162,24 +169,25 @@ def _read_lsp(path: Path) -> Dataset:
     return _dataset(pictures, rows, LSP, path.name)
 
 
+_small = lambda v: is_number(v) and abs(v) < LIMIT
+_JOINTS: Rule = (
+    f"{len(MPII)} joints [x, y]",
+    lambda v: isinstance(v, list) and len(v) == len(MPII) and all(are_numbers(p, 2) and all(map(_small, p)) for p in v),
+)
+_SEEN: Rule = (f"{len(MPII)} numbers 0 or 1", lambda v: are_numbers(v, len(MPII)))
+_PAIR: Rule = ("[x, y]", lambda v: are_numbers(v, 2) and all(map(_small, v)))
+_NUMBER: Rule = ("a number", _small)
+
+
 def _read_mpii(file: Path, path: Path) -> Dataset:
     by_picture: dict[str, list[Any]] = {}
-    try:
-        entries = json.loads(file.read_text())
-        for n, entry in enumerate(entries):
-            points, seen = np.array(entry["joints"], float), np.array(entry["joints_vis"], float) > 0
-            if points.shape != (len(MPII), 2) or seen.shape != (len(MPII),):
-                raise DataError(
-                    f"{file}: entry {n} should have 16 joints [x, y] and 16 joints_vis, found {points.shape}, {seen.shape}"
-                )
-            x, y = map(float, entry["center"])
-            half = HEIGHT * float(entry["scale"]) / 2
-            box = np.array([x - half, y - half, x + half, y + half])
-            by_picture.setdefault(entry["image"], []).append((points, seen & (points >= 0).all(1), box))
-    except (ValueError, KeyError, TypeError) as error:
-        raise DataError(
-            f"{file}: a list of image, joints, joints_vis, center and scale is expected ({error!r})"
-        ) from None
+    entries = load_json(file)
+    demand(file, "entry", entries, image=TEXT, joints=_JOINTS, joints_vis=_SEEN, center=_PAIR, scale=_NUMBER)
+    for entry in entries:
+        points, seen = np.array(entry["joints"], float), np.array(entry["joints_vis"], float) > 0
+        (x, y), half = entry["center"], HEIGHT * entry["scale"] / 2
+        box = np.array([x - half, y - half, x + half, y + half])
+        by_picture.setdefault(entry["image"], []).append((points, seen & (points >= 0).all(1), box))
     pictures = [path / "images" / name for name in by_picture]
     return _dataset(pictures, list(by_picture.values()), MPII, f"{path.name} {file.stem}")
 
@@ -226,6 +234,8 @@ def _lists(path: Path) -> list[Path]:
 
 
 def _is_list(file: Path) -> bool:
+    if not file.is_file():
+        return False
     with file.open("rb") as stream:
         head = stream.read(4096).lstrip()
     return head.startswith(b"[") and b'"joints' in head

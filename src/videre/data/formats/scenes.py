@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from videre.data.dataset import Dataset, FileSource
+from videre.data.formats.coco_rules import load_json
 from videre.data.scene_lines import read_scenes, scene_line
 from videre.data.writing import placed
 from videre.errors import DataError
@@ -49,11 +50,12 @@ def read(path: Path, split: str | None = None) -> Dataset:
 
     Raises DataError naming the file, the line and the field that cannot be read.
     """
+    if not (path / SCHEMA).is_file():
+        raise DataError(f"{path}: there is no {SCHEMA}, which says what the labels mean")
+    content = load_json(path / SCHEMA)
     try:
-        schema = Schema.from_json(json.loads((path / SCHEMA).read_text(encoding="utf-8-sig")))
-    except FileNotFoundError:
-        raise DataError(f"{path}: there is no {SCHEMA}, which says what the labels mean") from None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        schema = Schema.from_json(content)
+    except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError) as error:
         raise DataError(f"{path / SCHEMA}: not a schema ({error})") from error
     names = splits(path) if split is None else [split]
     rows = [row for name in names for row in read_scenes(path / f"{name}{ENDING}", schema)]
