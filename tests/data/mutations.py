@@ -500,7 +500,7 @@ def _mutate_file(files: Files, name: str, rng: random.Random) -> None:
     change = changes.get(name.rpartition(".")[2], mutate_lines)
     try:
         files[name] = mutate_bytes(content, rng) if chance < 0.2 else change(content, rng)
-    except (ArithmeticError, ValueError, OSError, SyntaxError, RecursionError):  # it was damaged before
+    except (ArithmeticError, ValueError, LookupError, OSError, SyntaxError, RecursionError):  # it was damaged before
         files[name] = mutate_bytes(content, rng)
 
 
