@@ -20,7 +20,7 @@ from videre.data.dataset import Dataset
 from videre.data.flat import FlatSource
 from videre.data.writing import losses, placed
 from videre.errors import DataError
-from videre.files import write_atomic
+from videre.files import read_bytes, read_lines, write_atomic
 from videre.images.listing import SUFFIXES
 from videre.structures import Categories, Schema
 
@@ -39,7 +39,7 @@ def recognise(path: Path) -> str:
 def splits(path: Path) -> list[str]:
     """Names of the lists in ImageSets/Main; those of single classes ("cat_train") are left out."""
     lists = sorted((path / "ImageSets" / "Main").glob("*.txt"))
-    return [p.stem for p in lists if len((p.read_text().splitlines() or ["id"])[0].split()) == 1]
+    return [p.stem for p in lists if p.is_file() and len((read_lines(p) or ["id"])[0].split()) == 1]
 
 
 def read(
@@ -59,7 +59,7 @@ def read(
     chosen = list(files)
     if split is not None:
         listed = path / "ImageSets" / "Main" / f"{split}.txt"
-        chosen = [line.split()[0] for line in listed.read_text().splitlines() if line.strip()]
+        chosen = [line.split()[0] for line in read_lines(listed)]
         missing = [name for name in chosen if name not in files]
         if missing:
             raise DataError(f"{listed}: names {len(missing)} pictures without Annotations/*.xml: {missing[:5]}")
@@ -139,14 +139,17 @@ class _Annotation:
 
 
 def _parse(file: Path) -> _Annotation:
+    content = read_bytes(file)
     try:
-        root = ElementTree.parse(file).getroot()
-    except ElementTree.ParseError as error:
+        root = ElementTree.fromstring(content)
+    except (ElementTree.ParseError, LookupError, ValueError) as error:  # the latter of encodings
         raise DataError(f"{file}: not an XML file ({error})") from error
     result = _Annotation()
     result.filename = (root.findtext("filename") or file.stem).strip()
     width, height = (_number(root, f"size/{side}", file, 0) for side in ("width", "height"))
-    result.size = (int(height), int(width)) if width > 0 and height > 0 else (0, 0)  # some tools leave zeros
+    result.size = (
+        (int(height), int(width)) if 0 < min(width, height) <= max(width, height) < 2**31 else (0, 0)
+    )  # some tools leave zeros
     for place, element in enumerate(root.findall("object")):
         name = (element.findtext("name") or "").strip()
         if not name:
@@ -169,7 +172,8 @@ def _number(element: ElementTree.Element, field: str, file: Path, default: float
 
 
 def _files(path: Path) -> list[Path]:
-    return sorted((path / "Annotations").glob("*.xml")) or sorted(path.glob("*.xml"))
+    folders = (path / "Annotations", path)
+    return next((found for f in folders if (found := sorted(p for p in f.glob("*.xml") if p.is_file()))), [])
 
 
 def _pictures(path: Path) -> dict[str, Path]:
