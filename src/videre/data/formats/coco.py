@@ -12,6 +12,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -221,6 +222,8 @@ def _read_files(files: list[Path], title: str, on_invalid: OnInvalid) -> Dataset
         demand(file, "annotation", content["annotations"], image_id=ID)
         if _kind(content) == "captions":
             demand(file, "annotation", content["annotations"], caption=TEXT)
+        elif content.get("categories"):
+            demand(file, "category", content["categories"], id=WHOLE, name=TEXT)
         demand(file, "annotation", [a for a in content["annotations"] if "id" in a], id=ID)
         for image in content["images"]:
             first = images.setdefault(image["id"], image)
@@ -262,8 +265,6 @@ def _read_instances(
     source: FlatSource, base: Path, files: dict[Path, Any], place: dict[int, int], on_invalid: OnInvalid
 ) -> tuple[Schema, list[Repair]]:
     """Fill in the instances of `base`, with keypoints from the file that has them."""
-    for file, content in files.items():
-        demand(file, "category", content["categories"], id=WHOLE, name=TEXT)
     categories = files[base]["categories"]
     demand(base, "annotation", files[base]["annotations"], category_id=ID, bbox=BOX, area=AREA)
     try:
@@ -423,7 +424,7 @@ def _find_pictures(file: Path, names: list[str]) -> list[str]:
         root / "data",
         file.parent,
     ]
-    folder = next((f for f in usual if any((f / name).is_file() for name in names[:20])), root / split)
+    folder = next((f for f in usual if any(os.path.isfile(f / name) for name in names[:20])), root / split)
     return [str(folder / name) for name in names]
 
 
