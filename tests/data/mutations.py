@@ -317,6 +317,8 @@ STRANGE: tuple[Any, ...] = (
     float("nan"),
     float("inf"),
 )
+NUMBERS = (0, 2, -0.5, 1e-30, 65536, 10**6, 2**24 - 1, 2**31 - 1, 2**53, 2**63 - 1, 1e30)
+"""That fit somewhere, and may be too large for what comes after."""
 STRANGE_TEXTS = (
     *("", " ", "-1", "0", "0.5", "nan", "inf", "1e308", "1e999", str(2**31), str(2**63), "9" * 400, "9" * 5000, "x"),
     *("é" * 300, "x" * 200000, "../../x", "/", "\u0663", "²", "a b", "a,b", '"', "a\tb", "0x10", "1_0", "true"),
@@ -337,8 +339,9 @@ def mutate_json(content: bytes, rng: random.Random) -> bytes:
             parent.insert(rng.randrange(len(parent) + 1), parent[key])
         elif change == 1 and isinstance(parent, dict) and len(parent) > 1:
             parent[key] = parent[rng.choice(list(parent))]
-        elif change == 2 and isinstance(parent[key], int | float) and not isinstance(parent[key], bool):
-            parent[key] = rng.choice((-parent[key], parent[key] * 1000, parent[key] + 0.5, str(parent[key])))
+        elif change in (2, 3) and isinstance(parent[key], int | float) and not isinstance(parent[key], bool):
+            near = (-parent[key], parent[key] * 1000, parent[key] + 1, parent[key] + 0.5, str(parent[key]))
+            parent[key] = rng.choice((*near, *NUMBERS))
         else:
             parent[key] = rng.choice(STRANGE)
     text = json.dumps(root.get("")).encode("utf-8", "surrogatepass")
