@@ -298,8 +298,8 @@ class Sentences(Kind):
     """N sentences."""
 
     def check(self, value: Any, where: str, size: Size | None) -> tuple[str, ...]:
-        if isinstance(value, str):
-            raise ShapeError(f"{where} must be a list of sentences, found the text {value!r:.60}")
+        if isinstance(value, str) or not isinstance(value, Iterable):
+            raise ShapeError(f"{where} must be a list of sentences, found {value!r:.60}")
         sentences = tuple(value)
         for i, sentence in enumerate(sentences):
             if not isinstance(sentence, str):
@@ -318,8 +318,8 @@ class Answers(Kind):
     """To each of Q questions its answers, each with its weight: {"two": 0.7, "2": 0.3}. One text is {text: 1}."""
 
     def check(self, value: Any, where: str, size: Size | None) -> tuple[dict[str, float], ...]:
-        if isinstance(value, str):
-            raise ShapeError(f"{where} must be a list of answers, found the text {value!r}")
+        if isinstance(value, str) or not isinstance(value, Iterable):
+            raise ShapeError(f"{where} must be a list of answers, found {value!r:.60}")
         found = []
         for i, answer in enumerate(value):
             weights = {answer: 1.0} if isinstance(answer, str) else answer

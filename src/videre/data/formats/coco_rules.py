@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -34,10 +35,13 @@ def are_numbers(value: Any, count: int) -> bool:
     return isinstance(value, list) and len(value) == count and all(map(is_number, value))
 
 
+_HALVES = re.compile("[\\ud800-\\udfff]")
+"""Halves of letters of UTF-16, which a JSON may hold, and no file."""
+
 ID: Rule = ("a number or text", lambda v: isinstance(v, int | float | str))
 WHOLE: Rule = ("a whole number", lambda v: is_number(v) and v % 1 == 0 and abs(v) < 2**63)
 INTEGER: Rule = ("a whole number", lambda v: integer(v) is not None)
-TEXT: Rule = ("text", lambda v: isinstance(v, str))
+TEXT: Rule = ("text", lambda v: isinstance(v, str) and (v.isascii() or not _HALVES.search(v)))
 NUMBER: Rule = ("a number", is_number)
 SIDE: Rule = ("a number of pixels", lambda v: v is None or (is_number(v) and 0 <= v < 2**31))
 BOX: Rule = ("[x, y, width, height]", lambda v: are_numbers(v, 4))
