@@ -5,6 +5,7 @@ A case is a function of its number alone.
 
 from __future__ import annotations
 
+import base64
 import functools
 import io
 import json
@@ -142,6 +143,8 @@ def valid_datasets() -> dict[str, Files]:
         if not name.endswith(".json")
     } | {"stuffthingmaps/labels.txt": b"0: unlabeled\n" + b"".join(b"%d: class %d\n" % (k, k) for k in range(1, 256))}
     found["coco runs"] = _with_runs(found["coco"])
+    found["coco outlines"] = _with_outlines(found["coco runs"])
+    found["labelme shapes"] = _with_shapes(found["labelme"])
     found["maps colors"] = {n: c for n, c in found["maps"].items() if n != "classes.json"} | {
         "label_colors.txt": "".join(
             f"{' '.join(map(str, color))} {name}\n" for name, color in zip(*_named(blocks.schema.pixels))
@@ -213,14 +216,44 @@ def _with_runs(files: Files) -> Files:
     content = json.loads(files[name] or b"")
     counts = [1000, 5, 43, 6, 42, 7, 48 * 64 - 1103]
     for n, row in enumerate(content["annotations"]):
-        row["segmentation"] = {"size": [48, 64], "counts": counts if n % 2 else "hn0o05e1"}
+        row["segmentation"] = {"size": [48, 64], "counts": counts}
         row["iscrowd"] = n % 2
     from videre.structures import Masks
 
     text = Masks.from_rle([{"size": [48, 64], "counts": counts}], (48, 64)).rle()[0]["counts"]
     for row in content["annotations"][::2]:
         row["segmentation"]["counts"] = text
+    alone = {n: c for n, c in files.items() if "captions" not in n}
+    return {**alone, name: json.dumps(content).encode()}
+
+
+def _with_outlines(files: Files) -> Files:
+    """COCO's outlines as numbers, in one or two parts, without keypoints."""
+    name = "annotations/instances_train.json"
+    content = json.loads(files[name] or b"")
+    for n, row in enumerate(content["annotations"]):
+        row["segmentation"] = [[5, 5, 30.5, 6, 28, 30], [40, 20, 50, 20, 50, 40, 41, 39]][: 1 + n % 2]
+        del row["keypoints"], row["num_keypoints"]
+    for row in content["categories"]:
+        del row["keypoints"], row["skeleton"]
     return {**files, name: json.dumps(content).encode()}
+
+
+def _with_shapes(files: Files) -> Files:
+    """labelme's other shapes."""
+    bitmap = base64.b64encode(_encoded(np.full((9, 8), 255, np.uint8))).decode()
+    shapes = [
+        {"label": "cube", "shape_type": "rectangle", "points": [[20, 20], [5, 5.5]], "group_id": 1},
+        {"label": "cube", "shape_type": "circle", "points": [[40, 20], [45, 22]], "group_id": None},
+        {"label": "cone", "shape_type": "mask", "points": [[10, 12], [17, 20]], "mask": bitmap},
+        {"label": "cone", "points": [[3, 3], [60, 4], [30, 40]], "group_id": 2},
+        {"label": "cone", "shape_type": "line", "points": [[3, 3], [60, 4]]},
+    ]
+    changed = {}
+    for name, content in files.items():
+        if content is not None and name.endswith(".json"):
+            changed[name] = json.dumps({**json.loads(content), "shapes": shapes}).encode()
+    return {**files, **changed}
 
 
 def _matrix(shape: tuple[int, ...], kind: Any = float, name: str = "joints", **options: Any) -> bytes:

@@ -315,11 +315,16 @@ def _open(source: BinaryIO, path: str | Path) -> Image.Image:
     return header
 
 
+def most_pixels() -> int:
+    """Of the largest picture that is read: grey, of 8 bit."""
+    stated = os.environ.get("VIDERE_MAX_PIXELS", "")
+    return 3 * (int(stated) if stated.isdecimal() else MAX_PIXELS)
+
+
 def _check_room(size: tuple[int, int], channels: int, depth: int, copies: int = 1) -> None:
     """DataError when a picture of (width, height) and `depth` bytes a number is larger than is read."""
-    stated = os.environ.get("VIDERE_MAX_PIXELS", "")
-    most = 3 * (int(stated) if stated.isdecimal() else MAX_PIXELS) // (channels * depth * copies)
     width, height = size
+    most = most_pixels() // (channels * depth * copies)
     if width * height > most:
         raise DataError(
             f"the picture is {width}x{height} (width x height), {width * height:,} pixels; at most {most:,} of "
