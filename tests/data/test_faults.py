@@ -40,5 +40,5 @@ def test_with_skip_they_are_repairs():
     faults.add("b.xml", "no name", "b.jpg")
     assert [str(r) for r in faults.settle()] == ["b.jpg, annotation b.xml: broken annotation no name, dropped"]
     assert Faults().settle() == []
-    with pytest.raises(DataError, match=r"images should be a list of objects, found \{\}"):
+    with pytest.raises(DataError, match=r"a list with an object for each image is expected, found \{\}"):
         faults.demand("a.json", "image", {})

@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import struct
 import zlib
 from pathlib import Path
@@ -16,6 +17,7 @@ from PIL import Image, ImageOps
 from videre.errors import DataError, ShapeError
 from videre.images.reading import (
     as_picture,
+    exif_orientation,
     picture_paths,
     picture_size,
     pictures_in,
@@ -344,3 +346,25 @@ def test_formats_that_cannot_hold_a_picture_refuse(tmp_path):
         write_picture(tmp_path / "a.png", np.zeros((2, 2, 5), np.uint8))
     with pytest.raises(DataError, match=r"not written as \.docx"):
         write_picture(tmp_path / "a.docx", np.zeros((2, 2, 3), np.uint8))
+
+
+def test_deep_pgm_keeps_its_16_bit(tmp_path):
+    values = np.array([[0, 1, 256], [300, 65534, 65535]], ">u2")
+    (tmp_path / "a.pgm").write_bytes(b"P5\n3 2\n65535\n" + values.tobytes())
+    picture = read_picture(tmp_path / "a.pgm")
+    assert picture.dtype == np.uint16 and picture[:, :, 0].tolist() == values.tolist()
+
+
+@pytest.mark.parametrize("name", ["a.ppm", "a.tga", "a.png"])
+def test_of_a_damaged_header_the_orientation_is_1(tmp_path, name):
+    (tmp_path / name).write_bytes(b"P6\n4\x01 3\n255\n")
+    assert exif_orientation(tmp_path / name) == 1
+    for read in (read_picture, read_ids, picture_size):
+        with pytest.raises(DataError, match=re.escape(name)):
+            read(tmp_path / name)
+
+
+def test_a_header_that_wants_gigabytes_is_given_what_is_there(tmp_path):
+    (tmp_path / "a.jp2").write_bytes(b"\0\0\0\x0cjP  \r\n\x87\n" + b"\xff\xff\xff\xf0jp2h" + bytes(99))
+    with pytest.raises(DataError, match=r"a\.jp2"):
+        picture_size(tmp_path / "a.jp2")

@@ -132,7 +132,7 @@ WRONG = [
     (dict(depth=torch.full((4, 5), NAN)), DataError, "depth must be at least 0 and finite, found nan"),
     (dict(depth=torch.full((4, 5), -1.0)), DataError, "depth must be at least 0"),
     (dict(depth=torch.full((4, 5), float("inf"))), DataError, "depth must be .* finite, found inf"),
-    (dict(captions="a cat"), ShapeError, "captions must be a list of sentences, found the text 'a cat'"),
+    (dict(captions="a cat"), ShapeError, "captions must be a list of sentences, found 'a cat'"),
     (
         dict(questions=["what?", "where?"], answers=["a cat"]),
         ShapeError,

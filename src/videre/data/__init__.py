@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from contextlib import nullcontext
 from pathlib import Path
@@ -164,7 +165,7 @@ def splits(path: str | Path, format: str | None = None) -> list[str]:
 def find_format(path: str | Path, format: str | None = None) -> str:
     """The name of the format that a path has, by looking; `format` where it is already known."""
     path = Path(path)
-    if not path.exists():
+    if not os.path.exists(path):  # pathlib raises of names that are too long
         raise DataError(f"{path}: there is no such file or folder")
     if format is not None and format not in FORMATS:
         raise ConfigError(f"no format {format!r}; there are: {', '.join(FORMATS)}")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -152,7 +153,7 @@ def _look(split: str, dataset: Dataset, index: int) -> _Look:
     look = _Look(split, index, [])
     say = _Sayer(look, dataset.name(index), str(path or ""))
     picture = None
-    if path is not None and not path.exists():
+    if path is not None and not os.path.exists(path):
         say("error", "picture missing", None, "there is no such file", "restore it, or take it out of the annotations")
     else:
         try:

@@ -9,7 +9,7 @@ import numpy as np
 
 from videre.data.dataset import Repair
 from videre.errors import ConfigError, DataError
-from videre.images.reading import picture_size
+from videre.images.reading import most_pixels, picture_size
 
 OnInvalid = Literal["drop", "error"]
 
@@ -26,16 +26,25 @@ def fill_sizes(
 ) -> tuple[np.ndarray, np.ndarray, list[Repair]]:
     """Look up the sizes that the annotations do not state; without its size a picture's truth cannot be used.
 
+    A size so large that no such picture is read is looked up, too, and counted.
+
     Args:
         sizes: int [P, 2] height, width; zeros where nothing is said. paths, names: of the pictures.
 
     Returns:
-        sizes filled in, bool [P] which pictures to keep, and a repair for each of the others, which cannot be read.
+        sizes filled in, bool [P] which pictures to keep, and a repair for each of the others, which cannot be read, and
+        for each size that was not believed.
 
     Raises:
         DataError: there are pictures and none can be read: the folder is likely another.
     """
     sizes, keep, repairs = sizes.copy(), np.ones(len(paths), bool), list[Repair]()
+    too_large = np.flatnonzero(sizes.astype(float).prod(1) > most_pixels())
+    looked_up = [
+        Repair("size that no picture has", names[i], "-", f"{sizes[i, 1]}x{sizes[i, 0]}", "looked up")
+        for i in too_large.tolist()
+    ]
+    sizes[too_large] = 0
     for i in np.flatnonzero((sizes == 0).any(1)).tolist():
         try:
             sizes[i] = picture_size(paths[i])
@@ -47,7 +56,7 @@ def fill_sizes(
             f"{repairs[0].found}; nor can any other of the {len(paths)} pictures be read, and the annotations "
             "do not state their sizes"
         )
-    return sizes, keep, repairs
+    return sizes, keep, repairs + [r for r in looked_up if r.picture not in {u.picture for u in repairs}]
 
 
 def clean_boxes(

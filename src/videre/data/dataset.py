@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -196,7 +197,7 @@ class Dataset(Sequence[tuple[np.ndarray, Scene]]):
             for i in range(len(self)):
                 path = self.path(i)
                 digest.update(f"{self.name(i)} {self.size(i)}".encode())
-                digest.update(hash_file(path).encode() if path and path.exists() else b"")
+                digest.update(hash_file(path).encode() if path and os.path.exists(path) else b"")
                 _hash_value(digest, self.scene(i).replace(meta={}))
             self._hash = digest.hexdigest()
         return self._hash

@@ -45,7 +45,9 @@ class Faults:
         Raises DataError when there is no list of objects at all.
         """
         if not isinstance(rows, list):
-            raise DataError(f"{file}: {what}s should be a list of objects, found {rows!r:.60}; correct the file")
+            raise DataError(
+                f"{file}: a list with an object for each {what} is expected, found {rows!r:.60}; correct the file"
+            )
         kept = []
         for place, row in enumerate(rows):
             if not isinstance(row, dict):

@@ -77,7 +77,9 @@ def as_key(value: Any) -> int | str | None:
 
 
 def is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return isinstance(value, float) or abs(value) < 2**1000  # more is no double
 
 
 def are_numbers(value: Any, count: int) -> bool:
@@ -90,11 +92,18 @@ def _is_side(value: Any) -> bool:
 
 
 ID: Rule = ("a number or text", lambda v: as_key(v) is not None)
-WHOLE: Rule = ("a whole number", lambda v: isinstance(as_key(v), int))
-TEXT: Rule = ("text", lambda v: isinstance(v, str))
+WHOLE: Rule = ("a whole number", lambda v: isinstance(key := as_key(v), int) and abs(key) < 2**63)
+INTEGER: Rule = ("a whole number", lambda v: integer(v) is not None)
+_HALVES = re.compile("[\\ud800-\\udfff]")
+"""Halves of letters of UTF-16, which a JSON may hold, and no file."""
+TEXT: Rule = ("text", lambda v: isinstance(v, str) and (v.isascii() or not _HALVES.search(v)))
 NUMBER: Rule = ("a number", lambda v: as_number(v) is not None)
 SIDE: Rule = ("a number of pixels", _is_side)
 BOX: Rule = ("[x, y, width, height]", lambda v: as_numbers(v, 4) is not None)
+COLOR: Rule = (
+    "three numbers of 0 to 255",
+    lambda v: v is None or (are_numbers(v, 3) and all(isinstance(x, int) and 0 <= x <= 255 for x in v)),
+)
 NAMES: Rule = ("a list of names", lambda v: isinstance(v, list) and all(isinstance(name, str) for name in v))
 PAIRS: Rule = ("pairs of numbers", lambda v: not v or (isinstance(v, list) and all(are_numbers(e, 2) for e in v)))
 FLAG: Rule = ("0 or 1", lambda v: as_flag(v) is not None)
@@ -109,6 +118,8 @@ def demand(file: str | Path, what: str, rows: Any, **rules: Rule) -> None:
 
 def looks_like_coco(file: Path) -> bool:
     """By the keys in the first and last bytes: the files are large."""
+    if not file.is_file():
+        return False
     with file.open("rb") as stream:
         head = stream.read(4096)
         stream.seek(max(0, file.stat().st_size - 4096))
@@ -123,5 +134,6 @@ def looks_like_coco(file: Path) -> bool:
 
 def integer(value: Any) -> int | None:
     """An id as a whole number of 64 bit, None where it is none."""
-    number = int(value) if isinstance(value, int) or (isinstance(value, str) and value.isdecimal()) else None
+    text = isinstance(value, str) and value.isdecimal() and len(value) < 20
+    number = int(value) if isinstance(value, int) or text else None
     return number if number is not None and abs(number) < 2**63 else None

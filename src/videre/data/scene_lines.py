@@ -34,7 +34,7 @@ def read_scenes(path: str | Path, schema: Schema | None = None) -> Iterator[tupl
         where = f"{path}, line {number}"
         try:
             data = json.loads(line)
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:
             raise DataError(f"{where}: not JSON ({error})") from error
         if not isinstance(data, dict) or not isinstance(data.get("picture"), str):
             raise DataError(f'{where}: a scene is {{"picture": NAME, "size": [HEIGHT, WIDTH], …}}, found {line[:60]}')

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Collection, Generator
 from pathlib import Path
@@ -53,7 +54,7 @@ def place_picture(dataset: Dataset, i: int, target: Path) -> None:
     source = dataset.path(i)
     if source is None:
         write_picture(target, dataset.picture(i))
-    elif not source.exists():
+    elif not os.path.exists(source):
         raise DataError(f"{source}: the picture is missing, so that it cannot be copied to {target}")
     elif not (target.exists() and target.samefile(source)):
         with source.open("rb") as picture, atomic(target) as copy:

@@ -7,6 +7,7 @@ applied.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import glob
 import io
@@ -15,7 +16,7 @@ import struct
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 import cv2
 import numpy as np
@@ -54,13 +55,13 @@ def read_picture(path: str | Path) -> np.ndarray:
     """
     data = read_bytes(path)
     try:
-        with _open(data, path) as header:
+        with _open(io.BytesIO(data), path) as header:
             return np.ascontiguousarray(_decode(data, header))
     except UnidentifiedImageError:
         if data[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):  # kinds of TIFF that Pillow does not know
             return _guarded(path, lambda: np.ascontiguousarray(_decode_tiff(data)))
         raise DataError(f"{path}: {_what_else(data)}") from None
-    except DataError as error:
+    except (DataError, ShapeError) as error:
         raise DataError(f"{path}: {error}") from error
     except Exception as error:  # decoders raise whatever they like on damaged bytes
         raise DataError(f"{path}: the picture is damaged ({error})") from error
@@ -74,7 +75,7 @@ def read_ids(path: str | Path) -> np.ndarray:
     """
     data = read_bytes(path)
     try:
-        with _open(data, path) as header:
+        with _open(io.BytesIO(data), path) as header:
             if header.format == "TIFF" and header.mode not in ("1", "L", "P", "I;16"):
                 ids, axes, _ = _tiff_array(data)
                 ids = ids.squeeze(tuple(i for i, axis in enumerate(axes) if axis not in "YX" and ids.shape[i] == 1))
@@ -101,7 +102,7 @@ def has_colors(path: str | Path) -> bool:
     """Whether a file stores colours, not one number or palette index for each pixel. Raises DataError where it is none."""
     check_regular(path)
     try:
-        with _open(path, path) as header:
+        with _header(path) as header:
             return header.mode not in ("1", "L", "P", "I", "I;16", "F")
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
@@ -113,7 +114,7 @@ def picture_size(path: str | Path) -> tuple[int, int]:
     """Height and width of the upright picture, from the header alone."""
     check_regular(path)
     try:
-        with _open(path, path) as header:
+        with _header(path) as header:
             width, height = header.size
             turned = header.format != "TIFF" and _orientation(header, path) >= 5  # Pillow turns TIFF itself
     except DataError as error:
@@ -127,9 +128,9 @@ def exif_orientation(path: str | Path) -> int:
     """How the pixels lie in the file, EXIF's 1..8; 1 is upright. `read_picture` has turned them already."""
     try:
         check_regular(path)
-        with _open(path, path) as header:
+        with _header(path) as header:
             return _orientation(header, path)
-    except (OSError, DataError):
+    except Exception:  # whatever a decoder says of a damaged header: `read_picture` raises what fits
         return 1
 
 
@@ -270,7 +271,25 @@ def write_picture(path: str | Path, picture: np.ndarray, quality: int = 95) -> N
 _opening = threading.Lock()
 
 
-def _open(source: str | Path | bytes, path: str | Path) -> Image.Image:
+class _File(io.BufferedReader):
+    """A file that is asked for no more bytes than it has: damaged headers want gigabytes, for which Python makes room."""
+
+    def __init__(self, path: str | Path) -> None:
+        super().__init__(io.FileIO(path))
+        self._length = os.fstat(self.fileno()).st_size
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        return super().read(-1 if size is None else min(size, self._length))
+
+
+@contextlib.contextmanager
+def _header(path: str | Path) -> Iterator[Image.Image]:
+    """What Pillow makes of the header, without reading the rest. Raises as `_open`."""
+    with _File(path) as file, _open(file, path) as header:
+        yield header
+
+
+def _open(source: BinaryIO, path: str | Path) -> Image.Image:
     """Read the header with Pillow. Raises DataError when the picture is larger than is read.
 
     Pillow's own limit is a global of the process, so that it is set aside for the moment of opening only, by one thread
@@ -284,7 +303,7 @@ def _open(source: str | Path | bytes, path: str | Path) -> Image.Image:
             if not set(formats) <= set(Image.OPEN):
                 Image.init()
             known = [name for name in formats if name in Image.OPEN]  # AVIF is not in every Pillow
-            header = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=known)
+            header = Image.open(source, formats=known)
         finally:
             Image.MAX_IMAGE_PIXELS = limit
     try:
@@ -296,11 +315,16 @@ def _open(source: str | Path | bytes, path: str | Path) -> Image.Image:
     return header
 
 
+def most_pixels() -> int:
+    """Of the largest picture that is read: grey, of 8 bit."""
+    stated = os.environ.get("VIDERE_MAX_PIXELS", "")
+    return 3 * (int(stated) if stated.isdecimal() else MAX_PIXELS)
+
+
 def _check_room(size: tuple[int, int], channels: int, depth: int, copies: int = 1) -> None:
     """DataError when a picture of (width, height) and `depth` bytes a number is larger than is read."""
-    stated = os.environ.get("VIDERE_MAX_PIXELS", "")
-    most = 3 * (int(stated) if stated.isdecimal() else MAX_PIXELS) // (channels * depth * copies)
     width, height = size
+    most = most_pixels() // (channels * depth * copies)
     if width * height > most:
         raise DataError(
             f"the picture is {width}x{height} (width x height), {width * height:,} pixels; at most {most:,} of "
@@ -313,7 +337,8 @@ def _what_else(data: bytes) -> str:
     if not data:
         return "not a picture (the file is empty)"
     Image.init()
-    names = [name for name, (_, accept) in Image.OPEN.items() if accept is not None and accept(data[:16]) is True]
+    start = data[:16].ljust(16, b"\0")  # some look at fixed places
+    names = [name for name, (_, accept) in Image.OPEN.items() if accept is not None and accept(start) is True]
     kind = f"the file is {names[0]}" if names and names[0] not in DECODERS else f"it begins with {data[:8]!r}"
     return f"not a picture ({kind}); known are {', '.join(SUFFIXES)}"
 
@@ -426,6 +451,8 @@ def _count_pages(data: bytes) -> int:
 
 def _from_pillow(image: Image.Image) -> np.ndarray:
     if image.mode.startswith("I;16"):
+        return np.asarray(image).astype(np.uint16)[:, :, None]
+    if image.mode == "I" and image.format == "PPM":  # Pillow brings more than 8 bit to 16
         return np.asarray(image).astype(np.uint16)[:, :, None]
     if image.mode in ("I", "F"):
         return _as_integers(np.asarray(image)[:, :, None])

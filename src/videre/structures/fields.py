@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import zlib
 from collections.abc import Callable, Mapping
 from typing import Any, Self
 
@@ -131,7 +132,7 @@ def values_of(owner: type, data: Mapping[str, Any], names: Names) -> dict[str, A
             raise DataError(f"there is no field {name!r}" + (f"; did you mean {near[0]}?" if near else ""))
         try:
             values[name] = known[name].kind.from_json(value, names)
-        except (TypeError, KeyError, AttributeError, IndexError, ValueError) as error:
+        except (TypeError, AttributeError, LookupError, ValueError, ArithmeticError, RuntimeError, zlib.error) as error:
             if isinstance(error, DataError | ShapeError | ConfigError):
                 raise type(error)(f"{name}: {error}") from error
             raise DataError(f"{name}: cannot be read ({type(error).__name__}: {error})") from error

@@ -298,8 +298,8 @@ class Sentences(Kind):
     """N sentences."""
 
     def check(self, value: Any, where: str, size: Size | None) -> tuple[str, ...]:
-        if isinstance(value, str):
-            raise ShapeError(f"{where} must be a list of sentences, found the text {value!r}")
+        if isinstance(value, str) or not isinstance(value, Iterable):
+            raise ShapeError(f"{where} must be a list of sentences, found {value!r:.60}")
         sentences = tuple(value)
         for i, sentence in enumerate(sentences):
             if not isinstance(sentence, str):
@@ -318,13 +318,15 @@ class Answers(Kind):
     """To each of Q questions its answers, each with its weight: {"two": 0.7, "2": 0.3}. One text is {text: 1}."""
 
     def check(self, value: Any, where: str, size: Size | None) -> tuple[dict[str, float], ...]:
-        if isinstance(value, str):
-            raise ShapeError(f"{where} must be a list of answers, found the text {value!r}")
+        if isinstance(value, str) or not isinstance(value, Iterable):
+            raise ShapeError(f"{where} must be a list of answers, found {value!r:.60}")
         found = []
         for i, answer in enumerate(value):
-            weights = {answer: 1.0} if isinstance(answer, str) else dict(answer)
+            weights = {answer: 1.0} if isinstance(answer, str) else answer
+            if not isinstance(weights, Mapping):
+                raise ShapeError(f"{where} must be texts or texts with weights, found {answer!r:.60} at {i}")
             for text, weight in weights.items():
-                if not isinstance(text, str) or not 0 <= weight < math.inf:
+                if not isinstance(text, str) or not _is_positive(weight):
                     raise DataError(f"{where} are texts with weights from 0 on, found {text!r}: {weight!r} at {i}")
             found.append({text: float(weight) for text, weight in weights.items()})
         return tuple(found)
@@ -340,8 +342,8 @@ class Number(Kind):
         self.unit = unit
 
     def check(self, value: Any, where: str, size: Size | None) -> float:
-        if not 0 <= value < math.inf:
-            raise DataError(f"{where} must be {self.unit} from 0 on, found {value}")
+        if not _is_positive(value):
+            raise DataError(f"{where} must be {self.unit} from 0 on, found {value!r:.60}")
         return float(value)
 
 
@@ -405,6 +407,11 @@ class Value(Kind):
 
 
 # numbers --------------------------------------------------------------------------------------------------------------
+
+
+def _is_positive(value: Any) -> bool:
+    """Whether it is a finite number from 0 on."""
+    return isinstance(value, int | float) and 0 <= value < 2.0**1023
 
 
 def label_of(label: Any, part: str, names: Names) -> int:

@@ -230,12 +230,18 @@ class Scene(Fielded):
     @classmethod
     def from_json(cls, data: Mapping[str, Any], names: Names | None = None) -> Scene:
         """What `to_json` wrote, checked. DataError naming the field that is unknown or does not fit."""
-        meta = data.get("meta", {})
+        size, meta = data.get("size"), data.get("meta", {})
+        if not (
+            isinstance(size, Sequence) and len(size) == 2 and all(isinstance(n, int) and 0 < n < 2**31 for n in size)
+        ):
+            raise DataError(f"size should be [height, width] in whole pixels, found {size!r:.60}")
+        if not isinstance(meta, Mapping):
+            raise DataError(f"meta should be an object, found {meta!r:.60}")
         kinds: list[type[Scene]] = [cls, *cls.__subclasses__()]
         fields = {name: value for name, value in data.items() if name not in ("size", "meta")}
         kind = next((kind for kind in kinds if set(fields) <= set(entries(kind))), cls)
         try:
-            return kind(tuple(data["size"]), meta=meta, **values_of(kind, fields, names or {}))  # type: ignore[arg-type]
+            return kind((size[0], size[1]), meta=meta, **values_of(kind, fields, names or {}))  # type: ignore[arg-type]
         except (DataError, ShapeError, KeyError) as error:
             name = str(meta.get("path") or meta.get("id") or "scene")
             said = f"no {error}" if isinstance(error, KeyError) else str(error)

@@ -81,7 +81,12 @@ def test_lists_of_classes(tmp_path: Path) -> None:
     legend = read_legend(tmp_path / "label_colors.txt")
     assert (legend.names, legend.colors, legend.void_colors) == (("Animal",), ((64, 128, 64),), ((0, 0, 0),))
     for name, text, said in (
-        ("classes.json", '{"classes": [{"name": "road"}]}', "expected"),
+        ("classes.json", '{"classes": {}}', "a list with an object for each class is expected"),
+        (
+            "classes.json",
+            '{"classes": [{"name": "road"}]}',
+            "class at place 0: id should be a whole number, but it is missing",
+        ),
         ("palette.txt", "300 0 0 road\n", r"the colour of 'road' is three numbers of 0 to 255, found \[300, 0, 0\]"),
     ):
         (tmp_path / name).write_text(text)

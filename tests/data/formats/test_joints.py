@@ -92,7 +92,10 @@ def test_what_cannot_be_is_refused(tmp_path):
     with pytest.raises(DataError, match="no field 'joints' can be read"):
         data.read(tmp_path / "lsp")
     pictures(tmp_path / "mpii", "b.jpg")
-    for row, message in ((entry(joints=[[1, 2]]), "entry 0 should have 16 joints"), ({"joints": []}, "is expected")):
+    for row, message in (
+        (entry(joints=[[1, 2]]), r"entry at place 0: joints should be 16 joints \[x, y\], found"),
+        ({"joints": []}, "image should be text, but it is missing"),
+    ):
         (tmp_path / "mpii" / "train.json").write_text(json.dumps([row]))
         with pytest.raises(DataError, match=message):
             data.read(tmp_path / "mpii", "train")

@@ -99,7 +99,10 @@ def test_what_is_written_is_read_back(tmp_path):
             r"a\.png: segment ids \[77\] are in the PNG, but not in segments_info",
         ),
         (lambda c, ids: c["annotations"][0]["segments_info"][0].update(category_id=8), r"segments of categories \[8\]"),
-        (lambda c, ids: c["annotations"][0].pop("segments_info"), "segments_info and categories are expected"),
+        (
+            lambda c, ids: c["annotations"][0].pop("segments_info"),
+            "segments_info should be a list of segments, but it is missing",
+        ),
         (
             lambda c, ids: c["annotations"][0].update(image_id=99),
             r"annotations of 1 images that are not listed .*\[99\]",

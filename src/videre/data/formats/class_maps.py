@@ -33,9 +33,10 @@ from videre.data.dataset import Dataset, FileSource, Repair
 from videre.data.faults import Faults
 from videre.data.formats.folders import SPLIT_NAME
 from videre.data.pairs import PICTURE_FOLDERS, find_folder, list_maps, pair
+from videre.data.rules import COLOR, INTEGER, TEXT, demand, integer, load_json
 from videre.data.writing import file_names, losses, place_picture
 from videre.errors import DataError
-from videre.files import read_lines, read_text, write_atomic
+from videre.files import read_lines, write_atomic
 from videre.images.listing import list_folder, list_pictures
 from videre.images.reading import has_colors, read_ids, read_picture
 from videre.structures import VOC_PIXELS, Categories, Scene, Schema
@@ -275,22 +276,26 @@ def as_palette(classes: np.ndarray, categories: Categories) -> bytes:
 
 def read_legend(file: Path) -> Legend:
     """The classes that a list names. Raises DataError, naming the line or field, for a list that says something else."""
-    text = read_text(file)
     rows: list[tuple[int, str, Any]] = []
     void: set[int] = {VOID}
     numbered = file.suffix != ".json"
     if not numbered:
-        try:
-            data = json.loads(text)
-            rows = [(int(c["id"]), str(c["name"]), c.get("color")) for c in data["classes"]]
-            marked = data.get("void", [])
-            void |= {int(v) for v in (marked if isinstance(marked, list) else [marked])}
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
+        data = load_json(file)
+        if not isinstance(data, dict) or "classes" not in data:
             raise DataError(
-                f'{file}: expected {{"classes": [{{"id", "name", "color"}}], "void": id}} ({error!r})'
-            ) from None
+                f'{file}: expected {{"classes": [{{"id", "name", "color"}}], "void": id}}, found {data!r:.60}'
+            )
+        demand(file, "class", data["classes"], id=INTEGER, name=TEXT, color=COLOR)
+        rows = [(int(c["id"]), c["name"], c.get("color")) for c in data["classes"]]
+        marked = data.get("void", [])
+        marked = marked if isinstance(marked, list) else [marked]
+        if any(integer(v) is None for v in marked):
+            raise DataError(
+                f"{file}: void should be an id or a list of ids, found {data['void']!r:.60}; correct the file"
+            )
+        void |= {int(v) for v in marked}
     else:
-        lines = [line for line in map(str.strip, text.split("\n")) if line]
+        lines = read_lines(file)
         if file.suffix == ".csv":
             lines = [line for line in lines if not re.fullmatch(r"name\W+r\W+g\W+b", line, re.IGNORECASE)]
         elif file.name == "labelmap.txt":
@@ -320,9 +325,9 @@ def read_legend(file: Path) -> Legend:
 
 def _named(line: str) -> tuple[str, list[int] | None]:
     """Name and colour of a line: `r g b name`, `name,r,g,b`, `name:r,g,b:…` or a name alone."""
-    if found := re.fullmatch(r"(\d+)[\s,]+(\d+)[\s,]+(\d+)[\s,]+(.+)", line):
+    if found := re.fullmatch(r"(\d{1,9})[\s,]+(\d{1,9})[\s,]+(\d{1,9})[\s,]+(.+)", line):
         return found[4].strip(), [int(found[n]) for n in (1, 2, 3)]
-    if found := re.fullmatch(r"(.+?)[,:]\s*(\d+)\s*,\s*(\d+)\s*,\s*(\d+)\s*(:.*)?", line):
+    if found := re.fullmatch(r"(.+?)[,:]\s*(\d{1,9})\s*,\s*(\d{1,9})\s*,\s*(\d{1,9})\s*(:.*)?", line):
         return found[1].strip(), [int(found[n]) for n in (2, 3, 4)]
     return line, None
 

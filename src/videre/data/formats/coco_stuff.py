@@ -17,6 +17,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,11 +32,11 @@ from videre.data.flat import Ragged
 from videre.data.formats.class_maps import UNSAID
 from videre.data.pairs import list_maps, pair
 from videre.data.rules import (
+    COLOR,
     ID,
     SIDE,
     TEXT,
     WHOLE,
-    Rule,
     are_numbers,
     demand,
     integer,
@@ -44,7 +45,7 @@ from videre.data.rules import (
 )
 from videre.data.writing import losses, placed
 from videre.errors import DataError
-from videre.files import read_text, write_atomic
+from videre.files import read_lines, read_text, write_atomic
 from videre.images.listing import list_pictures
 from videre.images.reading import read_ids, write_picture
 from videre.ops.rle import rle_to_string
@@ -159,12 +160,6 @@ def _pixelmaps(file: Path) -> Path:
     return file.with_name(f"{file.stem}_pixelmaps")
 
 
-_COLOR: Rule = (
-    "three numbers of 0 to 255",
-    lambda v: v is None or (are_numbers(v, 3) and all(0 <= x <= 255 for x in v)),
-)
-
-
 def _read(file: Path, title: str) -> Dataset:
     content = load_json(file)
     parts = ("images", "annotations", "categories")
@@ -173,7 +168,7 @@ def _read(file: Path, title: str) -> Dataset:
         raise DataError(
             f"{file}: an object with images, annotations and categories is expected; it has no {missing[0]}"
         )
-    demand(file, "category", content["categories"], id=WHOLE, name=TEXT, color=_COLOR)
+    demand(file, "category", content["categories"], id=WHOLE, name=TEXT, color=COLOR)
     demand(file, "image", content["images"], id=ID, file_name=TEXT, height=SIDE, width=SIDE)
     demand(file, "annotation", content["annotations"], image_id=ID)
     images = {m["id"]: m for m in content["images"]}
@@ -224,7 +219,7 @@ def _picture_paths(file: Path, names: list[str]) -> list[str]:
     root = file.parent.parent if file.parent.name == "annotations" else file.parent
     split = file.stem.removeprefix(PREFIX)
     usual = [root / split, root / "images" / split, root / "images", root]
-    folder = next((f for f in usual if any((f / name).is_file() for name in names[:20])), usual[0])
+    folder = next((f for f in usual if any(os.path.isfile(f / name) for name in names[:20])), usual[0])
     return [str(folder / name) for name in names]
 
 
@@ -387,8 +382,7 @@ def _maps(path: Path) -> tuple[Path, Path, Path] | None:
         labels = next((f for f in (maps / LABELS, root / LABELS) if f.is_file()), None)
         if labels is None or not any(maps.glob("*/*.png")):
             continue
-        lines = read_text(labels).split("\n")
-        if maps.name == MAPS or set(map(str.strip, lines)) >= OWN_LABELS:
+        if maps.name == MAPS or set(read_lines(labels)) >= OWN_LABELS:
             return root, maps, labels
     return None
 
@@ -434,7 +428,7 @@ def _read_labels(file: Path) -> tuple[Categories, dict[int, int]]:
     """The classes, and what the values of the maps, which are their ids less 1, mean."""
     rows = []
     for number, line in enumerate(read_text(file).split("\n"), start=1):
-        row = re.fullmatch(r"(\d+):\s*(.+)", line.strip())
+        row = re.fullmatch(r"(\d{1,9}):\s*(.+)", line.strip())
         if row:
             rows.append((int(row[1]), row[2]))
         elif line.strip():

@@ -15,7 +15,7 @@ import torch
 from videre.data.dataset import Dataset, FileSource, Repair
 from videre.data.writing import file_names, losses, place_picture
 from videre.errors import DataError
-from videre.files import read_text, write_atomic
+from videre.files import read_lines, write_atomic
 from videre.images.listing import SUFFIXES
 from videre.images.reading import read_ids
 from videre.structures import Categories, Instances, Masks, Scene, Schema
@@ -135,7 +135,7 @@ def _class_name(path: Path) -> str:
     file = path / CLASSES
     if not file.exists():
         return "object"
-    names = [line.strip() for line in read_text(file).split("\n") if line.strip()]
+    names = read_lines(file)
     if len(names) != 1:
         raise DataError(
             f"{file}: id maps hold one class, so that one line with its name is expected, found {names}; "

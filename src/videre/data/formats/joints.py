@@ -11,7 +11,7 @@ are a square of 200 times its scale around the centre.
 
 from __future__ import annotations
 
-import json
+import io
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,9 @@ import torch
 from videre.data.cleaning import fill_sizes
 from videre.data.dataset import Dataset, FileSource, Repair
 from videre.data.pictures import PictureFinder
+from videre.data.rules import TEXT, Rule, are_numbers, demand, is_number, load_json
 from videre.errors import DataError
-from videre.files import read_text
+from videre.files import read_bytes
 from videre.images.listing import list_pictures
 from videre.structures import Categories, Instances, Scene, Schema, Skeleton
 
@@ -105,6 +106,8 @@ MPII = Skeleton(
 """The 16 joints of MPII Human Pose (Andriluka et al., 2014)."""
 HEIGHT = 200.0
 """Pixels that MPII's scale of 1 stands for."""
+LIMIT = 2**24
+"""Pixels from the corner of the picture: up to here single precision holds every whole number."""
 
 
 def recognise(path: Path) -> str:
@@ -141,12 +144,15 @@ def write(dataset: Dataset, path: Path, split: str = "train", lossy: bool = Fals
 
 def _read_lsp(path: Path) -> Dataset:
     from scipy.io import loadmat
-    from scipy.io.matlab import MatReadError
 
+    content = read_bytes(path / "joints.mat")
     try:
-        joints = np.asarray(loadmat(path / "joints.mat")["joints"], float)
-    except (MatReadError, ValueError, KeyError, TypeError, NotImplementedError) as error:
-        raise DataError(f"{path / 'joints.mat'}: no field 'joints' can be read ({error})") from None
+        joints = np.asarray(loadmat(io.BytesIO(content), variable_names=["joints"])["joints"])
+    except Exception as error:  # of a damaged file it raises whatever it likes
+        raise DataError(f"{path / 'joints.mat'}: no field 'joints' can be read ({error!r})") from None
+    if joints.dtype.kind not in "iufb":
+        raise DataError(f"{path / 'joints.mat'}: joints should be numbers, found {joints.dtype}")
+    joints = joints.astype(float)
     count = len(LSP)
     joints = joints[:, :, None] if joints.ndim == 2 else joints  # of one picture
     if joints.shape[:2] == (2, count):  # no row that says what is hidden
@@ -169,26 +175,26 @@ def _read_lsp(path: Path) -> Dataset:
     return _dataset(pictures, rows, LSP, path.name)
 
 
+_small = lambda v: is_number(v) and abs(v) < LIMIT
+_JOINTS: Rule = (
+    f"{len(MPII)} joints [x, y]",
+    lambda v: isinstance(v, list) and len(v) == len(MPII) and all(are_numbers(p, 2) and all(map(_small, p)) for p in v),
+)
+_SEEN: Rule = (f"{len(MPII)} numbers 0 or 1", lambda v: are_numbers(v, len(MPII)))
+_PAIR: Rule = ("[x, y]", lambda v: v is None or (are_numbers(v, 2) and all(map(_small, v))))
+_NUMBER: Rule = ("a number", lambda v: v is None or _small(v))
+
+
 def _read_mpii(file: Path, path: Path) -> Dataset:
     by_picture: dict[str, list[Any]] = {}
-    try:
-        entries = json.loads(read_text(file))
-        for n, entry in enumerate(entries):
-            points, seen = np.array(entry["joints"], float), np.array(entry["joints_vis"], float) > 0
-            if points.shape != (len(MPII), 2) or seen.shape != (len(MPII),):
-                raise DataError(
-                    f"{file}: entry {n} should have 16 joints [x, y] and 16 joints_vis, found {points.shape}, {seen.shape}"
-                )
-            (x, y), half = map(float, entry.get("center", (-1, -1))), HEIGHT * float(entry.get("scale", -1)) / 2
-            there = min(x, y) >= 0 < half  # of persons that nobody has measured, -1
-            box = np.array([x - half, y - half, x + half, y + half]) if there else None
-            by_picture.setdefault(str(entry["image"]), []).append((points, seen & (points >= 0).all(1), box))
-    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
-        if isinstance(error, DataError):
-            raise
-        raise DataError(
-            f"{file}: a list of image, joints, joints_vis, center and scale is expected ({error!r})"
-        ) from None
+    entries = load_json(file)
+    demand(file, "entry", entries, image=TEXT, joints=_JOINTS, joints_vis=_SEEN, center=_PAIR, scale=_NUMBER)
+    for entry in entries:
+        points, seen = np.array(entry["joints"], float), np.array(entry["joints_vis"], float) > 0
+        (x, y), half = entry.get("center") or (-1, -1), HEIGHT * (entry.get("scale") or -1) / 2
+        there = min(x, y) >= 0 < half  # of persons that nobody has measured, -1
+        box = np.array([x - half, y - half, x + half, y + half]) if there else None
+        by_picture.setdefault(entry["image"], []).append((points, seen & (points >= 0).all(1), box))
     finder = PictureFinder([path / "images", path])
     pictures = [finder.find(name) or path / "images" / name for name in by_picture]
     return _dataset(pictures, list(by_picture.values()), MPII, f"{path.name} {file.stem}")
@@ -236,6 +242,8 @@ def _lists(path: Path) -> list[Path]:
 
 
 def _is_list(file: Path) -> bool:
+    if not file.is_file():
+        return False
     with file.open("rb") as stream:
         head = stream.read(4096).lstrip(b"\xef\xbb\xbf \t\r\n")
     return head.startswith(b"[") and b'"joints' in head

@@ -29,7 +29,7 @@ from videre.data.formats.folders import SPLIT_NAME
 from videre.data.rules import SIDE, TEXT, Rule, demand, is_number, load_json
 from videre.data.writing import losses, placed
 from videre.errors import DataError
-from videre.files import read_text, write_atomic
+from videre.files import read_lines, write_atomic
 from videre.images.listing import SUFFIXES
 from videre.ops.rasterise import trace_polygons
 from videre.structures import Categories, Polygons, Schema
@@ -267,8 +267,7 @@ def _classes(path: Path, counts: Counter[str]) -> Categories:
     """Those of labels.txt, else what occurs in any split; DataError for a label that the list does not name."""
     listed = path / LABELS
     if listed.is_file():
-        lines = [line.strip() for line in read_text(listed).split("\n")]
-        names = [line for line in lines if line and line not in (IGNORED, BACKGROUND)]
+        names = [line for line in read_lines(listed) if line not in (IGNORED, BACKGROUND)]
         unknown = sorted(set(counts) - {IGNORED, *names})
         if unknown:
             told = ", ".join(f"{label} ({counts[label]} times)" for label in unknown[:5])
@@ -288,6 +287,8 @@ def _classes(path: Path, counts: Counter[str]) -> Categories:
 
 def _has_shapes(file: Path) -> bool:
     """By a look at the first and last bytes: imageData may be the whole picture, and shapes may be many."""
+    if not file.is_file():
+        return False
     with file.open("rb") as stream:
         head = stream.read(4096)
         stream.seek(max(0, file.stat().st_size - 4096))

@@ -364,7 +364,10 @@ def _delimiter(text: str) -> str:
     """What separates the columns: that which the first line names a picture with, and among such the most columns."""
 
     def fit(delimiter: str) -> tuple[bool, int]:
-        names = next(csv.reader(text.lstrip("\r\n ").splitlines()[:1], delimiter=delimiter), [])
+        try:
+            names = next(csv.reader(text.lstrip("\r\n ").splitlines()[:1], delimiter=delimiter), [])
+        except csv.Error:  # a cell is too long: what follows says where
+            return False, 0
         return any(name.strip().lower() in PICTURE for name in names), len(names)
 
     return max((",", ";", "\t"), key=fit)

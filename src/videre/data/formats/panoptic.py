@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,10 @@ import numpy as np
 import torch
 
 from videre.data.dataset import Dataset, FileSource, Repair
+from videre.data.rules import COLOR, ID, TEXT, WHOLE, Rule, demand, load_json
 from videre.data.writing import file_names, losses, place_picture
 from videre.errors import DataError
-from videre.files import read_text, write_atomic
+from videre.files import write_atomic
 from videre.images.reading import picture_size, read_picture, write_picture
 from videre.structures import Categories, Instances, Masks, Scene, Schema
 from videre.structures.scene import VOID
@@ -128,21 +130,37 @@ def _files(path: Path) -> list[Path]:
     return [f for f in found if f.with_suffix("").is_dir()]
 
 
+_PARENT: Rule = ("text", lambda v: v is None or isinstance(v, str))
+_SEGMENTS: Rule = (
+    "a list of segments",
+    lambda v: isinstance(v, list) and all(isinstance(row, dict) for row in v),
+)
+
+
 def _read(file: Path, title: str) -> Dataset:
-    try:
-        content = json.loads(read_text(file))
-        categories = content["categories"]
-        pixels = _categories(categories)
-        things = [{**c, "color": pixels.colors[k]} for k, c in enumerate(categories) if c.get("isthing", 1)]
-        segments = {a["image_id"]: a for a in content["annotations"]}
-        images = {m["id"]: m["file_name"] for m in content["images"]}
-        maps = {i: (str(file.with_suffix("") / a["file_name"]), a["segments_info"]) for i, a in segments.items()}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    content = load_json(file)
+    parts = ("images", "annotations", "categories")
+    missing = [name for name in parts if not isinstance(content, dict) or name not in content]
+    if missing:
         raise DataError(
-            f"{file}: images, annotations with segments_info and categories are expected ({error!r})"
-        ) from None
-    if len(pixels) > VOID:
-        raise DataError(f"{file}: {len(pixels)} categories; a map holds at most {VOID}")
+            f"{file}: images, annotations with segments_info and categories are expected; it has no {missing[0]}"
+        )
+    categories = content["categories"]
+    demand(file, "category", categories, id=WHOLE, name=TEXT, color=COLOR, supercategory=_PARENT)
+    demand(file, "image", content["images"], id=ID, file_name=TEXT)
+    demand(file, "annotation", content["annotations"], image_id=ID, file_name=TEXT, segments_info=_SEGMENTS)
+    for a in content["annotations"]:
+        demand(file, f"image {a['image_id']}, segment", a["segments_info"], id=WHOLE, category_id=ID)
+    if len(categories) > VOID:
+        raise DataError(f"{file}: {len(categories)} categories; a map holds at most {VOID}")
+    try:
+        pixels = _categories(categories)
+    except DataError as error:
+        raise DataError(f"{file}: {error}") from None
+    things = [{**c, "color": pixels.colors[k]} for k, c in enumerate(categories) if c.get("isthing", 1)]
+    segments = {a["image_id"]: a for a in content["annotations"]}
+    images = {m["id"]: m["file_name"] for m in content["images"]}
+    maps = {i: (str(file.with_suffix("") / a["file_name"]), a["segments_info"]) for i, a in segments.items()}
     stray = sorted(set(segments) - set(images), key=str)
     if stray:
         raise DataError(f"{file}: annotations of {len(stray)} images that are not listed under images: {stray[:5]}")
@@ -159,7 +177,7 @@ def _read(file: Path, title: str) -> Dataset:
         file.stem.removeprefix(PREFIX),
     )
     folders = [root / split, root / "images" / split, root / "images", root]
-    folder = next((f for f in folders if (f / images[known[0]]).is_file()), folders[0])
+    folder = next((f for f in folders if os.path.isfile(f / images[known[0]])), folders[0])
     source = _Segments(
         [str(folder / images[i]) for i in known],
         [images[i] for i in known],
@@ -172,12 +190,12 @@ def _read(file: Path, title: str) -> Dataset:
 
 
 def _categories(rows: list[dict[str, Any]]) -> Categories:
-    colored = all("color" in c for c in rows)
+    colored = all(c.get("color") is not None for c in rows)
     return Categories(
-        tuple(str(c["name"]) for c in rows),
+        tuple(c["name"] for c in rows),
         tuple(tuple(c["color"]) for c in rows) if colored else (),
         tuple(int(c["id"]) for c in rows),
-        tuple(str(c.get("supercategory") or "") for c in rows),
+        tuple(c.get("supercategory") or "" for c in rows),
     )
 
 

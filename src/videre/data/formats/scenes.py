@@ -19,11 +19,13 @@ from typing import Any
 import numpy as np
 
 from videre.data.dataset import Dataset, FileSource
+from videre.data.rules import load_json
 from videre.data.scene_lines import read_scenes, scene_line
 from videre.data.writing import placed
 from videre.errors import DataError
 from videre.files import read_text, write_atomic
 from videre.images.clips import read_item, write_clip
+from videre.images.reading import most_pixels
 from videre.structures import AnyClip, Scene, Schema
 
 ENDING = ".scenes.jsonl"
@@ -51,12 +53,18 @@ def read(path: Path, split: str | None = None) -> Dataset:
     """
     if not (path / SCHEMA).is_file():
         raise DataError(f"{path}: there is no {SCHEMA}, which says what the labels mean")
+    content = load_json(path / SCHEMA)
     try:
-        schema = Schema.from_json(json.loads(read_text(path / SCHEMA)))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        schema = Schema.from_json(content)
+    except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError) as error:
         raise DataError(f"{path / SCHEMA}: not a schema ({error})") from error
     names = splits(path) if split is None else [split]
     rows = [row for name in names for row in read_scenes(path / f"{name}{ENDING}", schema)]
+    too_large = [f"{name} ({s.size[1]}x{s.size[0]})" for name, s in rows if s.size[0] * s.size[1] > most_pixels()]
+    if too_large:
+        raise DataError(
+            f"{path}: {too_large[0]}: no picture of this size is read; correct the file, or set VIDERE_MAX_PIXELS"
+        )
     return Dataset(SceneSource.of(path, rows), schema, title=" ".join(filter(None, (path.name, split))))
 
 
