@@ -153,10 +153,13 @@ def valid_datasets() -> dict[str, Files]:
         ).encode()
     }
     found["maps voc"] = {
-        f"{folder}/p{n}.png": content
+        f"{folder}/2007_00000{n}.png": content
         for folder, content in (("JPEGImages", picture), ("SegmentationClass", _map(20)))
         for n in range(3)
-    } | {"ImageSets/Segmentation/train.txt": b"p0\np1\n", "ImageSets/Segmentation/val.txt": b"p2\n"}
+    } | {
+        "ImageSets/Segmentation/train.txt": b"2007_000000\n2007_000001\n",
+        "ImageSets/Segmentation/val.txt": b"2007_000002\n",
+    }
     objects = [
         {"label": "road", "polygon": [[0, 20], [63, 20], [63, 47], [0, 47]]},
         {"label": "car", "polygon": [[5, 5], [30, 6], [28, 30], [4, 29]]},
@@ -218,8 +221,7 @@ def _with_runs(files: Files) -> Files:
     content = json.loads(files[name] or b"")
     counts = [1000, 5, 43, 6, 42, 7, 48 * 64 - 1103]
     for n, row in enumerate(content["annotations"]):
-        row["segmentation"] = {"size": [48, 64], "counts": counts}
-        row["iscrowd"] = n % 2
+        row |= {"segmentation": {"size": [48, 64], "counts": counts}, "iscrowd": n % 2, "area": 18}
     from videre.structures import Masks
 
     text = Masks.from_rle([{"size": [48, 64], "counts": counts}], (48, 64)).rle()[0]["counts"]
@@ -235,6 +237,7 @@ def _with_outlines(files: Files) -> Files:
     content = json.loads(files[name] or b"")
     for n, row in enumerate(content["annotations"]):
         row["segmentation"] = [[5, 5, 30.5, 6, 28, 30], [40, 20, 50, 20, 50, 40, 41, 39]][: 1 + n % 2]
+        row["area"] = 400
         del row["keypoints"], row["num_keypoints"]
     for row in content["categories"]:
         del row["keypoints"], row["skeleton"]

@@ -243,8 +243,8 @@ class _Content:
         images = faults.demand(file, "image", content["images"], id=ID, file_name=TEXT, height=SIDE, width=SIDE)
         annotations = content.get("annotations")
         if annotations is not None:
-            captions = any("caption" in a for a in annotations[:1]) if isinstance(annotations, list) else False
-            rules = {"image_id": ID} | ({"caption": TEXT} if captions else {})
+            first = annotations[0] if isinstance(annotations, list) and annotations else None
+            rules = {"image_id": ID} | ({"caption": TEXT} if isinstance(first, dict) and "caption" in first else {})
             annotations = faults.demand(file, "annotation", annotations, **rules)
         return cls(file, images, annotations, faults.demand(file, "category", content.get("categories") or []))
 
@@ -482,7 +482,7 @@ class _Instances:
 
     def _without_unused(self, rows: list[tuple[Any, str, Any]]) -> list[tuple[Any, str, Any]]:
         names = [name for _, name, _ in rows]
-        parents = {parent for _, name, parent in rows if parent != name}
+        parents = {parent for _, name, parent in rows if isinstance(parent, str) and parent != name}
         doubtful = [row for row in rows if names.count(row[1]) > 1 or row[1] in parents]
         if not doubtful:
             return rows

@@ -216,7 +216,10 @@ def _classes(root: Path, lists: Sequence[str], tables: Sequence[Path]) -> Classe
     for listed in lists:
         for file in files:
             if file.name == listed or re.fullmatch(rf"oidv\d+-{re.escape(listed)}", file.name):
-                rows = [row for row in csv.reader(io.StringIO(read_text(file))) if any(map(str.strip, row))]
+                try:
+                    rows = [row for row in csv.reader(io.StringIO(read_text(file))) if any(map(str.strip, row))]
+                except csv.Error as error:
+                    raise DataError(f"{file}: not a table ({error}); correct it") from None
                 rows = rows[1:] if rows and rows[0][0].strip() == "LabelName" else rows
                 wrong = next((row for row in rows if len(row) < 2 or not row[0].strip() or not row[1].strip()), None)
                 if wrong is not None:
