@@ -14,6 +14,7 @@ import numpy as np
 from torch import Tensor
 
 from videre.data.hashes import hash_file
+from videre.data.sizes import picture_fault
 from videre.errors import DataError, ShapeError
 from videre.images.reading import picture_size, read_picture
 from videre.structures import AnyClip, Masks, Scene, Schema
@@ -121,16 +122,10 @@ class Dataset(Sequence[tuple[np.ndarray, Scene]]):
         picture, (height, width) = self.source.picture(place), self.source.size(place)
         found = picture.size if isinstance(picture, AnyClip) else picture.shape[:2]
         if found != (height, width):
-            turned = found == (width, height)
-            raise DataError(
-                f"{self.source.path(place) or self.source.name(place)}: the picture is {found[1]}x{found[0]} (width x height), its annotation says {width}x{height}; "
-                + (
-                    "the labels were drawn without the EXIF orientation: turn the picture's pixels and drop the tag, or "
-                    "turn the labels"
-                    if turned
-                    else "it is another picture, or was resized: resize it back, or the labels with it"
-                )
-            )
+            things = self.scene(i).instances
+            where = str(self.source.path(place) or self.source.name(place))
+            boxes = None if things is None else things.boxes
+            raise DataError(picture_fault(where, found, (height, width), boxes))
         return picture
 
     def size(self, i: int) -> tuple[int, int]:

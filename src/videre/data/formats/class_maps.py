@@ -34,6 +34,7 @@ from videre.data.faults import Faults
 from videre.data.formats.folders import SPLIT_NAME
 from videre.data.pairs import PICTURE_FOLDERS, find_folder, list_maps, pair
 from videre.data.rules import COLOR, INTEGER, TEXT, demand, integer, load_json
+from videre.data.sizes import map_fault
 from videre.data.writing import file_names, losses, place_picture
 from videre.errors import DataError
 from videre.files import read_lines, write_atomic
@@ -343,10 +344,7 @@ class _ClassMaps(FileSource):
     def scene(self, i: int) -> Scene:
         classes, size = self.legend.labels(Path(self.maps[i])), self.size(i)
         if classes.shape != size:
-            raise DataError(
-                f"{self.maps[i]}: the class map is {classes.shape[1]}x{classes.shape[0]} (width x height), the "
-                f"picture {self.paths[i]} is {size[1]}x{size[0]}"
-            )
+            raise DataError(map_fault(f"{self.maps[i]}: the class map is", classes.shape, self.paths[i], size))
         meta = {"path": self.paths[i], "id": self.names[i]}
         return Scene(size, segmentation=torch.from_numpy(classes), meta=meta)
 

@@ -19,6 +19,7 @@ from torch import Tensor
 from videre.data.dataset import Dataset, FileSource, Repair
 from videre.data.formats.class_maps import FOLDERS, UNSAID, find_list, read_legend
 from videre.data.formats.folders import SPLIT_NAME
+from videre.data.sizes import map_fault
 from videre.data.writing import file_names, losses, place_picture
 from videre.errors import DataError
 from videre.files import write_atomic
@@ -123,10 +124,7 @@ class _Planes(FileSource):
         for name, file in self.planes[i].items():
             mask = _read_mask(file)
             if mask.shape != size:
-                raise DataError(
-                    f"{file}: the mask is {mask.shape[1]}x{mask.shape[0]} (width x height), the picture "
-                    f"{self.paths[i]} is {size[1]}x{size[0]}"
-                )
+                raise DataError(map_fault(f"{file}: the mask is", mask.shape, self.paths[i], size))
             if UNSAID.fullmatch(name):
                 void |= mask == 1
             else:

@@ -43,6 +43,7 @@ from videre.data.rules import (
     load_json,
     looks_like_coco,
 )
+from videre.data.sizes import map_fault
 from videre.data.writing import losses, placed
 from videre.errors import DataError
 from videre.files import read_lines, read_text, write_atomic
@@ -361,10 +362,7 @@ class _PixelMaps(FileSource):
     def scene(self, i: int) -> Scene:
         values, size = read_ids(self.maps[i]), self.size(i)
         if values.shape != size:
-            raise DataError(
-                f"{self.maps[i]}: the map is {values.shape[1]}x{values.shape[0]} (width x height), the "
-                f"picture {self.paths[i]} is {size[1]}x{size[0]}"
-            )
+            raise DataError(map_fault(f"{self.maps[i]}: the map is", values.shape, self.paths[i], size))
         found, place, counts = distinct(values)
         strange = [(v, n) for v, n in zip(found.tolist(), counts.tolist()) if v not in self.labels]
         if strange:

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from videre.data.dataset import Dataset, FileSource, Repair
+from videre.data.sizes import map_fault
 from videre.data.writing import file_names, losses, place_picture
 from videre.errors import DataError
 from videre.files import read_lines, write_atomic
@@ -117,10 +118,7 @@ class _IdMaps(FileSource):
     def scene(self, i: int) -> Scene:
         ids, size = read_ids(self.maps[i]), self.size(i)
         if ids.shape != size:
-            raise DataError(
-                f"{self.maps[i]}: the id map is {ids.shape[1]}x{ids.shape[0]} (width x height), the picture "
-                f"{self.paths[i]} is {size[1]}x{size[0]}"
-            )
+            raise DataError(map_fault(f"{self.maps[i]}: the id map is", ids.shape, self.paths[i], size))
         values, _, _ = distinct(ids)
         values = values[values != 0]
         masks = Masks.from_label_map(ids, values.tolist())

@@ -20,6 +20,7 @@ import torch
 
 from videre.data.dataset import Dataset, FileSource, Repair
 from videre.data.rules import COLOR, ID, TEXT, WHOLE, Rule, demand, load_json
+from videre.data.sizes import map_fault
 from videre.data.writing import file_names, losses, place_picture
 from videre.errors import DataError
 from videre.files import write_atomic
@@ -214,11 +215,7 @@ class _Segments(FileSource):
         file, rows = self.maps[i]
         height, width = picture_size(file)
         if (height, width) != self.size(i):
-            size = self.size(i)
-            raise DataError(
-                f"{file}: the segments are {width}x{height} (width x height), the picture {self.paths[i]} is "
-                f"{size[1]}x{size[0]}"
-            )
+            raise DataError(map_fault(f"{file}: the segments are", (height, width), self.paths[i], self.size(i)))
         colors = read_picture(file).astype(np.int64)
         if colors.shape[2] != 3:
             raise DataError(f"{file}: segments are colours, of which this file has {colors.shape[2]} channels")
