@@ -116,7 +116,8 @@ NOTES = frozenset({"readme", "license", "licence", "requirements", "notes", "abo
 def _refuse_ignored(path: Path) -> None:
     """DataError where files of annotations lie in a folder that no reader understands: it is not without labels."""
     files = [p for p in path.rglob("*") if p.suffix.lower() in ANNOTATIONS and not is_hidden(p, path) and p.is_file()]
-    files = [p for p in files if p.stem.lower() not in NOTES and not folders.SPLIT_NAME.fullmatch(p.stem)]
+    is_list = lambda p: p.suffix.lower() == ".txt" and folders.SPLIT_NAME.fullmatch(p.stem)
+    files = [p for p in files if p.stem.lower() not in NOTES and not is_list(p)]
     if files:
         counts = Counter(p.suffix.lower() for p in files)
         listed = ", ".join(f"{count} {suffix}" for suffix, count in counts.most_common())

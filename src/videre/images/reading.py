@@ -53,7 +53,11 @@ def read_picture(path: str | Path) -> np.ndarray:
         DataError: the file is missing, not a picture, damaged, larger than MAX_PIXELS, or of a kind that does not fit 8
         or 16 bit.
     """
-    data = read_bytes(path)
+    return decode_picture(read_bytes(path), path)
+
+
+def decode_picture(data: bytes, path: str | Path) -> np.ndarray:
+    """`read_picture` of bytes that are at hand; path: what messages call them."""
     try:
         with _open(io.BytesIO(data), path) as header:
             return np.ascontiguousarray(_decode(data, header))

@@ -175,14 +175,71 @@ def test_masks_of_pixels_are_outlined_and_holes_refused(tmp_path: Path) -> None:
         ([{**CUP, "points": [[1, 1], [2, 10**400], [3, 3]]}], {}, "point 1 should be .* finite numbers"),
         ([{**CUP, "group_id": [1]}], {}, r"group_id should be a number, or null, found \[1\]"),
         ([{**CUP, "shape_type": "mask", "mask": "?"}], {}, "mask should be a grey PNG as base64"),
-        ([{**CUP, "label": 7}], {}, "label should be text, found 7"),
-        ([CUP], {"imageHeight": 9}, r"the shapes are of a picture of 10x9 \(width x height\), .*a.png is 10x8"),
+        ([{**CUP, "label": " "}], {}, "shape at place 0: label should be text, found ' '"),
+        (
+            [CUP],
+            {"imageHeight": 9},
+            r"a\.png: the picture is 10x8 \(width x height\), its annotation says 10x9; it is another",
+        ),
         ([shape("rim", [[0, 0], [5, 5]], "line")], {}, "no shape encloses anything"),
     ],
 )
 def test_bad_files_are_told(tmp_path: Path, shapes: Any, fields: Any, message: str) -> None:
     with pytest.raises(DataError, match=message):
         data.read(put(tmp_path, "a", shapes, **fields))
+
+
+def test_all_faults_are_listed_or_left_out(tmp_path: Path) -> None:
+    put(tmp_path, "a", [CUP, shape("cup", [[1, 1], [2, 2]])])
+    put(tmp_path, "b", [{**CUP, "label": None}, CUP])
+    put(tmp_path, "c", [CUP])
+    (tmp_path / "c.json").write_text((tmp_path / "c.json").read_text()[:-9])
+    with pytest.raises(
+        DataError, match=r"^3 faults(.|\n)*a\.json: shape 1 (.|\n)*b\.json: shape at place 0(.|\n)*c\.json: not"
+    ):
+        data.read(tmp_path)
+    part = data.read(tmp_path, skip_broken=True)
+    assert [len(part.scene(i)) for i in range(len(part))] == [1, 1]
+    assert part.repair_counts()["broken annotation, dropped"] == 3
+
+
+def test_turned_rectangles_and_numbers_as_labels(tmp_path: Path) -> None:
+    corners = [[4, 1], [7, 4], [4, 7], [1, 4]]
+    put(
+        tmp_path,
+        "a",
+        [shape("cup", corners, "rotation"), shape("cup", corners, "oriented_rectangle"), {**CUP, "label": 3}],
+    )
+    dataset = data.read(tmp_path)
+    assert list(dataset.schema.things) == ["3", "cup"] and dataset.repairs == ()
+    assert dataset.scene(0).instances.boxes[:2].tolist() == [[1, 1, 7, 7]] * 2
+
+
+def test_a_picture_may_stand_in_its_json(tmp_path: Path) -> None:
+    root = put(tmp_path, "a", [CUP])
+    content, picture = json.loads((root / "a.json").read_text()), (root / "a.png").read_bytes()
+    content |= {"imageData": base64.b64encode(picture).decode(), "imagePath": "gone.png"}
+    before = data.read(root).picture(0)
+    (root / "a.json").write_text(json.dumps(content))
+    (root / "a.png").unlink()
+    inside = data.read(root)
+    assert inside.path(0) is None and np.array_equal(inside.picture(0), before)
+    assert data.write(inside, tmp_path / "out", "coco") == []
+    assert np.array_equal(data.read(tmp_path / "out").picture(0), before)
+
+
+def test_folders_apart_paths_of_windows_and_flags(tmp_path: Path) -> None:
+    put(tmp_path / "pics", "b", [CUP])
+    (tmp_path / "json").mkdir()
+    content = json.loads((tmp_path / "pics" / "b.json").read_text())
+    content |= {"imagePath": "..\\pics\\b.png", "flags": {"indoors": True, "blurred": False}}
+    (tmp_path / "json" / "a.json").write_bytes(b"\xef\xbb\xbf" + json.dumps(content).encode())
+    (tmp_path / "pics" / "b.json").unlink()
+    dataset = data.read(tmp_path)
+    assert len(dataset) == 1 and dataset.path(0) == tmp_path / "pics" / "b.png"
+    assert list(dataset.schema.pictures) == ["indoors"] and dataset.scene(0).labels.tolist() == [0]
+    assert data.write(dataset, tmp_path / "out", "labelme") == []
+    assert data.read(tmp_path / "out").scene(0).labels.tolist() == [0]
 
 
 def test_without_masks_nothing_is_written(tmp_path: Path) -> None:

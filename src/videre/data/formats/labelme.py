@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import dataclasses
 import itertools
 import json
 import math
@@ -21,29 +22,33 @@ from typing import Any
 
 import cv2
 import numpy as np
+import torch
 
 from videre.data.cleaning import clean_boxes, fill_sizes
 from videre.data.dataset import Dataset, Repair
-from videre.data.flat import FlatMasks, FlatSource
+from videre.data.faults import Faults
+from videre.data.flat import FlatMasks, FlatSource, Ragged
 from videre.data.formats.folders import SPLIT_NAME
-from videre.data.rules import SIDE, TEXT, Rule, demand, is_number, load_json
+from videre.data.pairs import PICTURE_FOLDERS, find_folder
+from videre.data.pictures import PictureFinder, plain_name
+from videre.data.rules import LARGEST, SIDE, TEXT, Rule, as_number, is_number, load_json
+from videre.data.sizes import picture_fault
 from videre.data.writing import losses, placed
 from videre.errors import DataError
 from videre.files import read_lines, write_atomic
-from videre.images.listing import SUFFIXES
+from videre.images.listing import is_picture, list_folder, list_pictures
+from videre.images.reading import decode_picture
 from videre.ops.rasterise import trace_polygons
 from videre.structures import Categories, Polygons, Schema
 
 LOOKS_FOR = (
     "labelme: <name>.json with shapes beside <name>.jpg, or in annotations/ or labels/ with the pictures in images/"
 )
-HOLDS = {"boxes", "instances.labels", "masks", "ignore"}
+HOLDS = {"boxes", "instances.labels", "masks", "ignore", "labels"}
 LABELS = "labels.txt"
 IGNORED, BACKGROUND = "__ignore__", "_background_"
-ENCLOSING = {"polygon": 3, "rectangle": 2, "circle": 2, "mask": 2}
+ENCLOSING = {"polygon": 3, "rectangle": 2, "circle": 2, "mask": 2, "rotation": 3, "oriented_rectangle": 3}
 """Shapes that enclose something, and how many points they have at least."""
-FOLDERS = ("annotations", "labels")
-"""Of JSONs whose pictures are in images/."""
 CORNERS = 64
 """Of the polygon that stands for a circle."""
 VERSION = "5.0.0"
@@ -51,63 +56,65 @@ VERSION = "5.0.0"
 
 
 def recognise(path: Path) -> str:
-    """What was found, or "" when no JSON with shapes lies beside a picture."""
-    if not path.is_dir():
-        return ""
-    for _, folder, _ in _parts(path):
-        first = next((file for file in sorted(folder.glob("*.json")) if _has_shapes(file)), None)
-        if first is not None:
-            return f"shapes in {first.relative_to(path).as_posix()}, …"
-    return ""
+    """What was found, or "" when there is no JSON with shapes."""
+    parts = _parts(path) if path.is_dir() else []
+    return f"shapes in {parts[0].files[0].relative_to(path).as_posix()}, …" if parts else ""
 
 
 def splits(path: Path) -> list[str]:
     """Folders called like splits that have JSONs."""
-    return [name for name, _, _ in _parts(path) if name]
+    return list(dict.fromkeys(part.split for part in _parts(path) if part.split))
 
 
-def read(path: Path, split: str | None = None) -> Dataset:
+def read(path: Path, split: str | None = None, skip_broken: bool = False) -> Dataset:
     """Read pictures and shapes; pictures without a JSON, and JSONs without a picture, are left out and counted.
 
-    Raises DataError for a file that is not of this form, a shape with too few points, a size that is not the picture's, or a
-    label that labels.txt does not name.
+    Raises DataError for files that are not of this form, shapes with too few points, a size that is not the picture's, or a
+    label that labels.txt does not name; all of them at once.
     """
-    parts = [part for part in _parts(path) if split in (None, part[0])]
-    files = [(file, pictures) for _, folder, pictures in parts for file in _shape_files(folder)]
+    faults, repairs = Faults(skip_broken), list[Repair]()
     name = lambda file: file.relative_to(path).as_posix()
-    repairs: list[Repair] = []
-    pictures: dict[Path, Path] = {}
-    for file, beside in files:
-        picture = _picture(file, beside)
-        if picture is None:
-            repairs.append(Repair("shapes without picture", name(file), "-", "no picture of its name", "dropped"))
-        else:
-            pictures[file] = picture
-    shapes = {file: _read(file, name(picture), repairs) for file, picture in pictures.items()}
-    for _, _, folder in parts:
-        known = set(pictures.values())
-        bare = (p for p in sorted(folder.glob("*")) if p.suffix.lower() in SUFFIXES and p not in known)
+    contents: dict[Path, _Content] = {}
+    for part in _parts(path):
+        if split not in (None, part.split):
+            continue
+        finder = PictureFinder([*part.pictures, path])
+        by_stem = {p.stem: p for folder in reversed(part.pictures) for p in list_pictures(folder)}
+        for file in part.files:
+            found = _Content.of(file, finder, by_stem, path, faults, repairs)
+            if found is not None:
+                contents[file] = found
+        known = {content.picture for content in contents.values()}
+        bare = (p for p in list_pictures(part.pictures[0]) if p not in known)
         repairs += [Repair("picture without shapes", name(p), "-", "no JSON of its name", "dropped") for p in bare]
-    if not pictures:
+    if not contents:
+        faults.settle()
         raise DataError(f"{path}: no picture{f' of {split}' if split else ''} has a JSON with shapes beside it")
-    names, paths = [name(p) for p in pictures.values()], [str(p) for p in pictures.values()]
-    sizes, readable, unreadable = fill_sizes(np.zeros((len(paths), 2), np.int64), paths, names)
-    for (file, (told, _)), size, known in zip(shapes.items(), sizes.tolist(), readable):
-        if known and any(side not in (0, true) for side, true in zip(told, size)):
-            raise DataError(
-                f"{file}: the shapes are of a picture of {told[1]}x{told[0]} (width x height), "
-                f"{pictures[file]} is {size[1]}x{size[0]}"
-            )
-    rows = list(itertools.compress(shapes.items(), readable))
+    names = [content.name for content in contents.values()]
+    paths = [str(content.picture or file) for file, content in contents.items()]
+    inside = {i: content.data for i, content in enumerate(contents.values()) if content.picture is None}
+    stated = np.array([decode_picture(inside[i], p).shape[:2] if i in inside else (0, 0) for i, p in enumerate(paths)])
+    sizes, readable, unreadable = fill_sizes(stated.reshape(-1, 2), paths, names)
+    for (file, content), size, known in zip(contents.items(), sizes.tolist(), readable):
+        if known and content.picture and any(side not in (0, true) for side, true in zip(content.size, size)):
+            ends = [np.concatenate(outline.parts) for _, outline in content.shapes]
+            extents = torch.tensor(np.array([[*c.min(0), *c.max(0)] for c in ends]).reshape(-1, 4))
+            fault = picture_fault(str(content.picture), (size[0], size[1]), content.size, extents)
+            faults.add(file, fault, content.name)
+            content.shapes = []
+    rows = list(itertools.compress(contents.values(), readable))
     names, paths = (list(itertools.compress(column, readable)) for column in (names, paths))
-    counts = Counter(label for _, (_, found) in rows for label, _ in found)
+    data = [content.data if content.picture is None else None for content in rows]
+    counts = Counter(label for content in rows for label, _ in content.shapes)
+    if not counts:
+        faults.settle()
     things = _classes(path, counts)
-    owners = np.repeat(np.arange(len(rows)), [len(found) for _, (_, found) in rows])
-    labels = [label for _, (_, found) in rows for label, _ in found]
-    outlines = [outline for _, (_, found) in rows for _, outline in found]
+    owners = np.repeat(np.arange(len(rows)), [len(content.shapes) for content in rows])
+    labels = [label for content in rows for label, _ in content.shapes]
+    outlines = [outline for content in rows for _, outline in content.shapes]
     corners = [np.concatenate(outline.parts) for outline in outlines]
     boxes = np.array([[*points.min(0), *points.max(0)] for points in corners]).reshape(-1, 4)
-    places = [place for _, (_, found) in rows for place in range(len(found))]
+    places = [place for content in rows for place in range(len(content.shapes))]
     boxes, keep, cleaned = clean_boxes(boxes, sizes[readable][owners], [names[o] for o in owners], places, "drop", path)
     label_of = {label: k for k, label in enumerate(things.names)} | {IGNORED: 0}
     columns = {
@@ -117,9 +124,16 @@ def read(path: Path, split: str | None = None) -> Dataset:
     }
     starts = np.cumsum([0, *np.bincount(owners[keep], minlength=len(rows))])
     masks = FlatMasks(list(itertools.compress(outlines, keep)))
-    source = FlatSource(paths, names, sizes[readable], starts=starts, columns=columns, masks=masks)
+    flags = sorted({flag for part in _parts(path) for file in part.files for flag in _flags(file)})
+    of_pictures = (
+        Ragged.of([[k for k, f in enumerate(flags) if f in c.flags] for c in rows], np.int64) if flags else None
+    )
+    schema = Schema(things=things, pictures=Categories(tuple(flags)) if flags else None)
+    source = _Shapes(
+        paths, names, sizes[readable], starts=starts, columns=columns, masks=masks, labels=of_pictures, data=data
+    )
     title = path.name + (f" {split}" if split else "")
-    return Dataset(source, Schema(things=things), unreadable + repairs + cleaned, title)
+    return Dataset(source, schema, unreadable + repairs + cleaned + faults.settle(), title)
 
 
 def write(dataset: Dataset, path: Path, split: str = "train", lossy: bool = False) -> list[str]:
@@ -153,9 +167,10 @@ def write(dataset: Dataset, path: Path, split: str = "train", lossy: bool = Fals
                 {"label": label, "points": part.tolist(), "group_id": group, "shape_type": "polygon", "flags": {}}
                 for part in outline.parts
             ]
+        shown = set() if scene.labels is None else set(scene.labels.tolist())
         content: dict[str, Any] = {
             "version": VERSION,
-            "flags": {},
+            "flags": {flag: k in shown for k, flag in enumerate(dataset.schema.pictures or ())},
             "shapes": shapes,
             "imagePath": filename,
             "imageData": None,
@@ -170,6 +185,7 @@ def write(dataset: Dataset, path: Path, split: str = "train", lossy: bool = Fals
 
 # reading one file -------------------------------------------------------------------------------------------------------
 
+_LABEL: Rule = ("text", lambda v: (TEXT[1](v) and bool(v.strip())) or is_number(v))
 _TEXT_OR_NONE: Rule = ("text", lambda v: v is None or isinstance(v, str))
 _GROUP: Rule = ("a number, or null", lambda v: v is None or isinstance(v, int | float | str))
 LIMIT = 2**31
@@ -178,15 +194,82 @@ Shape = tuple[str, Polygons]
 """Label and outline."""
 
 
-def _load(file: Path) -> dict[str, Any]:
-    """What a file holds, as far as all of its shapes have a label and a kind."""
-    content = load_json(file)
-    if not isinstance(content, dict) or not isinstance(content.get("shapes"), list):
-        raise DataError(
-            f"{file}: an object with a list of shapes is expected; save it again with labelme, or take it out"
-        )
-    demand(file, "shape", content["shapes"], label=TEXT, shape_type=_TEXT_OR_NONE, group_id=_GROUP)
-    return content
+@dataclasses.dataclass
+class _Content:
+    """What one JSON says of its picture, which is a file, or stands in the JSON itself as `data`."""
+
+    name: str
+    picture: Path | None
+    data: bytes
+    size: tuple[int, int]  # height, width; zeros where it is not said
+    shapes: list[Shape]
+    flags: set[str]
+
+    @classmethod
+    def of(
+        cls,
+        file: Path,
+        finder: PictureFinder,
+        by_stem: dict[str, Path],
+        root: Path,
+        faults: Faults,
+        repairs: list[Repair],
+    ) -> _Content | None:
+        """None where the file is broken, or has no picture."""
+        name = file.relative_to(root).as_posix()
+        try:
+            content = load_json(file)
+        except DataError as error:
+            faults.add(file, str(error).removeprefix(f"{file}: "), name)
+            return None
+        if not isinstance(content, dict) or not isinstance(content.get("shapes"), list):
+            faults.add(
+                file, "an object with a list of shapes is expected; save it again with labelme, or take it out", name
+            )
+            return None
+        picture = _picture(file, by_stem, str(content.get("imagePath") or ""), finder)
+        data = b""
+        if picture is None:
+            try:
+                data = base64.b64decode(content.get("imageData") or "", validate=True)
+            except (binascii.Error, TypeError, ValueError):
+                faults.add(file, "imageData should be a picture as base64; save it again with labelme", name)
+                return None
+            if not data:
+                repairs.append(Repair("shapes without picture", name, "-", "no picture of its name", "dropped"))
+                return None
+        name = picture.relative_to(root).as_posix() if picture and picture.is_relative_to(root) else name
+        rows = faults.demand(file, "shape", content["shapes"], label=_LABEL, shape_type=_TEXT_OR_NONE, group_id=_GROUP)
+        faults.demand(file, "file", [content], imageHeight=SIDE, imageWidth=SIDE)
+        sides = [as_number(content.get(side)) for side in ("imageHeight", "imageWidth")]
+        height, width = (int(side) if side is not None and 0 <= side < LARGEST else 0 for side in sides)
+        flags = content.get("flags")
+        shown = {flag for flag, value in flags.items() if value} if isinstance(flags, dict) else set()
+        return cls(name, picture, data, (height, width), _outlines(file, name, rows, faults, repairs), shown)
+
+
+def _outlines(file: Path, name: str, rows: list[Any], faults: Faults, repairs: list[Repair]) -> list[Shape]:
+    """The instances of a file; those shapes that enclose nothing are counted."""
+    outlines: dict[tuple[str, Any], Polygons] = {}
+    for place, shape in enumerate(rows):
+        label, group = _label(shape), shape.get("group_id")
+        if not _is_instance(shape):
+            repairs.append(Repair(f"{_kind(shape)} of labelme", name, place, label, "dropped"))
+            continue
+        where = f"shape {place} ({label})"
+        try:
+            new = _outline(shape, f"{file}: {where}")
+        except DataError as error:
+            faults.add(f"{file}: {where}", str(error).removeprefix(f"{file}: {where}: "), name)
+            continue
+        key = (label, ("alone", place) if group is None else group)
+        before = outlines.get(key, Polygons(()))
+        outlines[key] = Polygons(before.parts + new.parts, before.holes + new.holes)
+    return [(label, found) for (label, _), found in outlines.items()]
+
+
+def _label(shape: dict[str, Any]) -> str:
+    return str(shape["label"]).strip()
 
 
 def _kind(shape: dict[str, Any]) -> str:
@@ -194,24 +277,7 @@ def _kind(shape: dict[str, Any]) -> str:
 
 
 def _is_instance(shape: dict[str, Any]) -> bool:
-    return _kind(shape) in ENCLOSING and shape["label"] != BACKGROUND
-
-
-def _read(file: Path, picture: str, repairs: list[Repair]) -> tuple[tuple[int, int], list[Shape]]:
-    """Size (height, width; zeros where it is not said) and instances of a file, those that enclose nothing told."""
-    content = _load(file)
-    demand(file, "file", [content], imageHeight=SIDE, imageWidth=SIDE)
-    outlines: dict[tuple[str, Any], Polygons] = {}
-    for place, shape in enumerate(content["shapes"]):
-        label, group = shape["label"], shape.get("group_id")
-        if not _is_instance(shape):
-            repairs.append(Repair(f"{_kind(shape)} of labelme", picture, place, label, "dropped"))
-            continue
-        key = (label, ("alone", place) if group is None else group)
-        before, new = outlines.get(key, Polygons(())), _outline(shape, f"{file}: shape {place} ({label})")
-        outlines[key] = Polygons(before.parts + new.parts, before.holes + new.holes)
-    height, width = content.get("imageHeight") or 0, content.get("imageWidth") or 0
-    return (int(height), int(width)), [(label, found) for (label, _), found in outlines.items()]
+    return _kind(shape) in ENCLOSING and _label(shape) != BACKGROUND
 
 
 def _points(shape: dict[str, Any], where: str) -> np.ndarray:
@@ -278,8 +344,7 @@ def _classes(path: Path, counts: Counter[str]) -> Categories:
         if len(set(names)) < len(names):
             raise DataError(f"{listed}: {sorted({n for n in names if names.count(n) > 1})} stand there more than once")
     else:
-        shapes = (shape for _, folder, _ in _parts(path) for f in _shape_files(folder) for shape in _load(f)["shapes"])
-        names = sorted({shape["label"] for shape in shapes if _is_instance(shape)} - {IGNORED})
+        names = sorted({label for part in _parts(path) for file in part.files for label in _labels(file)})
     if not names:
         raise DataError(f"{path}: no shape encloses anything that has a class")
     return Categories(tuple(names))
@@ -297,30 +362,71 @@ def _has_shapes(file: Path) -> bool:
     return sum(key in ends for key in keys) >= 2
 
 
-def _shape_files(folder: Path) -> list[Path]:
-    return [file for file in sorted(folder.glob("*.json")) if _has_shapes(file)]
+def _peek(file: Path) -> dict[str, Any]:
+    """What a file holds, as far as it can be read; its faults are told where it is read itself."""
+    try:
+        content = load_json(file)
+    except DataError:
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
-def _picture(file: Path, folder: Path) -> Path | None:
-    """The picture of a JSON: of its own name in `folder`, else the one that it names."""
-    of_name = (folder / f"{file.stem}{suffix}" for suffix in (*SUFFIXES, *map(str.upper, SUFFIXES)))
-    found = next((picture for picture in of_name if picture.is_file()), None)
-    if found is not None:
-        return found
-    content = load_json(file)
-    named = str(content.get("imagePath") or "").replace("\\", "/") if isinstance(content, dict) else ""
-    places = (file.parent / named, folder / Path(named).name)
-    return next((p for p in places if p.suffix.lower() in SUFFIXES and p.is_file()), None)
+def _labels(file: Path) -> set[str]:
+    shapes = _peek(file).get("shapes")
+    rows = [row for row in shapes if isinstance(row, dict)] if isinstance(shapes, list) else []
+    good = [row for row in rows if _LABEL[1](row.get("label")) and _TEXT_OR_NONE[1](row.get("shape_type"))]
+    return {_label(row) for row in good if _is_instance(row)} - {IGNORED}
 
 
-def _parts(path: Path) -> list[tuple[str, Path, Path]]:
-    """Split ("" without), folder of the JSONs and folder of the pictures."""
-    layouts = [(path, path), *((path / name, path / "images") for name in FOLDERS if (path / "images").is_dir())]
-    for jsons, pictures in layouts:
-        parts = (
-            [p.name for p in jsons.iterdir() if p.is_dir() and SPLIT_NAME.fullmatch(p.name)] if jsons.is_dir() else []
-        )
-        found = [(name, jsons / name, pictures / name) for name in sorted(parts) if any((jsons / name).glob("*.json"))]
-        if found or any(map(_has_shapes, jsons.glob("*.json"))):
-            return found or [("", jsons, pictures)]
-    return []
+def _flags(file: Path) -> list[str]:
+    """The flags of a file, if any of them is set anywhere; labelme writes those that are not, too."""
+    flags = _peek(file).get("flags")
+    return [flag for flag, value in flags.items() if value] if isinstance(flags, dict) else []
+
+
+def _picture(file: Path, by_stem: dict[str, Path], named: str, finder: PictureFinder) -> Path | None:
+    """The picture of a JSON: of its own name, else the one that it names."""
+    if file.stem in by_stem:
+        return by_stem[file.stem]
+    beside = file.parent / plain_name(named)
+    if named and is_picture(beside) and beside.is_file():
+        return beside.resolve() if ".." in beside.parts else beside
+    return finder.find(named) if named else None
+
+
+@dataclasses.dataclass(frozen=True)
+class _Part:
+    """JSONs of one folder, their split ("" where there is none), and where their pictures may be, the likely place first."""
+
+    split: str
+    files: list[Path]
+    pictures: list[Path]
+
+
+def _parts(path: Path) -> list[_Part]:
+    images = find_folder(path, PICTURE_FOLDERS)
+    first = [p for p in list_folder(path) if p.is_dir()]
+    parts = []
+    for folder in [path, *first, *(p for f in first for p in list_folder(f) if p.is_dir())]:
+        files = [p for p in list_folder(folder) if p.suffix.lower() == ".json" and p.is_file() and _has_shapes(p)]
+        if files:
+            names = folder.relative_to(path).parts
+            split = next((name for name in names if SPLIT_NAME.fullmatch(name)), "")
+            homes = [images / split, images] if images is not None and split else [images] if images is not None else []
+            beside = [folder] if list_pictures(folder) or not homes else []
+            parts.append(_Part(split, files, [*beside, *(p for p in homes if p.is_dir()), folder]))
+    return parts
+
+
+@dataclasses.dataclass
+class _Shapes(FlatSource):
+    """Pictures, some of which stand in their JSONs."""
+
+    data: list[bytes | None] = dataclasses.field(default_factory=list)
+
+    def path(self, i: int) -> Path | None:
+        return super().path(i) if self.data[i] is None else None
+
+    def picture(self, i: int) -> np.ndarray:
+        data = self.data[i]
+        return super().picture(i) if data is None else decode_picture(data, self.paths[i])

@@ -62,7 +62,7 @@ BOXES = ("xmin", "x_min", "x1", "bbox")
 WRITTEN = ("path", "labels", SPLIT)
 """Columns of the tables written here."""
 
-MANY = 0.1
+MANY = 0.5
 """Share of pictures with several rows, from which on that is no oversight."""
 _SEPARATOR = re.compile(r"[;|]")
 _FIRST_ROWS = 20
