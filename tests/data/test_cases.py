@@ -65,7 +65,24 @@ READ: dict[str, tuple[str, int, int, set[str]]] = {
     "13-coco-roboflow-root/text-ids": ("coco", 5, 10, set()),
     **{
         f"21-csv-in-the-wild/{name}": ("csv", 6, 0, set())
-        for name in ["backslash", "case", "comma", "dot", "float", "id-label", "image-label", "index", "index-onehot", "kaggle-id", "latin", "leading", "lost-zeros", "padded", "semicolon", "utf16"]
+        for name in [
+            "backslash",
+            "case",
+            "comma",
+            "dot",
+            "float",
+            "id-label",
+            "image-label",
+            "index",
+            "index-onehot",
+            "kaggle-id",
+            "latin",
+            "leading",
+            "lost-zeros",
+            "padded",
+            "semicolon",
+            "utf16",
+        ]
     },
     "21-csv-in-the-wild/dupe": ("csv", 6, 0, {"picture in several rows, has all labels"}),
     "21-csv-in-the-wild/empty-label": ("csv", 6, 0, {"picture without label, kept without one"}),
@@ -81,7 +98,23 @@ READ: dict[str, tuple[str, int, int, set[str]]] = {
     "22-keypoints-area-zero/zero-skeleton": ("coco", 2, 2, {"skeleton that counts from 0, read so"}),
     **{
         f"24-coco-optional-fields/{name}": ("coco", 2, 4, set())
-        for name in ["abs", "bboxtext", "idtext", "info", "noext", "noid", "nosize", "otherext", "prefix", "sameid", "size0", "sizetext", "twins", "upper", "url"]
+        for name in [
+            "abs",
+            "bboxtext",
+            "idtext",
+            "info",
+            "noext",
+            "noid",
+            "nosize",
+            "otherext",
+            "prefix",
+            "sameid",
+            "size0",
+            "sizetext",
+            "twins",
+            "upper",
+            "url",
+        ]
     },
     "24-coco-optional-fields/annnull": ("coco", 2, 0, {"file without annotations, read as pictures alone"}),
     "24-coco-optional-fields/noann": ("coco", 2, 0, {"file without annotations, read as pictures alone"}),
@@ -110,7 +143,23 @@ READ: dict[str, tuple[str, int, int, set[str]]] = {
     "25-poses-lsp-mpii/mpii-none-visible": ("joints", 3, 2, {"person without labelled joints, dropped"}),
     **{
         f"27-pixel-maps-variants/{name}": ("maps", 3, 0, set())
-        for name in ["colors", "crlf-bom", "csv-list", "grey-as-rgb", "ignore-first", "ignore-labelme", "palette", "pixels-suffix", "plain", "rgba", "seg-suffix", "sixteen", "suffix", "tif", "upper"]
+        for name in [
+            "colors",
+            "crlf-bom",
+            "csv-list",
+            "grey-as-rgb",
+            "ignore-first",
+            "ignore-labelme",
+            "palette",
+            "pixels-suffix",
+            "plain",
+            "rgba",
+            "seg-suffix",
+            "sixteen",
+            "suffix",
+            "tif",
+            "upper",
+        ]
     },
     "27-pixel-maps-variants/from-one": ("maps", 3, 0, {"ids of class maps, counted from 1"}),
     "27-pixel-maps-variants/missing-one": (

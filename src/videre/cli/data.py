@@ -135,9 +135,11 @@ def stats(
 ) -> None:
     """Count classes, picture sizes, objects a picture and their sizes."""
     from videre.data import read
+    from videre.data.inventory import take_inventory
     from videre.data.stats import stats as count
 
     dataset = read(data, split, format)
+    print("\n".join(take_inventory(dataset, data).lines()))
     print(count(dataset, short_side))
     _tell_repairs(dataset)
 

@@ -53,10 +53,11 @@ def train(
     Example: videre train faster-rcnn DATA --from mobilenet_v2.safetensors -o epochs=20 -o short_side=480
     """
     from videre.data import read, splits
+    from videre.data.inventory import take_inventory
     from videre.data.splits import find_split
     from videre.engine.allocator import keep_memory
     from videre.engine.plan import Plan
-    from videre.errors import ConfigError
+    from videre.errors import ConfigError, DataError
     from videre.models import import_system
     from videre.train import train as fit
     from videre.train.build import prepare_training, resume_training
@@ -87,6 +88,13 @@ def train(
     if validation is not None:
         start.model.require(validation.fields, validation.title)
         _same_classes(training, validation, start.model)
+    inventory = take_inventory(training, data)
+    if not quiet:
+        print("\n".join(inventory.lines()), file=sys.stderr)
+    if inventory.nothing:
+        raise DataError(
+            f"{training.title}: there is nothing to learn: {inventory.nothing}; see `videre data check {data}`"
+        )
     if not quiet:
         _describe(training, validation, start, out)
     if dry_run:
@@ -139,7 +147,7 @@ def _describe(training: Any, validation: Any, start: Any, out: Path) -> None:
     recipe, samples = start.recipe, TrainingSamples(training, start.model, start.recipe)
     stages = start.model.stages()
     classes = _classes(training, start.model)
-    lines = [f"{training.title}: {len(training)} pictures, classes {', '.join(classes)}"]
+    lines = [f"classes {', '.join(classes)}"]
     lines += [f"  {count} × {kind} (see `videre data check`)" for kind, count in training.repair_counts().items()]
     if len(samples.data) < len(training):
         lines.append(f"  {len(training) - len(samples.data)} without objects are left out (empty=false)")

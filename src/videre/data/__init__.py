@@ -97,14 +97,16 @@ def read(path: str | Path, split: str | None = None, format: str | None = None, 
     module = FORMATS[name]
     if format is None and name == "folders" and module.recognise(path) == folders.NO_TRUTH:
         _refuse_ignored(path)
-    if split is None or split in module.splits(path):
-        return module.read(path, split, **options)
     beside = path / f"{split}.txt"
-    if path.is_dir() and beside.is_file():
-        part = by_list(module.read(path, None, **options), beside)
-        part.title = f"{path.name} {split}"
-        return part
-    raise DataError(f"{path}: there is no split {split!r}; there are: {', '.join(splits(path, format)) or 'none'}")
+    if split is None or split in module.splits(path):
+        dataset = module.read(path, split, **options)
+    elif path.is_dir() and beside.is_file():
+        dataset = by_list(module.read(path, None, **options), beside)
+        dataset.title = f"{path.name} {split}"
+    else:
+        raise DataError(f"{path}: there is no split {split!r}; there are: {', '.join(splits(path, format)) or 'none'}")
+    dataset.origin = f"{name}: {module.recognise(path)}"
+    return dataset
 
 
 ANNOTATIONS = (".xml", ".json", ".jsonl", ".csv", ".tsv", ".txt", ".mat", ".parquet", ".yaml", ".yml")

@@ -69,6 +69,9 @@ class Dataset(Sequence[tuple[np.ndarray, Scene]]):
         source: gives pictures and truths by number. schema: what the labels mean.
         repairs: everything that the reader changed or left out. title: how messages call the set.
         index: the numbers of the source that belong to this set, in order; all when absent.
+
+    Attributes:
+        origin: the format that it was read in, and what that was known by; "" where it was made.
     """
 
     def __init__(
@@ -83,6 +86,7 @@ class Dataset(Sequence[tuple[np.ndarray, Scene]]):
         self.schema = schema
         self.repairs = tuple(repairs)
         self.title = title
+        self.origin = ""
         self._index = np.arange(len(source)) if index is None else np.asarray(index, np.int64)
 
     # reading ----------------------------------------------------------------------------------------------------------
@@ -161,6 +165,7 @@ class Dataset(Sequence[tuple[np.ndarray, Scene]]):
         part = Dataset(self.source, self.schema, (), self.title, index)
         names = {part.name(i) for i in range(len(part))} if self.repairs else set()
         part.repairs = tuple(r for r in self.repairs if r.picture in names)
+        part.origin = self.origin
         return part
 
     def over(self, source: Source, schema: Schema) -> Dataset:

@@ -1,0 +1,173 @@
+"""What was read of a data set, and what was not: the words before a check, a count or a training."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+
+from videre.data.dataset import Dataset
+from videre.data.flat import FlatSource
+from videre.images.clips import is_clip
+from videre.images.listing import is_hidden, is_picture
+from videre.structures.scene import VOID, Scene
+
+LOOKS = 300
+"""Truths that are looked into, spread over the set, where each is made of a file when it is asked for."""
+SHOWN = 12
+"""Classes that a line lists."""
+OWN = {
+    "voc": {".xml", ".txt"},
+    "coco": {".json"},
+    "panoptic": {".json"},
+    "coco-stuff": {".json", ".txt"},
+    "instances": {".txt"},
+    "maps": {".json", ".txt", ".csv"},
+    "planes": {".json", ".txt"},
+    "labelme": {".json", ".txt"},
+    "yolo": {".txt", ".yaml", ".yml", ".names", ".data"},
+    "cvat": {".xml"},
+    "open-images": {".csv"},
+    "datumaro": {".json"},
+    "label-studio": {".json", ".xml"},
+    "cityscapes": {".json"},
+    "joints": {".mat", ".json"},
+    "csv": {".csv", ".tsv"},
+    "scenes": {".jsonl", ".json"},
+    "folders": set(),
+}
+"""Suffixes of each format's own files beside the pictures."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Inventory:
+    """What a data set holds, as far as a training is concerned.
+
+    Args:
+        pictures: how many. labelled: of these with any truth. counts: of each class, things, pictures or pixels, by `unit`;
+            ignored ones do not count. ignored: things that are. sampled: pictures that were looked into.
+        passed: files that were passed over, by why.
+    """
+
+    title: str
+    origin: str
+    pictures: int
+    labelled: int
+    counts: dict[str, int]
+    unit: str
+    ignored: int
+    sampled: int
+    passed: dict[str, int]
+
+    @property
+    def nothing(self) -> str:
+        """Why there is nothing to learn; "" where there is something."""
+        if not self.pictures:
+            return "there are no pictures"
+        if not self.unit:
+            return ""
+        if sum(self.counts.values()):
+            return ""
+        of = f"{self.sampled} of {self.pictures}" if self.sampled < self.pictures else f"{self.pictures}"
+        if self.ignored:
+            return f"all {self.ignored} things of the {of} pictures are ignored (crowd, difficult)"
+        return f"none of the {of} pictures has any {self.unit} of a class"
+
+    @property
+    def absent(self) -> list[str]:
+        """Classes of which there is nothing."""
+        return [name for name, count in self.counts.items() if not count]
+
+    def lines(self) -> list[str]:
+        """How it was read, how much is labelled, each class, what was passed over."""
+        format, _, found = self.origin.partition(": ")
+        read = f"read as {format} ({found}), " if self.origin else ""
+        lines = [f"{self.title}: {read}{self.pictures} pictures, {self.labelled} with labels"]
+        if self.counts:
+            most = sorted(self.counts.items(), key=lambda item: -item[1])
+            listed = ", ".join(f"{name} {count:,}" for name, count in most[:SHOWN] if count)
+            more = f", and {len(most) - SHOWN} classes more" if len(most) > SHOWN else ""
+            some = f" in {self.sampled} of the pictures" if self.sampled < self.pictures else ""
+            lines.append(f"  {self.unit}{some}: {listed or 'none'}{more}")
+        if self.ignored:
+            lines.append(f"  ignored: {self.ignored} things")
+        if self.absent:
+            names = ", ".join(self.absent[:SHOWN])
+            lines.append(f"  WARNING: nothing is there of {len(self.absent)} of {len(self.counts)} classes: {names}")
+        if self.passed:
+            lines.append("  passed over: " + ", ".join(f"{count} {why}" for why, count in self.passed.items()))
+        return lines
+
+
+def take_inventory(dataset: Dataset, path: Path | None = None) -> Inventory:
+    """Count what a data set holds; class maps are sampled. path: where it was read, whose files are accounted for."""
+    schema = dataset.schema
+    of_pixels = "segmentation" in dataset.fields
+    index = np.arange(len(dataset))
+    if not isinstance(dataset.source, FlatSource) and len(dataset) > LOOKS:
+        index = np.unique(np.linspace(0, len(dataset) - 1, LOOKS).astype(int))
+    names, unit = (
+        (schema.pixels, "pixels")
+        if of_pixels and schema.pixels
+        else (schema.things, "things")
+        if schema.things
+        else (schema.pictures, "pictures")
+    )
+    counts = np.zeros(len(names or ()), np.int64)
+    labelled = ignored = 0
+    for i in index.tolist():
+        scene = dataset.scene(i)
+        labelled += _is_labelled(scene)
+        if of_pixels and scene.segmentation is not None:
+            counts += _pixels(scene, len(counts))
+        elif unit == "things" and scene.instances is not None and scene.instances.labels is not None:
+            labels, out = scene.instances.labels.numpy(), scene.instances.ignore
+            kept = labels if out is None else labels[~out.numpy()]
+            ignored += len(labels) - len(kept)
+            np.add.at(counts, kept[kept < len(counts)], 1)
+        elif unit == "pictures" and scene.labels is not None:
+            np.add.at(counts, scene.labels.numpy(), 1)
+    labelled = labelled if len(index) == len(dataset) else round(labelled * len(dataset) / max(len(index), 1))
+    by_class = {name: int(count) for name, count in zip(names or (), counts)}
+    passed = _passed_over(dataset, path) if path is not None and path.is_dir() else {}
+    unit = unit if names else ""
+    return Inventory(dataset.title, dataset.origin, len(dataset), labelled, by_class, unit, ignored, len(index), passed)
+
+
+def _is_labelled(scene: Scene) -> bool:
+    named = (scene.labels, scene.instances, scene.captions)
+    return scene.segmentation is not None or any(value is not None and len(value) > 0 for value in named)
+
+
+def _pixels(scene: Scene, classes: int) -> np.ndarray:
+    assert scene.segmentation is not None
+    maps = scene.segmentation.numpy()
+    if maps.ndim == 3:
+        return (maps[:classes] == 1).sum((1, 2))
+    return np.bincount(maps[maps != VOID].ravel(), minlength=classes)[:classes]
+
+
+def _passed_over(dataset: Dataset, path: Path) -> dict[str, int]:
+    """Files below a folder that are neither pictures of the set nor of its format's own kinds, counted by why."""
+    own: set[str] = OWN.get(dataset.origin.partition(" ")[0].removesuffix(":"), set())
+    counts: Counter[str] = Counter()
+    for folder, folders, files in os.walk(path):
+        hidden = [name for name in folders if is_hidden(Path(name))]
+        folders[:] = [name for name in folders if name not in hidden]
+        counts["hidden folders"] += len(hidden)
+        for name in files:
+            file = Path(folder, name)
+            if is_hidden(file):
+                counts["hidden files"] += 1
+            elif is_clip(file):
+                counts["clips"] += 1
+            elif not is_picture(file) and file.suffix.lower() not in own and file.stem.lower() not in NOTES:
+                counts[f"{file.suffix.lower()} files" if file.suffix else "files without suffix"] += 1
+    return {why: count for why, count in counts.most_common() if count}
+
+
+NOTES = frozenset({"readme", "license", "licence", "classes", "notes", "about"})
+"""Files beside pictures that are no labels, and need no mention."""
