@@ -40,8 +40,9 @@ def read_bytes(path: str | Path) -> bytes:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from error
 
 
-def read_text(path: str | Path) -> str:
-    """The text of a file, in the encoding that its first bytes or its content tell; line ends become \\n.
+def read_text(path: str | Path, keep_ends: bool = False) -> str:
+    """The text of a file, in the encoding that its first bytes or its content tell; line ends become \\n, unless they
+    are to be kept.
 
     Raises DataError where there is no file, or it is no text.
     """
@@ -58,7 +59,7 @@ def read_text(path: str | Path) -> str:
             raise DataError(
                 f"{path}: not a text in {encoding} (byte {error.start} is {data[error.start]:#04x}); save it as UTF-8"
             ) from None
-    return text.replace("\r\n", "\n").replace("\r", "\n")
+    return text if keep_ends else text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def read_lines(path: str | Path) -> list[str]:

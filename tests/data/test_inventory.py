@@ -17,7 +17,7 @@ from videre.images.reading import write_picture
 def blocks(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("blocks") / "set"
     data.write(blocks_dataset(3, size=(48, 64)), root, "coco", lossy=True)
-    (root / "notes.docx").write_bytes(b"x")
+    (root / "scans.docx").write_bytes(b"x")
     (root / ".cache").mkdir()
     (root / "train" / "._a.png").write_bytes(b"x")
     (root / "walk.mp4").write_bytes(b"x")
@@ -34,7 +34,7 @@ def test_what_was_read_and_passed_over(blocks):
     assert lines[0].startswith(
         "set train: read as coco (captions_train.json, instances_train.json), 3 pictures, 3 with"
     )
-    assert lines[-1] == "  passed over: 1 .docx files, 1 hidden folders, 1 hidden files, 1 clips"
+    assert lines[-1] == "  passed over: 1 .docx files, 1 clips, 1 hidden files, 1 hidden folders"
     assert inventory.nothing == ""
 
 

@@ -166,7 +166,7 @@ def _passed_over(dataset: Dataset, path: Path) -> dict[str, int]:
                 counts["clips"] += 1
             elif not is_picture(file) and file.suffix.lower() not in own and file.stem.lower() not in NOTES:
                 counts[f"{file.suffix.lower()} files" if file.suffix else "files without suffix"] += 1
-    return {why: count for why, count in counts.most_common() if count}
+    return {why: count for why, count in sorted(counts.items(), key=lambda item: (-item[1], item[0])) if count}
 
 
 NOTES = frozenset({"readme", "license", "licence", "classes", "notes", "about"})

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from videre.errors import DataError
 from videre.images.listing import list_folder
 
 PICTURE_FOLDERS = ("images", "image", "imgs", "img", "JPEGImages", "PNGImages", "pictures", "photos", "frames")
@@ -31,12 +32,19 @@ def pair(pictures: Iterable[Path], maps: Iterable[Path]) -> tuple[dict[Path, lis
 
     A map is called like its picture, or has something before or after that name, joined by "_", "-" or ".":
     a_mask.png, gt-a.png, a.seg.png belong to a.jpg. Of several pictures the longest name counts. Capitals do not matter.
+    Raises DataError where a map may belong to two pictures of one name.
     """
     of: dict[Path, list[Path]] = {picture: [] for picture in pictures}
-    by_stem = {picture.stem.lower(): picture for picture in of}
+    by_stem: dict[str, Path] = {}
+    twins: set[Path] = set()
+    for picture in of:
+        if by_stem.setdefault(picture.stem.lower(), picture) is not picture:
+            twins.add(by_stem[picture.stem.lower()])
     lost = []
     for file in maps:
         found = _picture(file.stem.lower(), by_stem) or by_stem.get(file.stem.lower().partition(".")[0])
+        if found in twins:
+            raise DataError(f"{found.parent}: two pictures of one name, ['{found.stem}'], and one map; rename one")
         if found is None:
             lost.append(file)
         else:

@@ -40,7 +40,7 @@ def test_what_does_not_fit_is_named(tmp_path):
     with pytest.raises(DataError, match=r"b\.png: the id map is 9x12 \(width x height\), the picture .*b\.jpg is 12x9"):
         data.read(tmp_path).scene(1)
     write_picture(tmp_path / "images" / "b.png", np.zeros((9, 12, 3), np.uint8))
-    with pytest.raises(DataError, match=r"two pictures of one name: \['b'\]"):
+    with pytest.raises(DataError, match=r"two pictures of one name, \['b'\]"):
         data.read(tmp_path)
 
 
@@ -111,3 +111,35 @@ def test_dsb2018_reads_whole():
     assert (len(dataset), count) == (664, 28986)
     assert torch.equal(dataset.scene(0).instances.masks.boxes(), dataset.scene(0).instances.boxes)
     assert read_picture(dataset.path(0)).shape[:2] == dataset.scene(0).size
+
+
+def test_pairs_as_penn_fudan_has_them(tmp_path):
+    ids = np.array([[0, 1, 1, 0], [2, 2, 0, 0]], np.uint8)
+    write_picture(tmp_path / "PNGImages" / "FudanPed00001.png", np.zeros((2, 4, 3), np.uint8))
+    write_picture(tmp_path / "PedMasks" / "FudanPed00001_mask.png", ids[:, :, None])
+    (tmp_path / "readme.txt").write_text("x")
+    assert data.find_format(tmp_path) == "instances"
+    (scene,) = [data.read(tmp_path).scene(i) for i in range(len(data.read(tmp_path)))]
+    assert scene.instances.boxes.tolist() == [[1, 0, 3, 1], [0, 1, 2, 2]]
+
+
+def test_several_maps_of_a_picture_are_a_fault(tmp_path):
+    write_picture(tmp_path / "images" / "a.png", np.zeros((2, 4, 3), np.uint8))
+    for name in ("a_1", "a_2"):
+        write_picture(tmp_path / "masks" / f"{name}.png", np.ones((2, 4, 1), np.uint8))
+    with pytest.raises(DataError, match=r"a\.png: has 2 id maps, a_1\.png, a_2\.png; leave one, or join them"):
+        data.read(tmp_path)
+
+
+def test_objects_of_voc_have_the_classes_of_their_pixels(tmp_path):
+    objects = np.array([[1, 1, 255, 2], [1, 1, 255, 2]], np.uint8)
+    classes = np.array([[15, 15, 255, 12], [15, 15, 255, 12]], np.uint8)
+    write_picture(tmp_path / "JPEGImages" / "2007_000032.jpg", np.zeros((2, 4, 3), np.uint8))
+    for folder, ids in (("SegmentationObject", objects), ("SegmentationClass", classes)):
+        write_picture(tmp_path / folder / "2007_000032.png", ids[:, :, None])
+    (tmp_path / "ImageSets" / "Segmentation").mkdir(parents=True)
+    (tmp_path / "ImageSets" / "Segmentation" / "train.txt").write_text("2007_000032\n")
+    dataset = data.read(tmp_path, "train", format="instances")
+    things = dataset.scene(0).instances
+    assert [dataset.schema.things[k] for k in things.labels.tolist()] == ["person", "dog"]
+    assert things.boxes.tolist() == [[0, 0, 2, 2], [3, 0, 4, 2]]

@@ -1,7 +1,9 @@
 """One PNG of instance ids per picture (8 or 16 bit, 0 = background), one class: cells, nuclei, grains.
 
-`images/<name>.*` and `labels/<name>.png` (or `masks`, `instances`); splits are lists `train.txt` beside them, and
-`classes.txt` has the name of the class ("object" without it).
+`images/<name>.*` and `labels/<name>.png` (or `masks`, `instances`, PennFudan's `PNGImages` and `PedMasks`), the map called like
+its picture, or with more before or after it (`_mask`); splits are lists `train.txt` beside them, or folders in both; and
+`classes.txt` has the name of the class ("object" without it). VOC's `SegmentationObject` beside `SegmentationClass` has things of VOC's
+classes.
 """
 
 from __future__ import annotations
@@ -13,18 +15,23 @@ import numpy as np
 import torch
 
 from videre.data.dataset import Dataset, FileSource, Repair
+from videre.data.faults import Faults
+from videre.data.formats.folders import SPLIT_NAME
+from videre.data.pairs import PICTURE_FOLDERS, find_folder, list_maps, pair
 from videre.data.sizes import map_fault
 from videre.data.writing import file_names, losses, place_picture
 from videre.errors import DataError
 from videre.files import read_lines, write_atomic
-from videre.images.listing import SUFFIXES
+from videre.images.listing import list_folder, list_pictures
 from videre.images.reading import read_ids
-from videre.structures import Categories, Instances, Masks, Scene, Schema
+from videre.structures import VOC_PIXELS, Categories, Instances, Masks, Scene, Schema
 from videre.structures.masks import distinct
 
 LOOKS_FOR = "instance PNG: images/<name>.* with labels/<name>.png (or masks/, instances/), one id per instance"
 HOLDS = {"boxes", "instances.labels", "masks"}
-FOLDERS = ("labels", "instances", "masks")
+FOLDERS = ("labels", "instances", "masks", "PedMasks", "mask", "ids")
+BORDER = 255
+"""Of VOC's objects: pixels that nothing is said of."""
 CLASSES = "classes.txt"
 LOOKS = 32
 """Maps that are looked into before anything is trained on them, spread over the set."""
@@ -32,41 +39,64 @@ LOOKS = 32
 
 def recognise(path: Path) -> str:
     """What was found, or "" when this is no such folder."""
-    folder = _folder(path)
-    return "" if folder is None else f"id maps in {folder}"
+    if not path.is_dir():
+        return ""
+    if _of_voc(path):
+        return "id maps in SegmentationObject, classes in SegmentationClass" if _has_no_boxes(path) else ""
+    images, maps = _folders(path)
+    return f"id maps in {maps.relative_to(path).as_posix()}" if images is not None and maps is not None else ""
 
 
 def splits(path: Path) -> list[str]:
-    """None of its own: lists beside the folders are read for every format."""
-    return []
+    """VOC's lists of segmentation, or folders called like splits; lists beside the folders are read for every format."""
+    if _of_voc(path):
+        return [p.stem for p in list_folder(path / "ImageSets" / "Segmentation") if p.suffix == ".txt"]
+    return [p.name for p in _parts(path)]
 
 
-def read(path: Path, split: str | None = None, class_name: str | None = None) -> Dataset:
+def read(path: Path, split: str | None = None, skip_broken: bool = False, class_name: str | None = None) -> Dataset:
     """Read pictures and id maps; every instance is of the one class `class_name`, else of that in classes.txt.
 
-    Pictures without a map are left out and counted. Maps that seem to tell classes, not instances, are counted, too.
+    VOC's SegmentationObject has the classes of its SegmentationClass. Pictures without a map are left out and counted. Maps
+    that seem to tell classes, not instances, are counted, too.
 
-    Raises DataError when a map has another size than its picture, two pictures share a map, or classes.txt does not
+    Raises DataError when a map has another size than its picture, a picture has several maps, or classes.txt does not
     hold one name.
     """
-    folder = _folder(path)
-    assert folder is not None  # recognised
-    maps = {p.stem: p for p in sorted(folder.glob("*.png"))}
-    pictures = [p for p in sorted((path / "images").iterdir()) if p.suffix.lower() in SUFFIXES]
-    known = [p for p in pictures if p.stem in maps]
+    faults, repairs = Faults(skip_broken), list[Repair]()
+    if _of_voc(path):
+        images, maps, names = path / "JPEGImages", path / "SegmentationObject", _voc_classes(path)
+        listed = set(read_lines(path / "ImageSets" / "Segmentation" / f"{split}.txt")) if split is not None else None
+        pairs = pair(list_pictures(images), list_maps(maps))[0]
+        of = {p: found for p, found in pairs.items() if found and (listed is None or p.stem in listed)}
+    else:
+        home, names, of = path, (class_name or _class_name(path),), {}
+        for part in [home] if not _parts(path) else [p for p in _parts(path) if split in (None, p.name)]:
+            pictures, folder = _folders(path, "" if part == home else part.name)
+            if pictures is None or folder is None:
+                continue
+            pairs, lost = pair(list_pictures(pictures), list_maps(folder))
+            of |= pairs
+            name = f"none of its name in {folder.name}/"
+            repairs += [
+                Repair("id map without picture", m.name, "-", "no picture of its name", "dropped") for m in lost
+            ]
+            repairs += [
+                Repair("picture without id map", p.stem, "-", name, "dropped") for p, m in pairs.items() if not m
+            ]
+    for picture, found in of.items():
+        if len(found) > 1:
+            several = ", ".join(m.name for m in found[:3])
+            faults.add(picture, f"has {len(found)} id maps, {several}; leave one, or join them", picture.stem)
+    known = {picture: found[0] for picture, found in of.items() if len(found) == 1}
     stems = [p.stem for p in known]
-    if len(set(stems)) < len(stems):
-        raise DataError(
-            f"{path / 'images'}: two pictures of one name: {sorted({s for s in stems if stems.count(s) > 1})}"
-        )
-    repairs = [
-        Repair("picture without id map", p.stem, "-", f"no {folder.name}/{p.stem}.png", "dropped")
-        for p in pictures
-        if p.stem not in maps
-    ]
-    repairs += _semantic(stems, [maps[s] for s in stems])
-    source = _IdMaps([str(p) for p in known], stems, maps=[str(maps[s]) for s in stems])
-    return Dataset(source, Schema(things=Categories((class_name or _class_name(path),))), repairs, path.name)
+    if len(set(stems)) < len(stems):  # of several splits
+        stems = [p.relative_to(path).with_suffix("").as_posix() for p in known]
+    repairs += _semantic(stems, list(known.values())) if len(names) == 1 else []
+    classes = [str(path / "SegmentationClass" / m.name) for m in known.values()] if len(names) > 1 else []
+    source = _IdMaps([str(p) for p in known], stems, maps=[str(m) for m in known.values()], classes=classes)
+    title = path.name + (f" {split}" if split and (_of_voc(path) or _parts(path)) else "")
+    return Dataset(source, Schema(things=Categories(tuple(names))), repairs + faults.settle(), title)
 
 
 def write(dataset: Dataset, path: Path, split: str = "train", lossy: bool = False) -> list[str]:
@@ -110,9 +140,13 @@ def write(dataset: Dataset, path: Path, split: str = "train", lossy: bool = Fals
 
 @dataclasses.dataclass
 class _IdMaps(FileSource):
-    """Scenes made from the id maps, when asked for: a map is as small to read as what could be kept of it."""
+    """Scenes made from the id maps, when asked for: a map is as small to read as what could be kept of it.
+
+    classes: VOC's class maps, each thing's class being that of most of its pixels.
+    """
 
     maps: list[str] = dataclasses.field(default_factory=list)
+    classes: list[str] = dataclasses.field(default_factory=list)
     fields: frozenset[str] = frozenset({"boxes", "instances.labels", "masks", "ids"})
 
     def scene(self, i: int) -> Scene:
@@ -120,11 +154,20 @@ class _IdMaps(FileSource):
         if ids.shape != size:
             raise DataError(map_fault(f"{self.maps[i]}: the id map is", ids.shape, self.paths[i], size))
         values, _, _ = distinct(ids)
-        values = values[values != 0]
+        values = values[(values != 0) & ~((values == BORDER) & bool(self.classes))]
         masks = Masks.from_label_map(ids, values.tolist())
-        instances = Instances(
-            masks.boxes(), torch.zeros(len(masks), dtype=torch.int64), masks=masks, ids=torch.from_numpy(values)
-        )
+        labels = torch.zeros(len(masks), dtype=torch.int64)
+        if self.classes:
+            classes = read_ids(self.classes[i])
+            if classes.shape != size:
+                raise DataError(map_fault(f"{self.classes[i]}: the class map is", classes.shape, self.paths[i], size))
+            for n, value in enumerate(values.tolist()):
+                labels[n] = int(np.bincount(classes[ids == value]).argmax()) - 1
+            if (labels < 0).any() or (labels >= len(VOC_PIXELS) - 1).any():
+                raise DataError(
+                    f"{self.maps[i]}: an object has no class of VOC's in {self.classes[i]}; correct the maps"
+                )
+        instances = Instances(masks.boxes(), labels, masks=masks, ids=torch.from_numpy(values))
         return Scene(size, instances, meta={"path": self.paths[i], "id": self.names[i]})
 
 
@@ -174,7 +217,33 @@ def _semantic(stems: list[str], maps: list[Path]) -> list[Repair]:
     return notices if len(notices) > 1 else []
 
 
-def _folder(path: Path) -> Path | None:
-    if not (path / "images").is_dir():
-        return None
-    return next((path / name for name in FOLDERS if any((path / name).glob("*.png"))), None)
+def _folders(path: Path, split: str = "") -> tuple[Path | None, Path | None]:
+    """The folders of pictures and of maps, of a split where they have such; None where there is none with any."""
+    images, maps = find_folder(path, PICTURE_FOLDERS), None
+    for name in FOLDERS:
+        folder = find_folder(path, [name])
+        if folder is not None and list_maps(folder / split):
+            maps = folder / split
+            break
+    images = images / split if images is not None and split else images
+    return (images, maps) if images is not None and images.is_dir() and maps is not None else (None, None)
+
+
+def _parts(path: Path) -> list[Path]:
+    """The folders of splits among the pictures that have maps."""
+    images = find_folder(path, PICTURE_FOLDERS)
+    inside = [p for p in list_folder(images) if p.is_dir() and SPLIT_NAME.fullmatch(p.name)] if images else []
+    return [p for p in inside if _folders(path, p.name)[1] is not None]
+
+
+def _of_voc(path: Path) -> bool:
+    return all((path / name).is_dir() for name in ("SegmentationObject", "SegmentationClass", "JPEGImages"))
+
+
+def _has_no_boxes(path: Path) -> bool:
+    """Whether VOC's XML files are elsewhere: else those are read, unless format="instances" is asked for."""
+    return not any((path / "Annotations").glob("*.xml"))
+
+
+def _voc_classes(path: Path) -> tuple[str, ...]:
+    return VOC_PIXELS.names[1:]

@@ -301,7 +301,7 @@ def _is_there(finder: PictureFinder, name: str) -> bool:
 
 def _rows(file: Path) -> Iterator[_Row]:
     """The rows of a table one by one. Raises DataError with the line of what cannot be read."""
-    text = read_text(file)
+    text = read_text(file, keep_ends=True)
     lines = _lines(file, text, _delimiter(text))
     line, names = next(lines, (0, []))
     if not line:
