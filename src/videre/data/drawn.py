@@ -30,8 +30,6 @@ LIMIT = 2**31
 """Pixels, from which on a number is a mistake."""
 CORNERS = 64
 """Of the polygon that stands for an ellipse."""
-FILLED = "box as mask"
-"""Kind of the repair of an instance without an outline, in a set that has outlines: its mask is its box."""
 SLACK = 1.0
 """Pixels by which a box may differ from what its outline extends to and still be said by it."""
 
@@ -153,7 +151,9 @@ def gather(
     """
     shapes = [shape for d in drawings for shape in d.shapes]
     has_masks = any(shape.outline is not None for shape in shapes)
-    has_ignore = "ignore" in always or any(shape.ignore for shape in shapes)
+    # what nobody drew among outlines is neither right nor wrong to find
+    ignored = [shape.ignore or (has_masks and shape.outline is None) for shape in shapes]
+    has_ignore = "ignore" in always or any(ignored)
     has_captions = "captions" in always or any(d.captions for d in drawings)
     chosen = [d for d in drawings if split in (None, d.split)]
     names, repairs = [d.name for d in chosen], list(repairs)
@@ -174,16 +174,17 @@ def gather(
             "labels": np.array([label_of[shape.label] for _, shape in kept], np.int64),
         }
         if has_ignore:
-            source.columns["ignore"] = np.array([shape.ignore for _, shape in kept], bool)
+            source.columns["ignore"] = np.array(
+                [shape.ignore or (has_masks and shape.outline is None) for _, shape in kept], bool
+            )
         if schema.skeleton is not None:
             source.columns |= _keypoints([shape.marks for _, shape in kept], schema.skeleton)
         if has_masks:
             outlines: list[Polygons | np.ndarray] = []
-            for (i, shape), box in zip(kept, boxes[keep].tolist()):
+            for i, shape in kept:
                 if shape.outline is None:
-                    said = f"({', '.join(f'{v:g}' for v in box)}) has no outline"
-                    repairs.append(Repair(FILLED, names[i], shape.place, said, "filled"))
-                outlines.append(shape.outline if shape.outline is not None else Polygons((rectangle(*box),)))
+                    repairs.append(Repair("instance without mask", names[i], shape.place, "is a box only", "ignored"))
+                outlines.append(shape.outline if shape.outline is not None else np.array([int(sizes[i].prod())]))
             source.masks = FlatMasks(outlines)
         source.starts = np.cumsum([0, *np.bincount(owners[keep], minlength=len(chosen))])
     if schema.pictures is not None:

@@ -66,7 +66,7 @@ def test_shapes_become_instances(tmp_path: Path) -> None:
     assert [(r.kind, r.annotation, r.found) for r in found.repairs] == [
         ("polyline of CVAT", 4, "rim"),
         ("points of CVAT", 5, "cup"),
-        ("box as mask", 0, "(1.5, 1, 4, 3.25) has no outline"),
+        ("instance without mask", 0, "is a box only"),
     ]
 
 

@@ -54,12 +54,12 @@ def test_annotations_become_instances(tmp_path: Path) -> None:
     assert list(found.schema.things) == ["cup", "ball"] and list(found.schema.pictures) == ["indoors"]
     scene = found.scene(0)
     assert scene.instances.boxes.tolist() == [[1, 2, 4, 6], [5, 0, 8, 2], [1, 0, 2, 2]] and scene.meta["id"] == "a"
-    assert scene.instances.labels.tolist() == [0, 0, 1] and scene.instances.masks.area().tolist() == [12, 6, 2]
+    assert scene.instances.labels.tolist() == [0, 0, 1] and scene.instances.masks.area().tolist() == [0, 6, 2]
     assert scene.labels.tolist() == [0] and scene.captions == ("A cup.",) and found.name(0) == "train/a.png"
     assert found.repair_counts() == {
         "polyline of Datumaro, dropped": 1,
         "points of Datumaro, dropped": 1,
-        "box as mask, filled": 1,
+        "instance without mask, ignored": 1,
     }
 
 

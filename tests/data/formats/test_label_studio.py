@@ -56,9 +56,9 @@ def test_percents_become_pixels(tmp_path: Path) -> None:
     assert list(found.schema.things) == ["ball", "cup"] and list(found.schema.pictures) == ["dark"]
     scene = found.scene(0)
     assert scene.instances.boxes.tolist() == [[1, 2, 5, 6], [5, 0, 8, 2], [1, 2, 7, 6]] and scene.labels.tolist() == [0]
-    assert scene.instances.labels.tolist() == [1, 1, 0] and scene.instances.masks.area().tolist()[:2] == [16, 6]
+    assert scene.instances.labels.tolist() == [1, 1, 0] and scene.instances.masks.area().tolist()[:2] == [0, 6]
     assert found.name(0) == "a.png" and scene.meta["id"] == 1
-    assert found.repair_counts() == {"textarea of Label Studio, dropped": 1, "box as mask, filled": 1}
+    assert found.repair_counts() == {"textarea of Label Studio, dropped": 1, "instance without mask, ignored": 1}
 
 
 def test_rectangles_turn_about_their_first_corner(tmp_path: Path) -> None:

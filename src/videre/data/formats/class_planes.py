@@ -19,11 +19,12 @@ from torch import Tensor
 from videre.data.dataset import Dataset, FileSource, Repair
 from videre.data.formats.class_maps import FOLDERS, UNSAID, find_list, read_legend
 from videre.data.formats.folders import SPLIT_NAME
+from videre.data.pairs import list_maps
 from videre.data.sizes import map_fault
 from videre.data.writing import file_names, losses, place_picture
 from videre.errors import DataError
 from videre.files import write_atomic
-from videre.images.listing import SUFFIXES
+from videre.images.listing import list_folder, list_pictures
 from videre.images.reading import read_ids, write_picture
 from videre.structures import Categories, Scene, Schema
 from videre.structures.masks import distinct
@@ -63,8 +64,8 @@ def read(path: Path, split: str | None = None) -> Dataset:
     pictures: list[Path] = []
     planes: list[dict[str, str]] = []
     for part, folders in sorted(parts.items()):
-        masks = {folder.name: {p.stem: str(p) for p in folder.glob("*.png")} for folder in folders}
-        for picture in sorted(p for p in (path / "images" / part).iterdir() if p.suffix.lower() in SUFFIXES):
+        masks = {folder.name: {p.stem: str(p) for p in list_maps(folder)} for folder in folders}
+        for picture in list_pictures(path / "images" / part):
             of_picture = {name: files[picture.stem] for name, files in masks.items() if picture.stem in files}
             name = picture.relative_to(path).as_posix()
             if of_picture:
@@ -163,13 +164,11 @@ def _parts(path: Path) -> dict[str, list[Path]]:
     masks = next((path / name for name in FOLDERS if (path / name).is_dir()), None) if path.is_dir() else None
     if masks is None or not (path / "images").is_dir() or any(masks.glob("*.json")):  # COCO's have files beside
         return {}
-    names = [p.name for p in sorted((path / "images").iterdir()) if p.is_dir() and SPLIT_NAME.fullmatch(p.name)]
+    names = [p.name for p in list_folder(path / "images") if p.is_dir() and SPLIT_NAME.fullmatch(p.name)]
     found = {}
     for name in names or [""]:
         inside = masks / name
-        folders = (
-            [p for p in sorted(inside.iterdir()) if p.is_dir() and any(p.glob("*.png"))] if inside.is_dir() else []
-        )
-        if folders and not any(inside.glob("*.png")):
+        folders = [p for p in list_folder(inside) if p.is_dir() and list_maps(p)]
+        if folders and not list_maps(inside):
             found[name] = folders
     return found
