@@ -101,3 +101,10 @@ def test_folds_leave_no_other_choice(tmp_path: Path, words: tuple[str, ...]) -> 
     done = videre("data", "split", tmp_path / "in", "--folds", 2, *words)
     assert done.code == 2 and "folds are shuffled parts of equal size; leave --parts and --by hash out" in done.err
     assert data.splits(tmp_path / "in") == []
+
+
+def test_every_format_is_listed() -> None:
+    done = videre("data", "convert", "--list")
+    lines = done.out.splitlines()
+    assert done.code == 0 and [line for line in lines if not line.startswith(" ")] == list(data.FORMATS)
+    assert lines[lines.index("voc") + 2] == "  holds: boxes, ignore, instances.labels"

@@ -75,6 +75,6 @@ def _own_file(error: BaseException) -> str:
 
 
 def _fail(message: str, code: int) -> int:
-    """One line, whatever is in the message."""
-    print("videre:", " ".join(message.split()), file=sys.stderr)
+    """One line, whatever is in the message; and one for each fault where it lists several, indented."""
+    print("videre:", "\n  ".join(" ".join(part.split()) for part in message.split("\n  ")), file=sys.stderr)
     return code

@@ -42,6 +42,17 @@ def check(
         raise typer.Exit(1)
 
 
+def _list_formats(wanted: bool) -> None:
+    """Print what each format looks like and holds, and end."""
+    if wanted:
+        from videre.data import FORMATS
+
+        for name, module in FORMATS.items():
+            holds = ", ".join(sorted(getattr(module, "HOLDS", ()))) or "read, not written"
+            print(f"{name}\n  looks like: {module.LOOKS_FOR.partition(': ')[2]}\n  holds: {holds}")
+        raise typer.Exit
+
+
 @app.command()
 def convert(
     data: Data,
@@ -62,6 +73,9 @@ def convert(
         bool, typer.Option("--overlap", help="With --to-pixels: a pixel has every class whose mask holds it.")
     ] = False,
     format: Format = None,
+    listed: Annotated[
+        bool, typer.Option("--list", is_eager=True, callback=_list_formats, help="List the formats, and end.")
+    ] = False,
     quiet: Quiet = False,
 ) -> None:
     """Write a data set in another format. Refuses to lose anything unless --lossy, and then says what."""
