@@ -156,11 +156,12 @@ def _bad(world: Path) -> None:
 def test_one_line_and_exit_code_2(mistake: str) -> None:
     words, message = MISTAKES[mistake]
     done = videre(*words)
-    line = done.err.splitlines()[-1]
+    before, _, said = done.err.partition("videre: ")
     assert done.code == 2, done.err
-    assert line.startswith("videre: ") and message in line, line
-    if words[0] != "train" or "learning rate" not in done.err:  # a training has told what it is going to do
-        assert done.err == line + "\n"
+    assert message in said and before == before.rstrip() + "\n" * bool(before), done.err
+    assert all(line.startswith("  ") for line in said.splitlines()[1:]), said  # of several faults, or formats
+    if words[0] != "train" or "read as" not in done.err:  # a training has told what it has read, and is going to do
+        assert before == ""
     assert "Traceback" not in done.err and done.err.count("videre: ") == 1
     assert not Path("new/log.jsonl").exists()
 
