@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -177,3 +178,19 @@ def test_nothing_in_common_is_an_error():
         evaluate([Scene((5, 5))], [boxed([A])], ONE)
     with pytest.raises(DataError, match="no field in common"):
         evaluate([Scene((5, 5), Instances(ids=[1]))], [Scene((5, 5), Instances(ids=[1]))], ONE)
+
+
+def test_classes_that_the_truth_has_nothing_of_are_named():
+    from videre.evaluate.section import unseen
+
+    assert unseen({"a": 3, "b": 0, "c": 1}) == ["  means are over 2 of 3 classes; the truth has nothing of b"]
+    assert unseen({"a": 3}) == [] and unseen({"a": 0, "b": 0}) == []
+    many = unseen({str(k): float(k == 0) for k in range(20)})
+    assert many[0].endswith("nothing of 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12 and 7 more")
+
+
+def test_a_class_without_truth_is_said_in_the_report():
+    schema = Schema(pixels=Categories.of(["road", "sky", "sea"]))
+    truth = Scene((2, 2), segmentation=torch.tensor([[0, 1], [0, 1]], dtype=torch.uint8))
+    lines = evaluate([truth], [truth], schema, bootstrap=0).lines()
+    assert lines[-1] == "  means are over 2 of 3 classes; the truth has nothing of sea"

@@ -14,7 +14,7 @@ import numpy as np
 
 from videre.evaluate.coco import CocoResult, Kind, coco_evaluate
 from videre.evaluate.intervals import Interval, bootstrap_ap, number
-from videre.evaluate.section import Options, flat
+from videre.evaluate.section import Options, flat, unseen
 from videre.evaluate.thresholds import Decision, best_thresholds, decide
 from videre.evaluate.voc import voc_evaluate, voc_mean
 from videre.structures import Scene, Schema
@@ -174,6 +174,15 @@ class DetectionSection:
             rows.append(row + ([number(self.voc[name][way]) for way in ("11 points", "area")] if self.voc else []))
         return rows
 
+    @functools.cached_property
+    def truth_counts(self) -> np.ndarray:
+        """Things of each class in the truth [K]."""
+        counts = np.zeros(len(self.schema.things or ()), np.int64)
+        for truth in self.truths:
+            if truth.instances is not None and truth.instances.labels is not None:
+                np.add.at(counts, truth.instances.labels.numpy(), 1)
+        return counts
+
     def lines(self) -> list[str]:
         """The report as plain text."""
         lines = []
@@ -189,6 +198,7 @@ class DetectionSection:
         widths = [max(len(header[0]), *(len(r[0]) for r in self.class_rows() or [[""]]))]
         for row in [header, *self.class_rows()]:
             lines.append("  " + row[0].ljust(widths[0]) + "".join(cell.rjust(15) for cell in row[1:]))
+        lines += unseen(dict(zip(self.schema.things or [], self.truth_counts.tolist())))
         if self.decisions:
             lines.append(f"thresholds: {self.thresholds_in_words}")
         for name, d in self.decisions.items():

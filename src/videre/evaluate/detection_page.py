@@ -72,10 +72,7 @@ def _in_words(kind: Kind, metric: str) -> str:
 
 
 def _class_table(section: DetectionSection, level: Mapping[str, float]) -> Table:
-    there: Counter[int] = Counter()
-    for truth in section.truths:
-        if truth.instances is not None and truth.instances.labels is not None:
-            there.update(truth.instances.labels.tolist())
+    there = section.truth_counts
     header = ["class", "in the truth", *(f"{WORDS[k]} AP" for k in section.results)]
     header += ["VOC 11 points", "VOC area"] if section.voc else []
     rows = [[row[0], f"{there[k]:,}", *row[1:], f"{level[row[0]]:.2f}"] for k, row in enumerate(section.class_rows())]

@@ -16,7 +16,7 @@ import numpy as np
 
 from videre.evaluate.intervals import Interval, number
 from videre.evaluate.intervals import bootstrap as intervals_of
-from videre.evaluate.section import Options, flat
+from videre.evaluate.section import Options, flat, unseen
 from videre.structures import Scene, Schema
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ class LabelSection:
         for name, row in self.per_class.items():
             cells = [f"{row['pictures']:.0f}", *(number(row[c]) for c in columns[1:])]
             lines.append("  " + name.ljust(width) + "".join(cell.rjust(12) for cell in cells))
-        return lines
+        return lines + unseen({name: row["pictures"] for name, row in self.per_class.items()})
 
     def to_json(self) -> dict[str, Any]:
         """Plain numbers; what has no value is null."""

@@ -18,7 +18,7 @@ from videre.errors import DataError
 from videre.evaluate.examples import Examples
 from videre.evaluate.intervals import Interval, number
 from videre.evaluate.intervals import bootstrap as intervals_of
-from videre.evaluate.section import Options, Undecided, flat
+from videre.evaluate.section import Options, Undecided, flat, unseen
 from videre.structures import Scene, Schema
 from videre.structures.scene import VOID
 
@@ -135,7 +135,7 @@ class PixelSection(Undecided):
         lines.append("  " + "class".ljust(width) + "".join(c.rjust(14) for c in columns))
         for name, row in self.per_class.items():
             lines.append("  " + name.ljust(width) + "".join(number(row[c]).rjust(14) for c in columns))
-        return lines
+        return lines + unseen({name: row["share"] for name, row in self.per_class.items()})
 
     def to_json(self) -> dict[str, Any]:
         """Plain numbers; what has no value is null."""

@@ -78,6 +78,19 @@ class Section(Protocol):
         """The parts of an HTML page; `data` are the pictures that were compared, in order."""
 
 
+def unseen(counts: Mapping[str, float]) -> list[str]:
+    """A line on the classes of which the truth has nothing, so that they are in no mean; none where all occur."""
+    names = [name for name, count in counts.items() if not count > 0]
+    if not names or len(names) == len(counts):
+        return []
+    listed = ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
+    return [f"  means are over {len(counts) - len(names)} of {len(counts)} classes; the truth has nothing of {listed}"]
+
+
+NAMED = 12
+"""Classes that such a line names."""
+
+
 class Undecided:
     """What a section has in common with others in which no score decides."""
 

@@ -463,7 +463,9 @@ def _from_pillow(image: Image.Image) -> np.ndarray:
     if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
         return _on_white(np.asarray(image.convert("RGBA")))
     kind = "L" if image.mode in ("1", "L") else "RGB"
-    array = np.asarray(image if image.mode == kind else image.convert(kind))  # which would copy even what is of the kind
+    array = np.asarray(
+        image if image.mode == kind else image.convert(kind)
+    )  # which would copy even what is of the kind
     return array[:, :, None] if array.ndim == 2 else array
 
 
