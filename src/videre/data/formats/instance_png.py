@@ -40,7 +40,7 @@ def splits(path: Path) -> list[str]:
     return []
 
 
-def read(path: Path, split: str | None = None, class_name: str | None = None) -> Dataset:
+def read(path: Path, split: str | None = None, skip_broken: bool = False, class_name: str | None = None) -> Dataset:
     """Read pictures and id maps; every instance is of the one class `class_name`, else of that in classes.txt.
 
     Pictures without a map are left out and counted. Maps that seem to tell classes, not instances, are counted, too.

@@ -66,7 +66,7 @@ def splits(path: Path) -> list[str]:
     return [name for name, _, _ in _parts(path) if name]
 
 
-def read(path: Path, split: str | None = None) -> Dataset:
+def read(path: Path, split: str | None = None, skip_broken: bool = False) -> Dataset:
     """Read pictures and shapes; pictures without a JSON, and JSONs without a picture, are left out and counted.
 
     Raises DataError for a file that is not of this form, a shape with too few points, a size that is not the picture's, or a
