@@ -5,17 +5,24 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from probes import Regions
+from torch import Tensor
 
 from videre.data import Dataset
 from videre.errors import ConfigError, DataError
 from videre.evaluate.page import write_run_page
-from videre.structures import Categories, Scene
+from videre.models import Fit, Stage
+from videre.structures import Categories, ImageBatch, Scene
 from videre.train import Run, train
 from videre.train.samples import TrainingSamples
 
@@ -135,6 +142,50 @@ def test_what_a_stage_is_given_stays_with_its_picture(tmp_path: Path) -> None:
     done = train(Parts(SCHEMA, PICTURES), broken((1,)), recipe, tmp_path, evaluate=measure, progress="none")
     assert done.finished and list(done.left_out) == ["tiny-1"]
     assert len((tmp_path / "state/given-net.jsonl").read_text().splitlines()) == 5
+
+
+class Means(Regions):
+    """Gathers the mean of every picture, once."""
+
+    seen: list[list[float]]
+    interrupts = False
+
+    def stages(self) -> Sequence[Stage]:
+        return (Fit("means", self.gather_means, self.tell),)
+
+    def gather_means(self, state: dict[str, Tensor], batch: ImageBatch, targets: Sequence[Any]) -> dict[str, Tensor]:
+        means = torch.cat([state.get("means", torch.zeros(0)), batch.image.mean((1, 2, 3))])
+        if self.interrupts and len(means) > 2:
+            signal.raise_signal(signal.SIGTERM)
+        return {"means": means}
+
+    def tell(self, state: dict[str, Tensor]) -> None:
+        self.seen = [state["means"].tolist()]
+
+
+def means(out: Path, data: Dataset, interrupts: bool = False, resume: bool = False) -> tuple[Run, list[list[float]]]:
+    torch.manual_seed(0)
+    model = Means(SCHEMA, PICTURES)
+    model.interrupts, model.seen = interrupts, []
+    done = train(model, data, tiny_recipe(), out, evaluate=measure, resume=resume, progress="none")
+    return done, model.seen
+
+
+def test_a_fit_leaves_out_the_broken_and_resumes_with_the_same(tmp_path: Path) -> None:
+    whole, (seen,) = means(tmp_path / "whole", broken((1, 4)))
+    assert len(seen) == 4 and len(whole.left_out) == 2
+    stopped, nothing = means(tmp_path / "cut", broken((1, 4)), interrupts=True)
+    assert stopped.signal == signal.SIGTERM and not nothing
+    done, again = means(tmp_path / "cut", broken((1, 4)), resume=True)
+    assert again == [seen] and done.left_out == whole.left_out
+
+
+def test_a_fit_over_pictures_that_changed_begins_again(tmp_path: Path) -> None:
+    part = broken().subset(range(1, 6))
+    _, (seen,) = means(tmp_path / "whole", part)
+    means(tmp_path / "cut", broken(), interrupts=True)
+    _, again = means(tmp_path / "cut", part, resume=True)
+    assert again == [seen] and len(seen) == 5
 
 
 # going on after a repair -----------------------------------------------------------------------------------------------

@@ -93,7 +93,8 @@ def train(
         start.model.require(validation.fields, validation.title)
         _same_classes(training, validation, start.model)
     if not quiet:
-        _describe(training, validation, start, out)
+        steps = recorded(out).get("steps") if resume else None
+        _describe(training, validation, start, out, steps)
     if dry_run:
         cost = estimate(start.model, training, start.recipe, device, chosen)
         if not quiet:
@@ -140,7 +141,8 @@ def _same_classes(training: Any, validation: Any, model: Any) -> None:
         )
 
 
-def _describe(training: Any, validation: Any, start: Any, out: Path) -> None:
+def _describe(training: Any, validation: Any, start: Any, out: Path, steps: int | None) -> None:
+    """What is trained; `steps` where a run that goes on has them already."""
     from videre.models import Descent
     from videre.train.samples import TrainingSamples, stage_steps
 
@@ -161,7 +163,7 @@ def _describe(training: Any, validation: Any, start: Any, out: Path) -> None:
         kinds = (f"{stage.name} ({'descent' if isinstance(stage, Descent) else 'fit'})" for stage in stages)
         lines.append(f"{len(stages)} stages: {', '.join(kinds)}")
     lines.append(
-        f"{sum(stage_steps(start.model, training, recipe))} steps into {out}; {recipe.optimizer}, learning rate {recipe.lr:g} at a batch of "
+        f"{steps or sum(stage_steps(start.model, training, recipe))} steps into {out}; {recipe.optimizer}, learning rate {recipe.lr:g} at a batch of "
         f"{recipe.batch} (it does not follow the batch)"
     )
     print("\n".join(lines), file=sys.stderr)
