@@ -226,7 +226,8 @@ def test_a_picture_that_cannot_be_read_is_named_and_nothing_is_lost(weights: Pat
     done = videre("transfer", data, "--from", weights)
     assert done.code == 2 and "red/2.png" in done.err and len(done.err.strip().splitlines()) == 1, done.err
     done = videre("train", "classifier", data, "--from", weights, *SETTINGS, "-o", "pictures=16", "--out", "run")
-    assert done.code == 2 and "red/2.png" in done.err, done.err
+    assert done.code == 1 and "red/2.png" in done.err, done.err
+    assert json.loads(Path("run/run.json").read_text())["left_out"]["count"] == 1 and Path("run/report.html").exists()
     (data / "val" / "red" / "1.png").write_bytes(b"no picture")
     done = videre("evaluate", blue_or_red(), data, "--split", "val")
     assert done.code == 1 and "red/1.png" in done.err and "7 pictures" in done.out, done.err

@@ -43,7 +43,8 @@ def test_every_command_has_help(command: str) -> None:
 
 def test_train_says_what_it_does_and_leaves_a_run() -> None:
     said, found = Path("printed.txt").read_text().split("\n---\n")
-    assert "data train: 12 pictures, classes cube" in said and "data val: 4 pictures to evaluate on" in said
+    assert said.startswith("data train: read as coco (") and "), 12 pictures, 12 with labels\n  things: c" in said
+    assert "\nclasses cube" in said and "data val: 4 pictures to evaluate on" in said
     assert "all weights start at random" in said
     assert "3 steps into run; muon, learning rate 0.002 at a batch of 4" in said
     assert " parameters train" in said and "step 3/3  loss" in said and "trained 3 steps, 12 pictures" in said
@@ -187,7 +188,7 @@ def test_data_commands(tmp_path: Path) -> None:
         done = videre("data", "split", tmp_path / "voc", "--parts", f"a{by}=0.5,b{by}=0.5", "--by", by)
         assert done.code == 0 and f"a{by}.txt" in done.out
         counts = [videre("data", "stats", tmp_path / "voc", "--split", part + by).out for part in "ab"]
-        assert sum(int(text.split(": ")[1].split()[0]) for text in counts) == 16
+        assert sum(int(text.partition("), ")[2].split()[0]) for text in counts) == 16
 
 
 def test_models_and_doctor() -> None:

@@ -43,8 +43,8 @@ MISTAKES = {
         "run: there is a run already; go on with --resume",
     ),
     "another run": (
-        ["train", "faster-rcnn", "data", "--out", "run", *SMALL, "-o", "lr=1", "--resume"],
-        "another recipe: lr was",
+        ["train", "faster-rcnn", "data", "--out", "run", *SMALL, "-o", "clip=1", "--resume"],
+        "another recipe: clip was",
     ),
     "other weights to resume": (
         [*TRAIN, *SMALL, "--resume", "--from", "w.safetensors"],

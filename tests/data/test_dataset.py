@@ -1,5 +1,6 @@
 """Data sets as sequences: formats found by looking, parts, sums, splits, hashes."""
 
+import inspect
 import shutil
 
 import numpy as np
@@ -34,6 +35,23 @@ def test_the_format_is_found_by_looking():
         "hymenoptera_data": "folders",
     }.items():
         assert data.find_format(real(name)) == format
+
+
+def test_every_format_can_be_told_to_go_on_without_what_is_broken(small, tmp_path):
+    for name, module in data.FORMATS.items():
+        assert inspect.signature(module.read).parameters["skip_broken"].default is False, name
+    assert data.read(tmp_path, skip_broken=True).skip_broken and not small.skip_broken
+
+
+def test_a_picture_without_a_readable_header_has_a_fingerprint_and_no_usable_truth(small, tmp_path):
+    before, name = small.fingerprints(), small.name(3)
+    assert len(before) == 12 and small.usable_scene(3) is not None
+    (tmp_path / name).write_bytes(b"junk")
+    after = data.read(tmp_path)
+    assert after.usable_scene(3) is None
+    assert [n for n, word in after.fingerprints().items() if word != before[n]] == [name]
+    (tmp_path / name).unlink()
+    assert name in after.fingerprints(), "read once"
 
 
 def test_what_is_not_there_is_said(tmp_path):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import math
 import os
 import subprocess
 import sys
@@ -11,9 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from videre import data
 from videre.errors import ConfigError, DataError
-from videre.images.reading import write_picture
 from videre.models.checkpoint import read_checkpoint
 from videre.predict import Predictor
 from videre.tensors import read_tensors
@@ -21,7 +21,7 @@ from videre.train import Recipe, train
 from videre.train.samples import TrainingSamples, stage_steps
 
 from .test_resume import TESTS
-from .tiny import SCHEMA, detector, log_of, tiny_data, tiny_recipe, toy
+from .tiny import SCHEMA, detector, log_of, measure, tiny_data, tiny_recipe, toy
 
 
 def test_a_run_leaves_what_repeats_it(tmp_path: Path) -> None:
@@ -34,25 +34,6 @@ def test_a_run_leaves_what_repeats_it(tmp_path: Path) -> None:
     assert [line["step"] for line in log] == [1, 2, 3, 4, 5, 6] and log[0]["lr"] == 1e-3
     kept = read_checkpoint(tmp_path / "last.safetensors")
     assert kept.provenance["step"] == 6 and kept.schema == SCHEMA
-
-
-def test_an_unreadable_picture_gives_its_name(tmp_path: Path) -> None:
-    for n in range(4):
-        write_picture(tmp_path / "pictures" / f"{n}.png", np.full((40, 40, 3), n, np.uint8))
-    (tmp_path / "pictures" / "2.png").write_bytes(b"\x89PNG\r\n\x1a\n broken")
-    source = data.read(tmp_path / "pictures").source
-    tiny = tiny_data(4).source
-    source.fields, source.scene, source.size = tiny.fields, tiny.scene, lambda i: (40, 40)
-    for workers in (0, 2):
-        with pytest.raises(DataError, match=r"pictures/2\.png: ") as caught:
-            train(
-                toy(),
-                data.Dataset(source, SCHEMA, title="broken"),
-                tiny_recipe(workers=workers, pictures=8),
-                tmp_path / f"run{workers}",
-                progress="none",
-            )
-        assert str(caught.value).count("2.png") == 1 and "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("what", ["loss", "gradient"])
@@ -73,10 +54,41 @@ def test_what_is_not_finite_stops_with_the_batch(tmp_path: Path, monkeypatch, wh
         DataError, match=rf"step 1: the {what} is not finite \(box .*, small .*, odd .*\) on tiny-\d, tiny-\d"
     ):
         train(model, tiny_data(), tiny_recipe(), tmp_path, progress="none")
+    assert not (tmp_path / "last.safetensors").exists()
     tensors, header = read_tensors(tmp_path / "not-finite-step-1.safetensors")
     assert tensors["image"].shape[:2] == (2, 3)
     assert [n[:5] for n in json.loads(header["names"])] == ["tiny-", "tiny-"]
     assert list(json.loads(header["losses"])) == ["box", "small", "odd"]
+
+
+@pytest.mark.parametrize("late", [False, True])
+@pytest.mark.parametrize("step", [3, 4, 6])
+def test_the_state_before_a_broken_step_stands_and_a_lower_rate_goes_on(
+    tmp_path: Path, monkeypatch, step: int, late: bool
+) -> None:
+    """Also where numbers are read a step late, as on a GPU: an epoch ends, and is saved, with steps 3 and 6."""
+    monkeypatch.setattr("videre.train.loop.reads_late", lambda device: late)
+    model, calls = toy(), itertools.count(1)
+    losses = model.losses
+    monkeypatch.setattr(
+        model,
+        "losses",
+        lambda *a: {k: v * (math.nan if next(calls) == 2 * step else 1) for k, v in losses(*a).items()},
+    )
+    saved = 0 if step == 3 else 3
+    with pytest.raises(DataError, match=rf"step {step}: the loss is not finite") as caught:
+        train(model, tiny_data(), tiny_recipe(), tmp_path, evaluate=measure, progress="none")
+    stands = f"The state of step {saved} stands" if saved else "No state was saved yet"
+    assert f"{stands}: look at" in str(caught.value) and str(caught.value).endswith("--resume -o lr=0.0001")
+    assert (tmp_path / "best.safetensors").exists() == (tmp_path / "last.safetensors").exists() == bool(saved)
+    if saved:
+        tensors, header = read_tensors(tmp_path / "state/state.safetensors")
+        assert json.loads(header["state"])["step"] == saved
+        assert all(v.isfinite().all() for v in tensors.values() if v.is_floating_point())
+    monkeypatch.undo()
+    slower = tiny_recipe(lr=1e-4)
+    assert train(toy(), tiny_data(), slower, tmp_path, evaluate=measure, resume=True, progress="none").finished
+    assert log_of(tmp_path)[-1]["metrics"] and json.loads((tmp_path / "run.json").read_text())["recipe"]["lr"] == 1e-4
 
 
 FULL = """

@@ -157,12 +157,12 @@ def test_best_is_kept_by_the_first_metric_and_survives_numbers_that_are_none(tmp
 def test_what_cannot_be_resumed_is_refused(straight: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no state to resume"):
         run(tmp_path / "nothing", resume=True)
-    with pytest.raises(ConfigError, match=r"another recipe: lr was 0\.001, is 0\.5"):
-        run(straight, resume=True, lr=0.5)
+    with pytest.raises(ConfigError, match=r"another recipe: clip was 10\.0, is 0\.5"):
+        run(straight, resume=True, clip=0.5)
     with pytest.raises(ConfigError, match="there is a run already; go on with --resume"):
         run(straight)
-    with pytest.raises(ConfigError, match="another data: hash was"):
-        train(toy(), tiny_data(5), tiny_recipe(), straight, resume=True, progress="none")
+    with pytest.raises(ConfigError, match=r"another data: 1 of 7 pictures are new \(tiny-6\)"):
+        train(toy(), tiny_data(7), tiny_recipe(), straight, resume=True, progress="none")
 
 
 def test_a_run_of_an_older_version_goes_on(straight: Path, tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """The command line: one command a file, thin: parse, call the library, print.
 
 Exit codes: 0 done; 1 done, but some items failed or faults were found; 2 the user's mistake; 3 a fault of videre's own;
-130 stopped by Ctrl-C.
+130 stopped by Ctrl-C, 143 by SIGTERM.
 """
 
 from __future__ import annotations

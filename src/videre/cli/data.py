@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from videre.cli.options import Format, Quiet, Split
+from videre.cli.options import Format, Quiet, SkipBroken, Split
 
 if TYPE_CHECKING:
     from videre.data import Dataset
@@ -23,6 +23,7 @@ def check(
     split: Split = None,
     out: Annotated[Path, typer.Option(help="The page with the offenders drawn.")] = Path("check.html"),
     format: Format = None,
+    skip_broken: SkipBroken = False,
     quiet: Quiet = False,
 ) -> None:
     """Find what is wrong with a data set before training on it. Exit code 1 when there are errors."""
@@ -33,7 +34,7 @@ def check(
     # parts that overlap (trainval holds train, a fold the others) would look like leaks
     parts = [split] if split else [n for n in splits(data, format) if n not in ("trainval", "all") and n[:4] != "fold"]
     names: list[str | None] = [*parts] or [None]
-    findings = audit({name or data.name: read(data, name, format) for name in names})
+    findings = audit({name or data.name: read(data, name, format, skip_broken) for name in names})
     write_page(findings, out)
     if not quiet:
         print(findings)
@@ -76,6 +77,7 @@ def convert(
     listed: Annotated[
         bool, typer.Option("--list", is_eager=True, callback=_list_formats, help="List the formats, and end.")
     ] = False,
+    skip_broken: SkipBroken = False,
     quiet: Quiet = False,
 ) -> None:
     """Write a data set in another format. Refuses to lose anything unless --lossy, and then says what."""
@@ -91,7 +93,7 @@ def convert(
     written: set[str] = set()
     with whole_folder(out) as folder:
         for name in names:
-            dataset = read(data, name, format)
+            dataset = read(data, name, format, skip_broken)
             dataset = as_pixels(dataset, overlap=overlap) if to_pixels else dataset
             lost = write(dataset, folder, to, split=name or "train", lossy=lossy)
             written |= {dataset.where(i) for i in range(len(dataset))}
@@ -99,7 +101,7 @@ def convert(
                 print(f"{dataset.title}: {len(dataset)} pictures" + (f"; lost: {', '.join(lost)}" if lost else ""))
                 _tell_repairs(dataset)
     if parts and not split and not quiet:
-        whole = read(data, None, format)
+        whole = read(data, None, format, skip_broken)
         left = [whole.name(i) for i in range(len(whole)) if whole.where(i) not in written]
         if left:
             print(
@@ -117,6 +119,7 @@ def show(
     out: Annotated[Path, typer.Option(help="The sheet.")] = Path("data.jpg"),
     seed: Annotated[int, typer.Option(min=0, help="Which ones.")] = 0,
     format: Format = None,
+    skip_broken: SkipBroken = False,
     quiet: Quiet = False,
 ) -> None:
     """Draw some pictures with their truth on one sheet."""
@@ -128,7 +131,7 @@ def show(
     from videre.images.reading import write_picture
     from videre.structures.clip import still
 
-    dataset = read(data, split, format)
+    dataset = read(data, split, format, skip_broken)
     chosen = np.random.default_rng(seed).permutation(len(dataset))[:count]
     if not len(chosen):
         raise DataError(f"{dataset.title}: there is no picture to show")
@@ -146,13 +149,14 @@ def stats(
         int | None, typer.Option(min=1, help="Object sizes after the short side is resized to this.")
     ] = None,
     format: Format = None,
+    skip_broken: SkipBroken = False,
 ) -> None:
     """Count classes, picture sizes, objects a picture and their sizes."""
     from videre.data import read
     from videre.data.inventory import take_inventory
     from videre.data.stats import stats as count
 
-    dataset = read(data, split, format)
+    dataset = read(data, split, format, skip_broken)
     print("\n".join(take_inventory(dataset, data).lines()))
     print(count(dataset, short_side))
     _tell_repairs(dataset)
@@ -173,6 +177,7 @@ def split(
     ] = "ratio",
     seed: Annotated[int, typer.Option(min=0, help="Of the shuffle.")] = 0,
     format: Format = None,
+    skip_broken: SkipBroken = False,
     quiet: Quiet = False,
 ) -> None:
     """Write lists PART.txt beside the data; --split PART then reads them.
@@ -191,7 +196,7 @@ def split(
     shares = _shares(parts or "train=0.8,val=0.2")
     if not data.is_dir():
         raise ConfigError(f"{data}: the lists are written into the folder of the data; give that")
-    dataset = read(data, None, format)
+    dataset = read(data, None, format, skip_broken)
     if folds is not None:
         pairs = enumerate(by_folds(dataset, folds, seed), start=1)
         made = {f"fold{k}-{name}": part for k, pair in pairs for name, part in zip(("train", "val"), pair)}

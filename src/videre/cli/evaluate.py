@@ -11,7 +11,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from videre.cli.options import Device, Engine, Flip, Format, PlanFile, Quiet, Scales, Split, Tile, parse_views
+from videre.cli.options import (
+    Device,
+    Engine,
+    Flip,
+    Format,
+    PlanFile,
+    Quiet,
+    Scales,
+    SkipBroken,
+    Split,
+    Tile,
+    parse_views,
+)
 
 if TYPE_CHECKING:
     from videre.data.results import Writer
@@ -32,6 +44,7 @@ def evaluate(
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Write report.html, metrics.json and the predictions there.")] = None,
     format: Format = None,
+    skip_broken: SkipBroken = False,
     device: Device = "auto",
     engine: Engine = "auto",
     plan: PlanFile = None,
@@ -64,7 +77,7 @@ def evaluate(
         raise ConfigError(f"{data}: say with --split which part to evaluate on: {', '.join(there)}")
     views = parse_views(tile, flip, scales)
     predictor = load(model, device, engine=engine, plan=Plan.read(plan) if plan else None, views=views)
-    dataset = read(data, split, format)
+    dataset = read(data, split, format, skip_broken)
     with contextlib.ExitStack() as open_files:
         bar = open_files.enter_context(
             Progress(console=Console(stderr=True), transient=True, disable=quiet or not sys.stderr.isatty())

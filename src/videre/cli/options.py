@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 Split = Annotated[str | None, typer.Option(help="Part of the data set: train, val, test, …")]
 Format = Annotated[str | None, typer.Option("--data-format", help="Format of the data, where looking is not enough.")]
+SkipBroken = Annotated[
+    bool, typer.Option("--skip-broken", help="Leave out annotations and files that are broken, and count them.")
+]
 Engine = Annotated[
     str,
     typer.Option(

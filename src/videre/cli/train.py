@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from videre.cli.options import Device, Format, PlanFile, Quiet, Split, parse_settings
+from videre.cli.options import Device, Format, PlanFile, Quiet, SkipBroken, Split, parse_settings
 
 
 def train(
@@ -33,6 +33,7 @@ def train(
         list[str] | None, typer.Option("-o", metavar="KEY=VALUE", help="A setting of recipe, model or preprocessing.")
     ] = None,
     format: Format = None,
+    skip_broken: SkipBroken = False,
     device: Device = "auto",
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on where the run in --out stopped, with its settings.")
@@ -50,9 +51,13 @@ def train(
     The splits called train and val (or train2017, valid, …) are trained and evaluated on where --split and --val do not
     say others; data without splits are trained on whole.
 
+    A picture that cannot be read is reported and left out; the exit code is then 1. Ctrl-C (exit code 130) and SIGTERM (143)
+    end the step and save the state.
+
     Example: videre train faster-rcnn DATA --from mobilenet_v2.safetensors -o epochs=20 -o short_side=480
     """
     from videre.data import read, splits
+    from videre.data.dataset import unread_in_words
     from videre.data.inventory import take_inventory
     from videre.data.splits import find_split
     from videre.engine.allocator import keep_memory
@@ -76,8 +81,8 @@ def train(
     if split is None and len(there) > 1:
         raise ConfigError(f"{data}: none of its splits is called train; say with --split which one: {', '.join(there)}")
     val = val or find_split(data, [name for name in there if name != split], "val", "--val") or "none"
-    training = read(data, split, format)
-    validation = read(data, val, format) if val != "none" else None
+    training = read(data, split, format, skip_broken)
+    validation = read(data, val, format, skip_broken) if val != "none" else None
     given = parse_settings(settings)
     if resume and source is not None:
         raise ConfigError("--resume goes on with the run's own weights; leave --from out")
@@ -96,7 +101,8 @@ def train(
             f"{training.title}: there is nothing to learn: {inventory.nothing}; see `videre data check {data}`"
         )
     if not quiet:
-        _describe(training, validation, start, out)
+        steps = recorded(out).get("steps") if resume else None
+        _describe(training, validation, start, out, steps)
     if dry_run:
         cost = estimate(start.model, training, start.recipe, device, chosen)
         if not quiet:
@@ -115,11 +121,14 @@ def train(
         plan=chosen,
     )
     if not run.finished:
-        raise typer.Exit(130)
+        raise typer.Exit(128 + (run.signal or 2))
     if not quiet:
         best = "best" if run.report is not None else "last"
         lines = run.report.lines() if run.report is not None else []
+        lines += [f"left out: {unread_in_words(run.left_out)}"] if run.left_out else []
         print("\n".join([*lines, f"weights: {out / f'{best}.safetensors'}", f"report: {out / 'report.html'}"]))
+    if run.left_out or (run.report is not None and run.report.unread):
+        raise typer.Exit(1)
 
 
 def _classes(data: Any, model: Any) -> list[str]:
@@ -140,7 +149,8 @@ def _same_classes(training: Any, validation: Any, model: Any) -> None:
         )
 
 
-def _describe(training: Any, validation: Any, start: Any, out: Path) -> None:
+def _describe(training: Any, validation: Any, start: Any, out: Path, steps: int | None) -> None:
+    """What is trained; `steps` where a run that goes on has them already."""
     from videre.models import Descent
     from videre.train.samples import TrainingSamples, stage_steps
 
@@ -161,7 +171,7 @@ def _describe(training: Any, validation: Any, start: Any, out: Path) -> None:
         kinds = (f"{stage.name} ({'descent' if isinstance(stage, Descent) else 'fit'})" for stage in stages)
         lines.append(f"{len(stages)} stages: {', '.join(kinds)}")
     lines.append(
-        f"{sum(stage_steps(start.model, training, recipe))} steps into {out}; {recipe.optimizer}, learning rate {recipe.lr:g} at a batch of "
+        f"{steps or sum(stage_steps(start.model, training, recipe))} steps into {out}; {recipe.optimizer}, learning rate {recipe.lr:g} at a batch of "
         f"{recipe.batch} (it does not follow the batch)"
     )
     print("\n".join(lines), file=sys.stderr)

@@ -48,8 +48,8 @@ class Format(Protocol):
     def splits(self, path: Path) -> list[str]:
         """The parts that `read` takes."""
 
-    def read(self, path: Path, split: str | None = None) -> Dataset:
-        """The whole set or a part of it."""
+    def read(self, path: Path, split: str | None = None, skip_broken: bool = False) -> Dataset:
+        """The whole set or a part of it; what is broken is refused, or left out and counted."""
 
     def write(self, dataset: Dataset, path: Path, split: str = "train", lossy: bool = False) -> list[str]:
         """Write a set with its pictures; the fields that were lost."""
@@ -80,14 +80,19 @@ FORMATS: dict[str, Format] = {
 __all__ = ["FORMATS", "Dataset", "Repair", "Source", "find_format", "read", "splits", "write"]
 
 
-def read(path: str | Path, split: str | None = None, format: str | None = None, **options: Any) -> Dataset:
+def read(
+    path: str | Path, split: str | None = None, format: str | None = None, skip_broken: bool = False, **options: Any
+) -> Dataset:
     """Read a data set, in the format that it is found to have.
 
     Args:
         path: the folder, or an annotation file (COCO, a table of labels).
         split: one of `splits(path)`; the whole set when absent. A list `<split>.txt` beside the data works in every
             format.
-        format: a key of FORMATS, where looking is not enough. options: of the format's `read`.
+        format: a key of FORMATS, where looking is not enough.
+        skip_broken: leave out annotations and files that are broken, and count them; else the first is an error. Files
+            that are opened late are left out by what uses them: a training, an evaluation.
+        options: of the format's `read`.
 
     Raises:
         DataError: nothing known is there (with what was looked for), several formats fit, or the split does not exist.
@@ -97,15 +102,16 @@ def read(path: str | Path, split: str | None = None, format: str | None = None, 
     module = FORMATS[name]
     if format is None and name == "folders" and module.recognise(path) == folders.NO_TRUTH:
         _refuse_ignored(path)
+    of_format = lambda split: module.read(path, split, skip_broken=skip_broken, **options)
     beside = path / f"{split}.txt"
     if split is None or split in module.splits(path):
-        dataset = module.read(path, split, **options)
+        dataset = of_format(split)
     elif path.is_dir() and beside.is_file():
-        dataset = by_list(module.read(path, None, **options), beside)
+        dataset = by_list(of_format(None), beside)
         dataset.title = f"{path.name} {split}"
     else:
         raise DataError(f"{path}: there is no split {split!r}; there are: {', '.join(splits(path, format)) or 'none'}")
-    dataset.origin = f"{name}: {module.recognise(path)}"
+    dataset.skip_broken, dataset.origin = skip_broken, f"{name}: {module.recognise(path)}"
     return dataset
 
 

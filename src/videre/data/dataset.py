@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
-import os
+import itertools
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -72,7 +73,10 @@ class Dataset(Sequence[tuple[np.ndarray, Scene]]):
 
     Attributes:
         origin: the format that it was read in, and what that was known by; "" where it was made.
+        skip_broken: whether a training leaves out a picture whose truth is broken, as it does one that cannot be read.
     """
+
+    skip_broken = False
 
     def __init__(
         self,
@@ -120,6 +124,20 @@ class Dataset(Sequence[tuple[np.ndarray, Scene]]):
                 raise
             raise type(error)(f"{self.where(i)}: {error}") from error
 
+    def usable_scene(self, i: int) -> Scene | None:
+        """The truth about picture i; None where there is none to be had, and a training leaves the picture out: its size is
+        in a file that cannot be read, or the truth is broken and the set was read with `skip_broken`."""
+        try:
+            return self.scene(i)
+        except (DataError, ShapeError):
+            if not self.skip_broken:
+                try:
+                    self.size(i)
+                except DataError:
+                    return None
+                raise
+            return None
+
     def picture(self, i: int) -> Any:
         """Picture i, uint8 or uint16 [H, W, C] RGB, or a `Clip`. Raises DataError when its size is not what its truth says."""
         place = self._place(i)
@@ -166,11 +184,14 @@ class Dataset(Sequence[tuple[np.ndarray, Scene]]):
         names = {part.name(i) for i in range(len(part))} if self.repairs else set()
         part.repairs = tuple(r for r in self.repairs if r.picture in names)
         part.origin = self.origin
+        part.skip_broken = self.skip_broken
         return part
 
     def over(self, source: Source, schema: Schema) -> Dataset:
         """The same pictures with the truths of another source of as many, which says of them what `schema` means."""
-        return Dataset(source, schema, self.repairs, self.title, self._index)
+        other = Dataset(source, schema, self.repairs, self.title, self._index)
+        other.skip_broken = self.skip_broken
+        return other
 
     @staticmethod
     def cat(sets: Sequence[Dataset]) -> Dataset:
@@ -184,7 +205,9 @@ class Dataset(Sequence[tuple[np.ndarray, Scene]]):
         if len(sets) == 1:
             return first
         repairs = [r for d in sets for r in d.repairs]
-        return Dataset(_Joined(list(sets)), first.schema, repairs, " + ".join(d.title for d in sets))
+        joined = Dataset(_Joined(list(sets)), first.schema, repairs, " + ".join(d.title for d in sets))
+        joined.skip_broken = any(d.skip_broken for d in sets)
+        return joined
 
     def repair_counts(self) -> dict[str, int]:
         """How often each kind of repair was made: {"degenerate box, dropped": 2}."""
@@ -192,15 +215,47 @@ class Dataset(Sequence[tuple[np.ndarray, Scene]]):
 
     def content_hash(self) -> str:
         """A name for exactly this content, wherever it lies: schema, names, sizes, truths, bytes of the pictures."""
-        if not hasattr(self, "_hash"):
-            digest = hashlib.sha256(repr(self.schema.to_json()).encode())
-            for i in range(len(self)):
-                path = self.path(i)
-                digest.update(f"{self.name(i)} {self.size(i)}".encode())
-                digest.update(hash_file(path).encode() if path and os.path.exists(path) else b"")
-                _hash_value(digest, self.scene(i).replace(meta={}))
-            self._hash = digest.hexdigest()
+        self._fingerprint()
         return self._hash
+
+    def fingerprints(self) -> dict[str, str]:
+        """By the name of each picture, a word for its content: size, truth, bytes of its file."""
+        self._fingerprint()
+        return self._words
+
+    def _fingerprint(self) -> None:
+        """Both in one pass, once. What cannot be read counts as nothing."""
+        if hasattr(self, "_hash"):
+            return
+        digest, words = hashlib.sha256(repr(self.schema.to_json()).encode()), dict[str, str]()
+        for i in range(len(self)):
+            own = _Both(digest)
+            path = self.path(i)
+            try:
+                own.update(f"{self.name(i)} {self.size(i)}".encode())
+            except DataError:
+                own.update(self.name(i).encode())
+            with contextlib.suppress(OSError):
+                own.update(hash_file(path).encode() if path else b"")
+            truth = self.usable_scene(i)
+            if truth is not None:
+                _hash_value(own, truth.replace(meta={}))
+            words[self.name(i)] = own.word()
+        self._hash, self._words = digest.hexdigest(), words
+
+
+class _Both:
+    """Feeds a digest, and one of its own."""
+
+    def __init__(self, whole: Any) -> None:
+        self.whole, self.own = whole, hashlib.sha256()
+
+    def update(self, data: bytes) -> None:
+        self.whole.update(data)
+        self.own.update(data)
+
+    def word(self) -> str:
+        return self.own.hexdigest()[:16]
 
 
 @dataclasses.dataclass
@@ -291,6 +346,16 @@ def _hash_value(digest: Any, value: Any) -> None:
             _hash_value(digest, item)
     else:
         digest.update(repr(value).encode() + b";")
+
+
+def few(names: Collection[str], most: int = 5) -> str:
+    """The first of some names, for messages."""
+    return ", ".join(itertools.islice(names, most)) + (", …" if len(names) > most else "")
+
+
+def unread_in_words(names: Collection[str]) -> str:
+    """How many pictures could not be read, and which: "2 pictures that could not be read (a.jpg, b.jpg)"."""
+    return f"{len(names)} picture{'s' if len(names) > 1 else ''} that could not be read ({few(names)})"
 
 
 def _unlike(a: Schema, b: Schema) -> str:

@@ -11,12 +11,17 @@ import numpy as np
 
 from videre.data.dataset import Dataset
 from videre.data.flat import FlatSource
+from videre.errors import DataError
 from videre.images.clips import is_clip
 from videre.images.listing import is_hidden, is_picture
-from videre.structures.scene import VOID, Scene
+from videre.structures import Instances, Scene
+from videre.structures.scene import VOID
 
 LOOKS = 300
 """Truths that are looked into, spread over the set, where each is made of a file when it is asked for."""
+COUNTED = frozenset({"segmentation", "labels", "captions", *(f.name for f in dataclasses.fields(Instances))})
+COUNTED |= {f"instances.{name}" for name in COUNTED}
+"""Fields that say whether a picture is labelled; of others (words, events, relations) a set has them or not."""
 SHOWN = 12
 """Classes that a line lists."""
 OWN = {
@@ -109,18 +114,20 @@ def take_inventory(dataset: Dataset, path: Path | None = None) -> Inventory:
     index = np.arange(len(dataset))
     if not isinstance(dataset.source, FlatSource) and len(dataset) > LOOKS:
         index = np.unique(np.linspace(0, len(dataset) - 1, LOOKS).astype(int))
-    names, unit = (
-        (schema.pixels, "pixels")
-        if of_pixels and schema.pixels
-        else (schema.things, "things")
-        if schema.things
-        else (schema.pictures, "pictures")
-    )
+    kinds = (("segmentation", schema.pixels, "pixels"), ("instances.labels", schema.things, "things"))
+    kinds = (*kinds, ("labels", schema.pictures, "pictures"))
+    names, unit = next(((names, unit) for field, names, unit in kinds if field in dataset.fields and names), (None, ""))
     counts = np.zeros(len(names or ()), np.int64)
-    labelled = ignored = 0
+    labelled = ignored = broken = 0
     for i in index.tolist():
-        scene = dataset.scene(i)
-        labelled += _is_labelled(scene)
+        try:
+            scene = dataset.scene(i)
+        except DataError:  # a check names it; a training stops at it, or leaves it out
+            broken += 1
+            if broken == len(index):
+                raise
+            continue
+        labelled += _is_labelled(scene) or bool(dataset.fields - COUNTED)
         if of_pixels and scene.segmentation is not None:
             counts += _pixels(scene, len(counts))
         elif unit == "things" and scene.instances is not None and scene.instances.labels is not None:
@@ -132,8 +139,8 @@ def take_inventory(dataset: Dataset, path: Path | None = None) -> Inventory:
             np.add.at(counts, scene.labels.numpy(), 1)
     labelled = labelled if len(index) == len(dataset) else round(labelled * len(dataset) / max(len(index), 1))
     by_class = {name: int(count) for name, count in zip(names or (), counts)}
-    passed = _passed_over(dataset, path) if path is not None and path.is_dir() else {}
-    unit = unit if names else ""
+    passed = {"pictures or truths that cannot be read": broken} if broken else {}
+    passed |= _passed_over(dataset, path) if path is not None and path.is_dir() else {}
     return Inventory(dataset.title, dataset.origin, len(dataset), labelled, by_class, unit, ignored, len(index), passed)
 
 

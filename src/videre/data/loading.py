@@ -18,12 +18,16 @@ from typing import TypeVar
 
 import torch
 
-from videre.errors import ConfigError, VidereError
+from videre.errors import ConfigError, DataError, VidereError
 
 T = TypeVar("T")
 
 AHEAD = 2
 """Items made ahead for each worker: enough to ride out one slow picture, few enough to bound the memory."""
+
+
+class UnusableError(DataError):
+    """Raised while an item is made, and says something of the whole set: no item is named in front of it."""
 
 
 def load(
@@ -92,7 +96,7 @@ def _named(make: Callable[[], T], i: int, name: Callable[[int], str]) -> T:
     try:
         return make()
     except Exception as error:
-        if name(i) in str(error):
+        if isinstance(error, UnusableError) or name(i) in str(error):
             raise
         if isinstance(error, VidereError):
             raise type(error)(f"{name(i)}: {error}") from error

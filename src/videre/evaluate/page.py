@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from videre.data.dataset import Dataset
+from videre.data.dataset import Dataset, unread_in_words
 from videre.draw import curves
 from videre.draw.page import Chart, Page, Section, Table
 from videre.evaluate.intervals import number
@@ -31,7 +31,7 @@ def write_run_page(
     folder = Path(folder)
     record = json.loads((folder / "run.json").read_text())
     steps, evaluations = _read_log(folder / "log.jsonl")
-    training = record.get("data", {})
+    training, unread = record.get("data", {}), record.get("left_out", {}).get("pictures", {})
     facts = [
         ("command", record.get("command", "")),
         ("model", " · ".join(str(v) for v in (record.get("model"), record.get("config", {}).get("backbone")) if v)),
@@ -40,6 +40,7 @@ def write_run_page(
             f"{training.get('title', '')}, {training.get('pictures', 0):,} pictures, content {str(training.get('hash', ''))[:12]}",
         ),
         ("evaluated on", f"{data.title}, {len(data):,} pictures" if data is not None else ""),
+        ("left out", unread_in_words(unread) if unread else ""),
         ("time", _time(steps, record)),
         ("processor", record.get("processor", "")),
         ("versions", f"videre {record.get('videre')}, torch {record.get('torch')}"),

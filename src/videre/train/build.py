@@ -232,7 +232,8 @@ def _no_one_setting(name: str, short: str, having: list[str], owners: dict[str, 
 
 def has_single_labels(data: Dataset) -> bool:
     """Whether every picture has exactly one class."""
-    return all((labels := data.scene(i).labels) is not None and len(labels) == 1 for i in range(len(data)))
+    truths = (truth for i in range(len(data)) if (truth := data.usable_scene(i)) is not None)
+    return all(truth.labels is not None and len(truth.labels) == 1 for truth in truths)
 
 
 def inverse_frequencies(data: Dataset) -> dict[str, float]:
@@ -244,7 +245,8 @@ def inverse_frequencies(data: Dataset) -> dict[str, float]:
     classes = data.schema.things or data.schema.pictures
     counts = torch.zeros(len(classes or []), dtype=torch.int64)
     for i in range(len(data)):
-        labels = _counted(data.scene(i), data.schema)
+        truth = data.usable_scene(i)
+        labels = None if truth is None else _counted(truth, data.schema)
         if labels is not None:
             counts += torch.bincount(labels, minlength=len(counts))
     there = int((counts > 0).sum())

@@ -16,6 +16,7 @@ from typing import Any
 
 from torch import Tensor
 
+from videre.data.dataset import Dataset, few
 from videre.engine.plan import Plan, this_machine
 from videre.errors import ConfigError
 from videre.files import atomic, write_atomic
@@ -29,6 +30,8 @@ from videre.train.state import Status, Trained, save_state
 
 FREE = ("workers", "save_minutes")
 """Fields of a recipe that may change on resume: they change no number."""
+CHANGES = ("lr",)
+"""Fields of a recipe that may change on resume, and are noted: what a training that broke goes on with."""
 
 
 def recorded(path: Path) -> dict[str, Any]:
@@ -56,27 +59,55 @@ class RunFolder:
     def __init__(self, path: Path, record: dict[str, Any], writes: bool = True) -> None:
         self.path, self.record, self.writes = path, record, writes
         self.state = path / "state" / "state.safetensors"
+        self.pictures = path / "state" / "pictures.json"
         self.saved: int | None = None  # step of the last state
+        self._notes: list[str] = []
+        self._new: tuple[str, dict[str, Any], Dataset] | None = None
 
     # beginning --------------------------------------------------------------------------------------------------------
 
-    def begin(self) -> None:
+    def begin(self, data: Dataset) -> None:
         """Make the folder. ConfigError when another run is in it."""
         if self.writes:
             if (self.path / "log.jsonl").exists() or self.state.exists():
                 raise ConfigError(
                     f"{self.path}: there is a run already; go on with --resume, or name another folder with --out"
                 )
+            self._write_pictures(data)
             self._write_record()
 
-    def resume(self) -> None:
-        """Check that the run there is this one. ConfigError when there is nothing to resume, or it is another one."""
+    def resume(self, data: Dataset) -> tuple[bool, list[str]]:
+        """Check that the run there is this one; whether pictures or labels were repaired or removed, and lines that say what
+        is not as it was.
+
+        ConfigError when there is nothing to resume, or it is another one.
+        """
         before = recorded(self.path)
-        if self.writes:
-            self._same_run()
-            self.record = before  # the checkpoints say how the run was begun, not how it was resumed
-            for partial in self.path.rglob(".*.partial"):  # left by a kill
-                partial.unlink(missing_ok=True)
+        if not self.writes:
+            return False, []
+        notes = self._same_run()
+        changed = "" if before["data"]["hash"] == self.record["data"]["hash"] else self._changed(data)
+        asked, self.record = self.record, before  # the checkpoints say how the run was begun, not how it was resumed
+        for partial in self.path.rglob(".*.partial"):  # left by a kill
+            partial.unlink(missing_ok=True)
+        for name in CHANGES:
+            self.record["recipe"][name] = asked["recipe"][name]
+        self._notes, self._new = notes, (changed, asked["data"], data) if changed else None
+        return bool(changed), [
+            *notes,
+            *([f"{changed}; what follows is not, to the bit, what it would have been"] if changed else []),
+        ]
+
+    def note(self, step: int) -> None:
+        """Put into the record which settings are others from a step on; changes of the data follow with the next state,
+        since a run that is killed before it must see them again."""
+        if self.writes and self._notes:
+            self._record_changes(step, self._notes)
+
+    def _record_changes(self, step: int, notes: Sequence[str]) -> None:
+        self.record.setdefault("changes", []).extend({"step": step, "what": note} for note in notes)
+        with self._explained("run.json"):
+            self._write_record()
 
     def cut_log(self, step: int) -> None:
         """Leave out of the log what came after the step of the state. A run that ended before its first save begins again."""
@@ -86,17 +117,50 @@ class RunFolder:
             lines = log.read_text().splitlines() if log.exists() else []
             write_atomic(log, "".join(line + "\n" for line in lines if _step_of(line) <= step).encode())
 
-    def _same_run(self) -> None:
+    def _same_run(self) -> list[str]:
+        """ConfigError where the run there is another one; lines that say what may differ, and does."""
         plain = lambda record: json.loads(json.dumps(record))
         old, new = recorded(self.path), plain(self.record)
         old["recipe"] = plain(Recipe().to_json()) | old["recipe"]  # settings that came later have their plain values
-        for field in ("model", "config", "preprocess", "recipe", "data"):
-            differ = [name for name in _differences(old.get(field), new[field]) if name.split()[0] not in FREE]
+        for field in ("model", "config", "preprocess", "recipe"):
+            differ = [d for d in _differences(old.get(field), new[field]) if d.split()[0] not in (*FREE, *CHANGES)]
             if differ:
-                raise ConfigError(
-                    f"{self.path}: the run there has another {field}: {', '.join(differ)}; resume with the same, or "
-                    "start a new run"
-                )
+                raise self._another(field, differ)
+        return [d for d in _differences(old["recipe"], new["recipe"]) if d.split()[0] in CHANGES]
+
+    def _another(self, field: str, differ: Sequence[str]) -> ConfigError:
+        return ConfigError(
+            f"{self.path}: the run there has another {field}: {', '.join(differ)}; resume with the same, or start a new run"
+        )
+
+    def _changed(self, data: Dataset) -> str:
+        """In words, which pictures or labels have changed since the run began. ConfigError where it is another set: of other
+        classes, with more pictures, or with none that is as it was."""
+        if not self.pictures.exists():  # of an older version
+            raise self._another("data", _differences(recorded(self.path)["data"], self.record["data"]))
+        known = json.loads(self.pictures.read_text())
+        schema, before, now = json.loads(json.dumps(data.schema.to_json())), known["pictures"], data.fingerprints()
+        if known["schema"] != schema:
+            raise self._another("data", [f"classes or other names: {d}" for d in _differences(known["schema"], schema)])
+        if added := [name for name in now if name not in before and name not in known["dropped"]]:
+            raise self._another("data", [f"{len(added)} of {len(now)} pictures are new ({few(added)})"])
+        removed = [name for name in before if name not in now]
+        changed = [name for name in now if before.get(name, now[name]) != now[name]]
+        back = [name for name in now if name not in before]
+        words = [
+            f"{len(names)} picture{'s' if len(names) > 1 else ''} {what} ({few(names)})"
+            for names, what in ((removed, "removed"), (changed, "changed, or their labels"), (back, "repaired"))
+            if names
+        ]
+        return f"since the run was begun: {' and '.join(words) or 'the order of the pictures changed'}"
+
+    def _write_pictures(self, data: Dataset) -> None:
+        dropped = sorted(
+            {r.picture for r in data.repairs if r.action == "dropped"}
+        )  # they may be repaired, and come back
+        known = {"schema": data.schema.to_json(), "pictures": data.fingerprints(), "dropped": dropped}
+        with self._explained(self.pictures.name):
+            write_atomic(self.pictures, (json.dumps(known) + "\n").encode())
 
     # writing ----------------------------------------------------------------------------------------------------------
 
@@ -123,6 +187,16 @@ class RunFolder:
         with self._explained("state/state.safetensors"):
             save_state(self.state, trained, status, self.writes)
         self.saved = status.step
+        if self._new is not None:
+            note, self.record["data"], data = self._new
+            self._write_pictures(data)
+            self._record_changes(status.step, [note])
+            self._new = None
+        left_out = {"count": len(status.left_out), "pictures": status.left_out}
+        if self.writes and self.record.get("left_out", {"count": 0, "pictures": {}}) != left_out:
+            self.record["left_out"] = json.loads(json.dumps(left_out))
+            with self._explained("run.json"):
+                self._write_record()
 
     def keep_weights(self, name: str, trained: Trained, status: Status) -> None:
         """Write the averaged weights as a checkpoint."""
@@ -148,6 +222,10 @@ class RunFolder:
         }
         write_tensors(path, {"image": batch.image}, header)
         return path
+
+    def stands(self) -> str:
+        """What there is to go on from."""
+        return f"The state of step {self.saved} stands" if self.saved else "No state was saved yet"
 
     @contextlib.contextmanager
     def _explained(self, name: str) -> Iterator[None]:

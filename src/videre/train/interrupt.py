@@ -1,4 +1,4 @@
-"""Ctrl-C without harm: a step is never cut in the middle."""
+"""Ctrl-C and SIGTERM without harm: a step is never cut in the middle."""
 
 from __future__ import annotations
 
@@ -13,10 +13,14 @@ class Interrupt:
 
     Args:
         repeats: whether a second one counts; torchrun sends each of them twice.
+
+    Attributes:
+        signal: which of them it was.
     """
 
     def __init__(self, repeats: bool = True) -> None:
         self.asked = False
+        self.signal = signal.SIGINT
         self._repeats = repeats
         self._before: dict[signal.Signals, Any] = {}
 
@@ -34,5 +38,7 @@ class Interrupt:
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self.asked and self._repeats:
+            if number == signal.SIGTERM:
+                raise SystemExit(128 + number)
             raise KeyboardInterrupt
-        self.asked = True
+        self.asked, self.signal = True, signal.Signals(number)

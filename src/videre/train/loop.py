@@ -1,7 +1,8 @@
 """The training loop, read top to bottom: it runs the stages of a model.
 
-A run is a folder (see `RunFolder`). Its last good files survive a kill or a full disk; Ctrl-C ends the step and saves
-the state; a resumed run equals one that never stopped, bit for bit on a CPU.
+A run is a folder (see `RunFolder`). Its last good files survive a kill or a full disk; Ctrl-C and SIGTERM end the step and
+save the state; a resumed run equals one that never stopped, bit for bit on a CPU. A picture that cannot be read is left
+out, named and counted.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from videre.data.dataset import Dataset
+from videre.data.dataset import Dataset, unread_in_words
 from videre.data.scene_lines import read_scenes
 from videre.engine.device import choose_device, describe_processor
 from videre.engine.plan import Plan
@@ -33,7 +34,7 @@ from videre.train.finish import evaluator, finish
 from videre.train.folder import RunFolder, averaged, plan_of, recorded
 from videre.train.interrupt import Interrupt
 from videre.train.optimizer import Average, choose_trained, make_optimizer, set_rate
-from videre.train.processes import any_of, from_first, joined, largest, mean
+from videre.train.processes import any_of, from_all, from_first, joined, largest, mean
 from videre.train.progress import Progress
 from videre.train.recipe import Recipe
 from videre.train.samples import Sample, TrainingSamples, names, stage_recipe, stage_steps
@@ -47,13 +48,15 @@ Evaluate = Callable[[Model], dict[str, float]]
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """What a training left: its folder, the last metrics, whether it came to its end, and the report on the validation data
-    that it ended with."""
+    """What a training left: its folder, the last metrics, whether it came to its end, the report on the validation data that
+    it ended with, the pictures that it left out (names and reasons), and the signal that stopped it."""
 
     folder: Path
     metrics: dict[str, float]
     finished: bool
     report: Report | None = None
+    left_out: dict[str, str] = dataclasses.field(default_factory=dict)
+    signal: int | None = None
 
 
 def train(
@@ -85,8 +88,12 @@ def train(
             the run that is resumed. One process alone follows a plan, several run torch's own convolutions.
         page: whether to write report.html; None: unless `evaluate` is given.
 
+    A picture that cannot be read, or is not of the size that its annotation says, is named on stderr and left out, and so is
+    one with a broken truth where the data were read with `skip_broken`; `Run.left_out` has them.
+
     Raises:
-        DataError: the data lacks what the model needs; or a loss is not finite (the batch is saved).
+        DataError: the data lacks what the model needs; more than a tenth of the pictures, and at least ten, or all, cannot be
+            read; or a loss is not finite (the batch is saved). What was saved before stands.
         ConfigError: the folder holds another run, or there is nothing to resume.
     """
     recipe, out = recipe or Recipe(), Path(out)
@@ -111,7 +118,8 @@ def train(
         done = training.run(mode)
     ends = done and rank == 0 and (page or validation is not None)
     report = finish(out, model, validation, device, page) if ends else None
-    return Run(out, training.status.metrics, done, report)
+    status, stopped = training.status, None if done else int(training.interrupt.signal)
+    return Run(out, status.metrics, done, report, dict(status.left_out), stopped)
 
 
 @dataclasses.dataclass
@@ -129,8 +137,14 @@ class _Training:
     world: int
     resumed: bool
     status: Status
+    steps: list[int]
+    """Of each stage; a resumed run keeps those that it began with."""
     together: bool = False
     """Whether all processes evaluate, each its part; else the first one alone."""
+    notes: list[str] = dataclasses.field(default_factory=list)
+    """What is not as it was before a resume."""
+    told: set[str] = dataclasses.field(default_factory=set)
+    """Names of the pictures left out that the user knows of."""
 
     @classmethod
     def begin(
@@ -163,21 +177,27 @@ class _Training:
             )
         torch.manual_seed(recipe.seed)
         model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        steps = sum(stage_steps(model, data, recipe))
+        steps = before.get("stage_steps") or stage_steps(model, data, recipe)
         folder = RunFolder(out, _record(model, data, recipe, steps, provenance) if rank == 0 else {}, writes=rank == 0)
         status = Status()
         if resume:
-            folder.resume()
+            changed, notes = from_first(folder.resume(data))
             if folder.state.exists():
                 status = restore_state(folder.state, Trained(model))
             folder.cut_log(status.step)
+            if changed:
+                status.left_out = {}  # they may be whole again
+                if isinstance(model.stages()[min(status.stage, len(steps) - 1)], Fit):
+                    status.passes, status.step = 0, sum(steps[: status.stage])  # it gathers from the first picture on
+            folder.note(status.step)
         else:
-            folder.begin()
-        return cls(model, data, recipe, folder, device, plan, evaluate, rank, world, resume, status)
+            folder.begin(data)
+            notes = []
+        return cls(model, data, recipe, folder, device, plan, evaluate, rank, world, resume, status, steps, notes=notes)
 
     def run(self, mode: str) -> bool:
         """All stages that are not done; whether they came to their end."""
-        steps, stages = stage_steps(self.model, self.data, self.recipe), self.model.stages()
+        steps, stages = self.steps, self.model.stages()
         self.started, self.saved = time.monotonic() - self.status.seconds, time.monotonic()
         with (
             Interrupt(repeats=self.world == 1) as self.interrupt,
@@ -185,6 +205,11 @@ class _Training:
         ):
             if self.resumed:
                 self.bar.say(f"resumed at step {self.status.step} of {sum(steps)}")
+                for note in self.notes:
+                    self.bar.say(note)
+                if self.status.left_out:
+                    self.bar.say(f"left out as before: {unread_in_words(self.status.left_out)}")
+                self.told = {*self.status.left_out}
             for number, stage in enumerate(stages):
                 if number < self.status.stage:
                     continue
@@ -205,15 +230,17 @@ class _Training:
                     self.status.best, self.status.stale = -math.inf, 0
                 if number + 1 < len(stages) or isinstance(stage, Fit):  # what is solved is not solved again
                     self.status.stage, self.status.step = number + 1, sum(steps[: number + 1])
-                    self.folder.keep(Trained(self.model), self.status)
+                    self._keep(Trained(self.model))
             last = stages[-1]
             if isinstance(last, Descent) and not last.evaluates and self.evaluate is not None:
                 self._evaluate(Trained(self.model))
-                self.folder.keep(Trained(self.model), self.status)
+                self._keep(Trained(self.model))
             minutes, shown = self.status.seconds / 60, self.status.step * self.recipe.batch
             self.bar.say(
                 f"trained {self.status.step} steps, {shown} pictures, in {minutes:.1f} minutes: {self.folder.path}"
             )
+            if self.status.left_out:
+                self.bar.say(f"left out: {unread_in_words(self.status.left_out)}")
         self.model.eval()
         return True
 
@@ -225,7 +252,8 @@ class _Training:
         model, device, status = self.model, self.device, self.status
         recipe = stage_recipe(stage, self.recipe)
         lines = choose_trained(model, recipe, stage)
-        samples = TrainingSamples(self.data, model, recipe, stage.target, self._found(stage))
+        found = self._found(stage)
+        samples = TrainingSamples(self.data, model, recipe, stage.target, found, self.status.left_out)
         per_epoch = max(1, round(len(samples.data) / recipe.batch))
         optimizer = make_optimizer(model, recipe)
         trained = Trained(model, Average(model, recipe.ema) if recipe.ema else None, optimizer)
@@ -249,6 +277,7 @@ class _Training:
         model.train()
         with contextlib.closing(samples.batches(first, steps, self.rank, self.world)) as groups:
             for step, group in enumerate(groups, start=first):
+                self._leave_out(samples)
                 if recipe.patience and status.stale >= recipe.patience:
                     self.bar.say(f"no gain in {recipe.patience} evaluations: stopped early")
                     break
@@ -256,8 +285,9 @@ class _Training:
                 batch = ImageBatch.cat([b for _, b, _ in group], largest(_size(group), device)).to(device)
                 parts = step_of.forward(batch, [target for _, _, target in group])
                 updates = (step + 1) % recipe.accumulate == 0 or step + 1 == steps
-                numbers = _Numbers(start + step + 1, group, batch, parts, optimizer.param_groups[0]["lr"], stage.name)
-                waits = device.type == "cpu"
+                rate = optimizer.param_groups[0]["lr"]
+                numbers = _Numbers(start + step + 1, group, batch, parts, rate, recipe.lr, stage.name)
+                waits = not reads_late(device)
                 stop, due = self._agree(numbers if waits else unread)
                 self.folder.keep_plan(self.plan)  # before its choices have changed what a resumed run must repeat
                 numbers.norm = step_of.backward(parts, updates)
@@ -279,6 +309,9 @@ class _Training:
                 ends_epoch = ends_epoch or (step + 1) % (per_epoch * recipe.evaluate_every) == 0 or step + 1 == steps
                 if not updates:
                     continue
+                if unread is not None and (ends_epoch or stop or due):  # nothing is kept that a broken step has made
+                    self._read(unread)
+                    unread = None
                 if ends_epoch and stage.evaluates:
                     self._evaluate(trained)
                 if ends_epoch or stop or due:
@@ -287,22 +320,23 @@ class _Training:
                 if stop and step + 1 < steps:
                     return False
         if unread is not None:
-            self._agree(unread)
-            self._log(unread)
+            self._read(unread)
         if trained.average is not None:
             model.load_state_dict(trained.average.values)
         return True
 
-    def _found(self, stage: Descent | Fit) -> Sequence[Scene] | None:
-        """What the model as it is before the stage finds in every picture: computed once, and kept with the run."""
+    def _found(self, stage: Descent | Fit) -> dict[str, Scene] | None:
+        """What the model as it is before the stage finds in every picture, by name: computed once, and kept with the run."""
         if stage.given is None:
             return None
         path = self.folder.path / "state" / f"given-{stage.name}.jsonl"
         if from_first(not path.exists()):  # as the first sees it: another may look when the file is there already
             if self.rank == 0:
-                self.folder.keep_scenes(path, _Finder(self.model, stage.given, self.data, self.recipe, self.device))
+                finder = _Finder(self.model, stage.given, self.data, self.recipe, self.device, self.status.left_out)
+                self.folder.keep_scenes(path, finder)
+                self._leave_out(finder.samples)
             from_first(None)  # the others wait
-        return [scene for _, scene in read_scenes(path)]
+        return dict(read_scenes(path))
 
     def _begin_stage(self, lines: list[str]) -> None:
         if not self.resumed:
@@ -314,7 +348,8 @@ class _Training:
     def _fit(self, stage: Fit, start: int, steps: int) -> bool:
         """Gather and solve, pass by pass. False where it was interrupted."""
         model, status = self.model.eval(), self.status
-        samples = TrainingSamples(self.data, model, self.recipe, stage.target, self._found(stage))
+        found = self._found(stage)
+        samples = TrainingSamples(self.data, model, self.recipe, stage.target, found, status.left_out)
         trained, per_pass = Trained(model), math.ceil(len(samples.data) / self.recipe.batch)
         if self.resumed and status.step > start:
             restore_state(self.folder.state, trained)
@@ -322,8 +357,10 @@ class _Training:
             begun = status.step - start - status.passes * per_pass
             with torch.no_grad(), contextlib.closing(samples.plain_batches(begun)) as groups:
                 for group in groups:
-                    batch = ImageBatch.cat([b for _, b, _ in group]).to(self.device)
-                    trained.gathered = stage.add(trained.gathered, batch, [target for _, _, target in group])
+                    self._leave_out(samples)
+                    if group:
+                        batch = ImageBatch.cat([b for _, b, _ in group]).to(self.device)
+                        trained.gathered = stage.add(trained.gathered, batch, [target for _, _, target in group])
                     status.step, status.seconds = status.step + 1, time.monotonic() - self.started
                     self.bar.step(status.step, math.nan, 0.0)
                     stop, due = self._agree(None)
@@ -354,6 +391,12 @@ class _Training:
             raise numbers.not_finite(self.folder, "loss")
         return stop, due
 
+    def _read(self, numbers: _Numbers) -> None:
+        """Check and log a step whose numbers were left on their device."""
+        self._agree(numbers)
+        self._check_norm(numbers)
+        self._log(numbers)
+
     def _check_norm(self, numbers: _Numbers) -> None:
         if numbers.norm is not None and not bool(torch.isfinite(numbers.norm)):
             raise numbers.not_finite(self.folder, "gradient")
@@ -373,7 +416,23 @@ class _Training:
         self.folder.log(entry | {"seconds": round(self.status.seconds, 2)})
         self.bar.step(numbers.step, entry["loss"], entry["lr"])
 
+    def _leave_out(self, samples: TrainingSamples) -> None:
+        """Name the pictures that turned out to be broken since the last time."""
+        for name, reason in list(samples.left_out.items()):  # threads go on adding
+            self.status.left_out.setdefault(name, reason)
+            if name not in self.told and self.rank == 0:
+                self.bar.warn(f"videre: {reason}; left out of the training")
+            self.told.add(name)
+
     def _keep(self, trained: Trained) -> None:
+        """Save the state, with what all processes have left out."""
+        for theirs in from_all(self.status.left_out):
+            for name, reason in theirs.items():
+                if name not in self.told and self.rank == 0:
+                    self.bar.warn(f"videre: {reason}; left out of the training")
+                self.status.left_out.setdefault(name, reason)
+                self.told.add(name)
+        self.status.left_out = dict(sorted(self.status.left_out.items()))
         self.folder.keep(trained, self.status)
         self.saved = time.monotonic()
 
@@ -408,6 +467,7 @@ class _Numbers:
     batch: ImageBatch
     parts: dict[str, Tensor]
     rate: float
+    base_rate: float
     stage: str
     norm: Tensor | None = None
 
@@ -422,7 +482,8 @@ class _Numbers:
         saved = folder.keep_batch(self.step, names(self.group), self.batch, self.parts)
         return DataError(
             f"step {self.step}: the {what} is not finite ({losses}) on {', '.join(names(self.group))}; the batch is saved as "
-            f"{saved}. Look at these pictures with `videre data check`, or lower lr"
+            f"{saved}. {folder.stands()}: look at these pictures with `videre data check`, or lower the learning rate, and go on "
+            f"with --resume, as in --resume -o lr={self.base_rate / 10:g}"
         )
 
 
@@ -436,9 +497,10 @@ class _Finder:
         data: Dataset,
         recipe: Recipe,
         device: torch.device,
+        left_out: dict[str, str],
     ) -> None:
         self.model, self.find, self.device = model, find, device
-        self.samples = TrainingSamples(data, model, recipe, target=lambda truth: None)
+        self.samples = TrainingSamples(data, model, recipe, target=lambda truth: None, left_out=left_out)
 
     @torch.no_grad()
     def __iter__(self) -> Any:
@@ -449,11 +511,18 @@ class _Finder:
                 yield name, scene.to("cpu")
 
 
+def reads_late(device: torch.device) -> bool:
+    """Whether the numbers of a step are read when the next one has begun."""
+    return device.type != "cpu"
+
+
 def _size(group: list[Sample]) -> tuple[int, int]:
     return max(b.image.shape[-2] for _, b, _ in group), max(b.image.shape[-1] for _, b, _ in group)
 
 
-def _record(model: Model, data: Dataset, recipe: Recipe, steps: int, provenance: dict[str, Any]) -> dict[str, Any]:
+def _record(
+    model: Model, data: Dataset, recipe: Recipe, steps: list[int], provenance: dict[str, Any]
+) -> dict[str, Any]:
     """Everything to repeat the run, plain JSON."""
     return {
         "videre": __version__,
@@ -463,7 +532,8 @@ def _record(model: Model, data: Dataset, recipe: Recipe, steps: int, provenance:
         "config": model.config,
         "preprocess": model.preprocess.to_json(),
         "recipe": recipe.to_json(),
-        "steps": steps,
+        "steps": sum(steps),
+        "stage_steps": steps,
         "data": {"title": data.title, "pictures": len(data), "hash": data.content_hash()},
         **provenance,
     }

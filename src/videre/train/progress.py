@@ -88,6 +88,13 @@ class Progress:
             self.say(f"step {done}/{self.steps}  {numbers}  {_clock(now - self._started)}, {left}")
             self._spoken = now
 
+    def warn(self, line: str) -> None:
+        """A line that stays, also where nothing else is shown."""
+        if self.mode == "none":
+            print(line, file=sys.stderr, flush=True)
+        else:
+            self.say(line)
+
     def say(self, line: str) -> None:
         """A line that stays."""
         if self.mode == "none":

@@ -1,7 +1,8 @@
 """Training samples: which picture comes when, augmented how. All of it follows from (seed, epoch, picture).
 
 The order never depends on the number of processes or loading threads, and any step can be asked for directly: that is
-what makes a resumed run equal to an uninterrupted one.
+what makes a resumed run equal to an uninterrupted one. A picture that cannot be read is replaced by the next of a stream of
+its own, which again follows from (seed, epoch, picture): whoever finds it, and when, the same one takes its place.
 """
 
 from __future__ import annotations
@@ -12,13 +13,13 @@ import functools
 import hashlib
 import itertools
 import math
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from videre.data.dataset import Dataset
-from videre.data.loading import load
+from videre.data.loading import UnusableError, load
 from videre.data.transforms import (
     ColorJitter,
     Compose,
@@ -34,7 +35,7 @@ from videre.data.transforms import (
 )
 from videre.data.transforms.compose import Draw
 from videre.data.transforms.turn import QuarterTurns
-from videre.errors import ConfigError
+from videre.errors import ConfigError, DataError, ShapeError
 from videre.images.prepare import prepare, prepare_truth
 from videre.models.base import Model
 from videre.models.stages import Descent, Fit
@@ -43,6 +44,15 @@ from videre.train.recipe import Recipe
 
 Sample = tuple[str, ImageBatch, Any]
 """Name, the prepared picture as a batch of one, and the model's target."""
+
+MOST_BROKEN, FEWEST_BROKEN = 0.1, 10
+"""Of a set in which more than this share of the pictures, and at least so many, cannot be read something else is wrong."""
+LISTED = 5
+"""Pictures named in a message."""
+
+
+class _LeftOut(Exception):
+    """A picture that cannot be used."""
 
 
 def augmentation(recipe: Recipe) -> list[Transform]:
@@ -74,7 +84,8 @@ class TrainingSamples:
     Args:
         data: pictures with truth. model: prepares them, and says what it takes. recipe: which are shown, order, augmentation.
         target: from a truth in its batch's frame; None: the model's own.
-        extra: fields found in each picture of the data, in its own pixels, see `Descent.given`.
+        extra: fields found in each picture of the data, by its name, in its own pixels, see `Descent.given`.
+        left_out: pictures that are known to be broken, by name, with the reasons; those that are found are added.
 
     Attributes:
         data: the pictures that are shown.
@@ -86,12 +97,14 @@ class TrainingSamples:
         model: Model,
         recipe: Recipe,
         target: Callable[[Scene], Any] | None = None,
-        extra: Sequence[Scene] | None = None,
+        extra: Mapping[str, Scene] | None = None,
+        left_out: Mapping[str, str] | None = None,
     ) -> None:
         self.data, self.model, self.recipe = shown(data, recipe), model, recipe
         self.transform = Compose(tuple(augmentation(recipe)))
         self.target, self.extra = target or model.target, extra
         self.given = type(model).takes | type(model).accepts
+        self.left_out = dict(left_out or {})
 
     @functools.lru_cache(maxsize=4)  # noqa: B019 - as many permutations as are in flight
     def _order(self, epoch: int) -> np.ndarray:
@@ -104,15 +117,16 @@ class TrainingSamples:
 
     def sample(self, position: int) -> Sample:
         """The sample at a position of the stream."""
-        epoch, index = self.place(position)
-        rng = generator(self.recipe.seed, epoch, index)
-        draw = lambda rng: self._read(int(rng.integers(len(self.data))))
-        picture, scene = self._augmented(*self._read(index), rng, draw)
+        epoch, place = self.place(position)
+        index, picture, scene = self._first(itertools.chain([place], self._others(epoch, place)))
+        rng = generator(self.recipe.seed, epoch, place)
+        draw = lambda rng: self._first(int(rng.integers(len(self.data))) for _ in itertools.count())[1:]
+        picture, scene = self._augmented(picture, scene, rng, draw)
         preprocess = self.model.preprocess
         if self.recipe.short_sides:
             preprocess = preprocess.replace(short_side=int(rng.choice(self.recipe.short_sides)))
         given = scene.only(self.given) if self.given else None
-        batch = prepare(picture, preprocess, _seed(self.recipe.seed, epoch, index), given)
+        batch = prepare(picture, preprocess, _seed(self.recipe.seed, epoch, place), given)
         return self.data.name(index), batch, self.target(prepare_truth(scene, batch))
 
     def _augmented(self, picture: Any, scene: Scene, rng: np.random.Generator, draw: Draw) -> tuple[Any, Scene]:
@@ -127,15 +141,62 @@ class TrainingSamples:
             frames.append(changed)
         return dataclasses.replace(clip, frames=np.stack(frames)), moved
 
-    def plain(self, index: int) -> Sample:
-        """Picture `index` of the data as it is predicted, with its target."""
-        picture, scene = self._read(index)
+    def plain(self, index: int) -> Sample | None:
+        """Picture `index` of the data as it is predicted, with its target; None where it is left out."""
+        try:
+            picture, scene = self._read(index)
+        except _LeftOut:
+            return None
         batch = prepare(picture, self.model.preprocess, given=scene.only(self.given) if self.given else None)
         return self.data.name(index), batch, self.target(prepare_truth(scene, batch))
 
+    def _others(self, epoch: int, place: int) -> Iterator[int]:
+        """The pictures that may stand in for one, each once."""
+        yield from np.random.default_rng([self.recipe.seed, epoch, place, 1]).permutation(len(self.data)).tolist()
+
+    def _first(self, indices: Iterable[int]) -> tuple[int, Any, Scene]:
+        """The first picture that can be used: its index, itself and its truth. There is one, or `_read` has raised."""
+        for index in indices:
+            with contextlib.suppress(_LeftOut):
+                return index, *self._read(index)
+        raise self._too_many()
+
     def _read(self, index: int) -> tuple[Any, Scene]:
-        picture, scene = self.data[index]
-        return picture, scene if self.extra is None else scene.joined(self.extra[index])
+        """A picture and its truth. Raises _LeftOut where they cannot be used, DataError where that holds of too many."""
+        name = self.data.name(index)
+        if name in self.left_out:
+            raise _LeftOut
+        try:
+            picture = self.data.picture(index)
+        except DataError as error:
+            raise self._leave_out(index, error) from error
+        try:
+            scene = self.data.scene(index)
+        except (DataError, ShapeError) as error:
+            if not self.data.skip_broken:
+                raise
+            raise self._leave_out(index, error) from error
+        if self.extra is None:
+            return picture, scene
+        if name not in self.extra:
+            raise self._leave_out(index, DataError("it could not be read when what the stage is given was found"))
+        return picture, scene.joined(self.extra[name])
+
+    def _leave_out(self, index: int, error: Exception) -> Exception:
+        """Note a picture; what to raise."""
+        where, reason = self.data.where(index), str(error)
+        self.left_out[self.data.name(index)] = reason if where in reason else f"{where}: {reason}"
+        count = len(self.left_out)
+        too_many = (count >= FEWEST_BROKEN and count > MOST_BROKEN * len(self.data)) or count >= len(self.data)
+        return self._too_many() if too_many else _LeftOut()
+
+    def _too_many(self) -> DataError:
+        left_out = dict(self.left_out)  # threads go on adding
+        reasons = "; ".join(itertools.islice(left_out.values(), LISTED)) + ("; …" if len(left_out) > LISTED else "")
+        return UnusableError(
+            f"{self.data.title}: {len(left_out)} of its {len(self.data)} pictures cannot be used: {reasons}. Repair or remove these files (`videre data check` names them all), or see whether the "
+            "folder of pictures is the right one; then go on with --resume"
+        )
 
     def batches(self, first: int, last: int, rank: int = 0, world: int = 1) -> Generator[list[Sample], None, None]:
         """The part of one process of each step's pictures, from step `first` to before `last`, loaded ahead."""
@@ -147,12 +208,13 @@ class TrainingSamples:
                 yield list(itertools.islice(loaded, size // world))
 
     def plain_batches(self, first: int) -> Generator[list[Sample], None, None]:
-        """All pictures in the order of the data, from batch `first` on, as they are predicted, loaded ahead."""
+        """All pictures in the order of the data, from batch `first` on, as they are predicted, loaded ahead. Those that are
+        left out are missing in their batch."""
         size = self.recipe.batch
         order = range(first * size, len(self.data))
         with contextlib.closing(load(order, self.plain, self.recipe.workers, self.data.where)) as loaded:
             while group := list(itertools.islice(loaded, size)):
-                yield group
+                yield [sample for sample in group if sample is not None]
 
 
 def shown(data: Dataset, recipe: Recipe) -> Dataset:
@@ -161,7 +223,8 @@ def shown(data: Dataset, recipe: Recipe) -> Dataset:
         raise ConfigError(f"{data.title}: there is no picture to train on")
     if recipe.empty:
         return data
-    with_things = data.subset([i for i in range(len(data)) if len(data.scene(i))])
+    truths = (data.usable_scene(i) for i in range(len(data)))
+    with_things = data.subset([i for i, truth in enumerate(truths) if truth is None or len(truth)])
     if not len(with_things):
         raise ConfigError(f"{data.title}: no picture has objects, and empty=false leaves out those without")
     return with_things

@@ -29,6 +29,7 @@ class Status:
     Args:
         step: steps done, over all stages. seconds: that took. best: the largest first metric of the stage; stale:
             evaluations since. metrics: the last ones. stage: its number. passes: of a fit that are done.
+        left_out: pictures that cannot be used, by name, with the reasons.
     """
 
     step: int = 0
@@ -38,6 +39,7 @@ class Status:
     metrics: dict[str, float] = dataclasses.field(default_factory=dict)
     stage: int = 0
     passes: int = 0
+    left_out: dict[str, str] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass

@@ -104,7 +104,7 @@ def splits(path: Path) -> list[str]:
     return sorted({file.parent.parent.name for file in _files(path)})
 
 
-def read(path: Path, split: str | None = None) -> Dataset:
+def read(path: Path, split: str | None = None, skip_broken: bool = False) -> Dataset:
     """Read the frames; pictures without polygons, and polygons without a picture, are left out and counted.
 
     Raises DataError for a file that is not of this form, a polygon of less than three corners or with one that is not

@@ -50,7 +50,7 @@ def splits(path: Path) -> list[str]:
     return sorted(split for split in _parts(path) if split)
 
 
-def read(path: Path, split: str | None = None) -> Dataset:
+def read(path: Path, split: str | None = None, skip_broken: bool = False) -> Dataset:
     """Read pictures and masks; pictures without any mask are left out and counted.
 
     Raises DataError for a folder that the class list does not name, or when no picture has a mask. A mask of another size

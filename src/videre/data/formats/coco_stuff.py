@@ -79,7 +79,7 @@ def splits(path: Path) -> list[str]:
     return [f.stem.removeprefix(PREFIX) for f in _files(path)] or _parts(path)
 
 
-def read(path: Path, split: str | None = None) -> Dataset:
+def read(path: Path, split: str | None = None, skip_broken: bool = False) -> Dataset:
     """Read a folder or one JSON; pictures without annotations or map are left out and counted, and so are maps alone.
 
     Raises DataError for a file that is not of this form, for annotations of images or categories that are not listed,

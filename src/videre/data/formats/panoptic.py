@@ -43,7 +43,7 @@ def splits(path: Path) -> list[str]:
     return [f.stem.removeprefix(PREFIX) for f in _files(path)] if path.is_dir() else []
 
 
-def read(path: Path, split: str | None = None) -> Dataset:
+def read(path: Path, split: str | None = None, skip_broken: bool = False) -> Dataset:
     """Read a folder or one file; pictures without segments are left out and counted.
 
     Raises DataError for a file that is not of this form. A PNG that is missing, of another size, or with ids that are not

@@ -46,7 +46,7 @@ def splits(path: Path) -> list[str]:
     return sorted(file.name.removesuffix(ENDING) for file in path.glob(f"*{ENDING}"))
 
 
-def read(path: Path, split: str | None = None) -> Dataset:
+def read(path: Path, split: str | None = None, skip_broken: bool = False) -> Dataset:
     """Read one split, or all.
 
     Raises DataError naming the file, the line and the field that cannot be read.
