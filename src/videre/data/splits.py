@@ -14,6 +14,9 @@ from videre.data.pictures import plain_name
 from videre.errors import ConfigError, DataError
 from videre.files import read_lines
 
+HELD_OUT = ("val", "dev", "test")
+"""How the names of splits begin that are not to train on."""
+
 
 def by_list(dataset: Dataset, file: str | Path) -> Dataset:
     """The pictures that a text file names, one a line (name, file name, or file name without suffix), in its order.
@@ -137,6 +140,28 @@ def find_split(data: Path, there: Sequence[str], word: str, option: str) -> str 
     if len(found) > 1:
         raise ConfigError(f"{data}: say with {option} which split: {', '.join(found)}")
     return found[0] if found else None
+
+
+def find_parts(data: Path, there: Sequence[str], split: str | None, val: str | None) -> tuple[str | None, str | None]:
+    """The splits to train and to evaluate on, where they are not told; None for the whole set, and for nothing.
+
+    Raises:
+        ConfigError: several splits may be meant, or the only one is there to be evaluated on: what was trained on the same
+            pictures would be judged by them.
+    """
+    split = split or find_split(data, there, "train", "--split")
+    if split is None and len(there) > 1:
+        raise ConfigError(f"{data}: none of its splits is called train; say with --split which one: {', '.join(there)}")
+    if split is None and val != "none" and there and there[0].lower().startswith(HELD_OUT):
+        only = there[0]
+        taken = only.lower().startswith("val")
+        cure = f"`videre data split {data}" + (" --parts train=0.8,test=0.2`, then --val test," if taken else "`,")
+        raise ConfigError(
+            f"{data}: its only split is {only}, which is to evaluate on, not to train on; make a train with {cure} "
+            f"or train on it, unjudged, with --split {only} --val none"
+        )
+    val = val or find_split(data, [name for name in there if name != split], "val", "--val")
+    return split, None if val == "none" else val
 
 
 def _hash(dataset: Dataset, i: int) -> str:
