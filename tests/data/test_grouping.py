@@ -75,6 +75,33 @@ def test_single_pictures_beside_groups_keep_every_class_at_its_share(tmp_path):
     assert abs(counts - [12, 4, 1]).max() <= 1 and len(parts["val"]) == 17
 
 
+@pytest.mark.parametrize(
+    ("sizes", "shares", "expected"),
+    [
+        ((30, 17, 12, 10), (0.8, 0.2), (57, 12)),  # the largest first alone gives 52 and 17
+        ((7, 5, 4, 4), (0.5, 0.5), (11, 9)),
+        ((6, 5, 5, 4, 4), (0.5, 0.5), (13, 11)),
+        ((9, 1, 1), (0.5, 0.5), (9, 2)),
+    ],
+)
+def test_sizes_are_as_near_as_groups_allow(tmp_path, sizes, shares, expected):
+    dataset = pictures(tmp_path, [f"a/x{k}_{n}.png" for k, size in enumerate(sizes) for n in range(size)])
+    together = joined(len(dataset), group_keys(dataset, r"x\d", tmp_path), [])
+    for seed in range(3):
+        parts = by_ratio(dataset, dict(zip("tv", shares)), seed, together)
+        assert sorted(map(len, parts.values())) == sorted(expected)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_sizes_are_near_those_of_every_way_to_share(tmp_path, seed):
+    sizes = np.random.default_rng(seed).integers(1, 9, 7).tolist()
+    dataset = pictures(tmp_path, [f"a/x{k}_{n}.png" for k, size in enumerate(sizes) for n in range(size)])
+    together = joined(len(dataset), group_keys(dataset, r"x\d", tmp_path), [])
+    val = len(by_ratio(dataset, {"t": 0.7, "v": 0.3}, seed, together)["v"])
+    sums = [sum(s for k, s in enumerate(sizes) if ways >> k & 1) for ways in range(1, 127)]
+    assert abs(val - 0.3 * sum(sizes)) <= min(abs(s - 0.3 * sum(sizes)) for s in sums) + 1
+
+
 def test_no_part_stays_empty_while_there_are_groups(tmp_path):
     dataset = pictures(tmp_path, [f"a/x{k}_{n}.png" for k in range(3) for n in range(9)])
     together = joined(27, group_keys(dataset, r"x\d", tmp_path), [])

@@ -16,6 +16,8 @@ from videre.files import read_lines
 
 HELD_OUT = ("val", "dev", "test")
 """How the names of splits begin that are not to train on."""
+EXCHANGED = 1000
+"""Up to so many groups, those of two parts are exchanged to come nearer to the shares; more of them fit as they come."""
 
 
 def by_list(dataset: Dataset, file: str | Path) -> Dataset:
@@ -192,21 +194,52 @@ def _deal_groups(dataset: Dataset, shares: Sequence[float], seed: int, together:
     wanted = np.outer(shares, np.bincount(label, minlength=len(classes)))
     wanted = np.hstack([wanted, wanted.sum(1, keepdims=True)])
     weights = np.r_[np.ones(len(classes)), len(classes)] / np.maximum(wanted, 1e-9)
-    lacking = wanted.copy()
-    part_of = np.zeros(len(dataset), np.int64)
     waiting = sorted(groups.values(), key=len, reverse=True)
-    empty = set(filled)
-    for n, members in enumerate(waiting):
-        own = np.bincount(label[members], minlength=len(classes) + 1)
-        own[-1] = len(members)
-        cost = ((own**2 - 2 * own * lacking) * weights).sum(1)  # by how much the squared distances grow
+    own = np.array([[*np.bincount(label[g], minlength=len(classes)), len(g)] for g in waiting])  # [groups, columns]
+    part = np.zeros(len(waiting), np.int64)
+    lacking, empty = wanted.copy(), set(filled)
+    for n in range(len(waiting)):
+        cost = ((own[n] ** 2 - 2 * own[n] * lacking) * weights).sum(1)  # by how much the squared distances grow
         # the last groups are kept for parts that would else stay empty
         choice = filled if len(waiting) - n > len(empty) else sorted(empty)
-        part = min(choice, key=lambda k: cost[k])
-        empty.discard(part)
-        lacking[part] -= own
-        part_of[members] = part
+        part[n] = min(choice, key=lambda k: cost[k])
+        empty.discard(int(part[n]))
+        lacking[part[n]] -= own[n]
+    if len(waiting) <= EXCHANGED:
+        _exchange(part, own, lacking, weights, filled)
+    part_of = np.zeros(len(dataset), np.int64)
+    for k, members in zip(part, waiting, strict=True):
+        part_of[members] = k
     return part_of
+
+
+def _exchange(
+    part: np.ndarray, own: np.ndarray, lacking: np.ndarray, weights: np.ndarray, filled: Sequence[int]
+) -> None:
+    """Move groups to other parts, or two at once to each other's, as long as that lessens the squared distances."""
+    count = len(part)
+    # a move is an exchange for nothing
+    own = np.vstack([own, np.zeros((len(filled), own.shape[1]), own.dtype)])
+    where = np.r_[part, np.array(filled, np.int64)]
+    better = True
+    while better:
+        better = False
+        for i in range(count):
+            here, brought = where[i], own - own[i]
+            gain = (brought**2 - 2 * brought * lacking[here]) * weights[here]
+            gain = (gain + (brought**2 + 2 * brought * lacking[where]) * weights[where]).sum(1)
+            gain[where == here] = 0
+            if (where[:count] == here).sum() == 1:
+                gain[count:] = 0  # no part is emptied
+            j = int(gain.argmin())
+            if gain[j] < -1e-9:
+                there, better = where[j], True
+                lacking[here] -= brought[j]
+                lacking[there] += brought[j]
+                where[i] = there
+                if j < count:
+                    where[j] = here
+    part[:] = where[:count]
 
 
 def _first_labels(dataset: Dataset) -> np.ndarray:
