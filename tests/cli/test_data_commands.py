@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -108,3 +110,59 @@ def test_every_format_is_listed() -> None:
     lines = done.out.splitlines()
     assert done.code == 0 and [line for line in lines if not line.startswith(" ")] == list(data.FORMATS)
     assert lines[lines.index("voc") + 2] == "  holds: boxes, ignore, instances.labels"
+
+
+def photograph(seed: int) -> np.ndarray:
+    coarse = np.random.default_rng(seed).integers(0, 255, (6, 8, 3), dtype=np.uint8)
+    return cv2.resize(coarse, (64, 48), interpolation=cv2.INTER_CUBIC)
+
+
+def saved_twice(root: Path, count: int = 10) -> None:
+    """Class folders in which every picture is there again, smaller; 0 and 1 a third time, as bytes."""
+    for n in range(count):
+        write_picture(root / "ab"[n % 2] / f"x{n}.png", photograph(n))
+        write_picture(root / "ab"[n % 2] / f"y{n}.png", cv2.resize(photograph(n), (48, 36)))
+    for n in range(2):
+        shutil.copy(root / "ab"[n % 2] / f"x{n}.png", root / "ab"[n % 2] / f"z{n}.png")
+
+
+@pytest.mark.parametrize("words", [(), ("--by", "hash"), ("--folds", 3), ("--seed", 5, "--parts", "train=0.5,val=0.5")])
+def test_twins_fall_into_one_part(tmp_path: Path, words: tuple[object, ...]) -> None:
+    saved_twice(tmp_path / "in")
+    done = videre("data", "split", tmp_path / "in", *words)
+    assert done.code == 0, done.err
+    assert "22 pictures are there twice or more (10 groups of twins), each group in one part" in done.out
+    prefixes = [f"fold{k}-" for k in (1, 2, 3)] if "--folds" in words else [""]
+    for prefix in prefixes:
+        parts = [(tmp_path / "in" / f"{prefix}{part}.txt").read_text().split() for part in ("train", "val")]
+        numbers = [{name[3:] for name in part} for part in parts]
+        assert not numbers[0] & numbers[1] and sum(map(len, parts)) == 22
+    found = videre("data", "check", tmp_path / "in", "--out", tmp_path / "check.html")
+    assert "two splits" not in found.out
+
+
+def test_pictures_of_one_patient_stay_together(tmp_path: Path) -> None:
+    for n in range(40):
+        write_picture(tmp_path / "in" / "ab"[n % 2] / f"patient{n // 4}_frame_{n % 4}.png", photograph(n))
+    hinted = videre("data", "split", tmp_path / "in")
+    line = r"names look like series (patient0_…: 4 pictures): --group-by '(patient\d+)_' keeps them together"
+    assert hinted.code == 0 and hinted.err.splitlines() == [line]
+    done = videre(
+        "data", "split", tmp_path / "in", "--group-by", r"(patient\d+)_", "--parts", "train1=0.7,val1=0.2,test1=0.1"
+    )
+    assert done.code == 0 and not done.err, done.err
+    assert r"10 groups by (patient\d+)_, each in one part" in done.out
+    parts = [(tmp_path / "in" / f"{name}1.txt").read_text().split() for name in ("train", "val", "test")]
+    assert [len(part) for part in parts] == [28, 8, 4]
+    assert sum(len({name.split("_")[0].split("/")[1] for name in part}) for part in parts) == 10
+    wrong = videre("data", "split", tmp_path / "in", "--group-by", r"(person\d+)", "--parts", "train2=0.5,val2=0.5")
+    assert wrong.code == 2 and "says nothing of 40 of 40 pictures" in wrong.err and wrong.err.count("\n") == 1
+    assert not (tmp_path / "in" / "train2.txt").exists()
+
+
+def test_the_page_is_named_after_the_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    voc(tmp_path / "in", "abc", {})
+    monkeypatch.chdir(tmp_path)
+    done = videre("data", "check", "in")
+    assert done.code == 0 and done.out.splitlines()[-1] == "page: check-in.html", done.err
+    assert "<title>Check of in (voc: " in (tmp_path / "check-in.html").read_text()

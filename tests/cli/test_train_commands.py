@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from videre.cli.options import parse_settings
-from videre.data import read
+from videre.data import read, splits
 from videre.models.checkpoint import read_checkpoint
 from videre.tensors import read_tensors
 from videre.train import train
@@ -52,6 +52,37 @@ def test_splits_that_say_nothing_are_asked_about(tmp_path: Path) -> None:
 def test_training_without_validation_says_so(tmp_path: Path) -> None:
     done = videre("train", "faster-rcnn", "data", "--val", "none", "--out", tmp_path / "run", *SMALL, "--dry-run")
     assert done.code == 0 and "no validation data: nothing is evaluated while training" in done.err
+
+
+@pytest.mark.parametrize(("only", "cure"), [("val", " --parts train=0.8,test=0.2`, then --val test,"), ("test", "`,")])
+def test_what_is_to_evaluate_on_is_not_trained_on_unsaid(tmp_path: Path, only: str, cure: str) -> None:
+    data = tmp_path / "data"
+    assert videre("data", "convert", "data", "voc", data, "--split", "val", "--lossy").code == 0
+    (data / "ImageSets" / "Main" / "val.txt").rename(data / "ImageSets" / "Main" / f"{only}.txt")
+    assert splits(data) == [only]
+    words = ["train", "faster-rcnn", data, "--out", tmp_path / "run", *SMALL, "--dry-run"]
+    for options in ((), ("--val", only)):
+        done = videre(*words, *options)
+        assert done.code == 2 and done.err.count("\n") == 1, done.err
+        assert f"its only split is {only}, which is to evaluate on, not to train on; make a train with" in done.err
+        assert f"`videre data split {data}{cure} or train on it, unjudged, with --split {only} --val none" in done.err
+    done = videre(*words, "--split", only, "--val", "none")
+    assert done.code == 0 and "no validation data" in done.err and "no splits" not in done.err, done.err
+    done = videre(*words, "--split", only, "--val", only)
+    assert done.code == 0 and "  4 of them are trained on, too: what is measured" in done.err, done.err
+    made = videre("data", "split", data, *(("--parts", "train=0.8,test=0.2") if only == "val" else ()))
+    assert made.code == 0, made.err
+    done = videre(*words, *(("--val", "test") if only == "val" else ()))
+    assert done.code == 0 and "trained on, too" not in done.err and ": 1 pictures to evaluate on" in done.err, done.err
+
+
+def test_data_without_splits_are_trained_on_whole_and_it_says_so(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    assert videre("data", "convert", "data", "voc", data, "--split", "train", "--lossy").code == 0
+    shutil.rmtree(data / "ImageSets")
+    done = videre("train", "faster-rcnn", data, "--out", tmp_path / "run", *SMALL, "--dry-run")
+    assert done.code == 0, done.err
+    assert "no splits: trained on whole; no validation data: nothing is evaluated while training" in done.err
 
 
 def test_resume_takes_every_setting_from_the_run(tmp_path: Path) -> None:

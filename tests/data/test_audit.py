@@ -187,3 +187,106 @@ def test_bccd_has_known_faults():
     assert counts["warning", "box without area"] == 2
     # seen by eye: 37 and 38 are one smear shifted, two white cells are called platelets
     assert counts["warning", "picture in two splits"] == 1 and counts["note", "unusual size for its class"] == 3
+
+
+def test_many_copies_are_one_finding(coco):
+    sets = {"train": coco(*[[] for _ in range(9)]), "val": coco([], name="val", first=10)}
+    for n in range(1, 9):
+        shutil.copy(sets["train"].path(0), sets["train"].path(n))
+    found = [f for f in check(sets) if f.kind == "picture twice"]
+    assert [(f.picture, f.severity) for f in found] == [("train0.png", "warning")]
+    assert found[0].values.startswith("the same bytes as train: train1.png; 9 such pictures, also train: train2.png, ")
+    shutil.copy(sets["train"].path(0), sets["val"].path(0))
+    found = [f for f in check(sets) if f.other]
+    assert [(f.kind, f.severity) for f in found] == [("picture in two splits", "error")]
+    assert "val: val0.png" in found[0].values and "10 such pictures" in found[0].values
+
+
+def test_a_red_and_a_blue_part_are_two_pictures(tmp_path):
+    for name, colour in (("red", (200, 40, 60)), ("blue", (60, 40, 200))):
+        picture = np.repeat(scene_picture(3)[:, :, :1], 3, 2)
+        picture[10:30, 10:40] = colour
+        write_picture(tmp_path / name / "0.png", picture)
+    assert "one picture, two classes" not in kinds(check(data.read(tmp_path)))
+
+
+def class_maps(root, maps, names=("ground", "crack"), split="train"):
+    """Pictures with class maps, read."""
+    (root / "classes.txt").write_text("\n".join(names))
+    for n, values in enumerate(maps):
+        write_picture(root / "images" / split / f"{n}.png", scene_picture(n))
+        (root / "masks" / split).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(values).save(root / "masks" / split / f"{n}.png")
+    return data.read(root, split)
+
+
+def test_a_damaged_map_costs_one_picture(tmp_path):
+    half = np.zeros((48, 64), np.uint8)
+    half[:24] = 1
+    dataset = class_maps(tmp_path, [half] * 4)
+    for n, junk in ((1, b"junk"), (2, (tmp_path / "masks" / "train" / "2.png").read_bytes()[:60])):
+        (tmp_path / "masks" / "train" / f"{n}.png").write_bytes(junk)
+    findings = check({"train": dataset})
+    unusable = [f for f in findings if f.kind == "annotation unusable"]
+    assert [(f.picture, f.severity) for f in unusable] == [(f"images/train/{n}.png", "error") for n in (1, 2)]
+    assert all(f"masks/train/{n}.png" in f.values for n, f in zip((1, 2), unusable))
+    write_page(findings, tmp_path / "check.html")
+    assert "annotation unusable" in (tmp_path / "check.html").read_text()
+
+
+def test_whatever_a_reader_raises_is_a_finding_of_its_picture(coco, monkeypatch):
+    dataset = coco(*[[{"bbox": [n, n, 20, 20]}] for n in range(3)])
+    picture, scene = dataset.source.picture, dataset.source.scene
+
+    def fail(read, at, error):
+        def reading(i):
+            if i == at:
+                raise error
+            return read(i)
+
+        return reading
+
+    monkeypatch.setattr(dataset.source, "picture", fail(picture, 0, OSError("truncated")), raising=False)
+    monkeypatch.setattr(dataset.source, "scene", fail(scene, 1, KeyError("bbox")), raising=False)
+    found = {f.picture: f for f in check(dataset).errors}
+    assert (found["train0.png"].kind, found["train0.png"].values) == ("picture unreadable", "OSError: truncated")
+    assert (found["train1.png"].kind, found["train1.png"].values) == ("annotation unusable", "KeyError: 'bbox'")
+
+
+def test_classes_that_no_pixel_has_are_named(tmp_path):
+    half = np.zeros((48, 64), np.uint8)
+    half[:24] = 1
+    dataset = class_maps(tmp_path, [half] * 2, ("ground", "crack", "stain"))
+    sets = {"train": dataset, "val": class_maps(tmp_path, [half * 2] * 2, ("ground", "crack", "stain"), "val")}
+    found = [f for f in check(sets) if f.kind == "class without pixels"]
+    assert [(f.split, f.severity, f.values) for f in found] == [
+        ("train", "warning", "stain: no pixel in 2 maps"),
+        ("val", "warning", "crack: no pixel in 2 maps"),
+    ]
+
+
+@pytest.mark.parametrize("what", ["no boxes", "crowds alone", "void alone", "no labels"])
+def test_nothing_to_learn_is_an_error(coco, tmp_path, what):
+    crowd = {"bbox": [1, 1, 20, 20], "iscrowd": 1, "segmentation": {"size": [48, 64], "counts": [0, 480, 2592]}}
+    if what in ("no boxes", "crowds alone"):
+        dataset = coco([], []) if what == "no boxes" else coco([crowd], [crowd])
+    elif what == "void alone":
+        dataset = class_maps(tmp_path, [np.full((48, 64), 255, np.uint8)] * 2, ("a", "b", "c"))
+    else:
+        for n in range(2):
+            write_picture(tmp_path / "pictures" / f"{n}.png", scene_picture(n))
+        dataset = data.read(tmp_path / "pictures", format="folders")
+    assert kinds(check(dataset))["nothing to learn"] == "error"
+    assert kinds(check({"train": dataset}))["nothing to learn"] == "error"
+
+
+def test_a_test_without_its_truth_is_no_error(coco):
+    sets = {"train": coco([{"bbox": [1, 1, 20, 20]}]), "test": coco([], name="test", first=5)}
+    found = kinds(check(sets))
+    assert found["nothing to judge by"] == "warning" and "nothing to learn" not in found
+
+
+def test_the_page_says_of_what_it_is(coco, tmp_path):
+    write_page(check({"train": coco([])}), tmp_path / "check.html", read_as="coco: instances_train.json")
+    page = (tmp_path / "check.html").read_text()
+    assert " train (coco: instances_train.json)</title>" in page and "read as coco: instances_train.json" in page

@@ -21,21 +21,30 @@ Data = Annotated[Path, typer.Argument(help="The data set: a folder or an annotat
 def check(
     data: Data,
     split: Split = None,
-    out: Annotated[Path, typer.Option(help="The page with the offenders drawn.")] = Path("check.html"),
+    out: Annotated[
+        Path | None, typer.Option(help="The page with the offenders drawn.  [default: check-DATA.html]")
+    ] = None,
     format: Format = None,
     skip_broken: SkipBroken = False,
     quiet: Quiet = False,
 ) -> None:
     """Find what is wrong with a data set before training on it. Exit code 1 when there are errors."""
-    from videre.data import read, splits
+    from videre.data import FORMATS, find_format, read, splits
     from videre.data.audit import check as audit
     from videre.data.audit_page import write_page
+    from videre.data.inventory import take_inventory
 
     # parts that overlap (trainval holds train, a fold the others) would look like leaks
     parts = [split] if split else [n for n in splits(data, format) if n not in ("trainval", "all") and n[:4] != "fold"]
     names: list[str | None] = [*parts] or [None]
-    findings = audit({name or data.name: read(data, name, format, skip_broken) for name in names})
-    write_page(findings, out)
+    sets = {name or data.name: read(data, name, format, skip_broken) for name in names}
+    if not quiet:
+        for part in sets.values():
+            print("\n".join(take_inventory(part, data).lines()))
+    findings = audit(sets)
+    known = find_format(data, format)
+    out = out or Path(f"check-{data.resolve().name.removesuffix('.json')}.html")
+    write_page(findings, out, read_as=f"{known}: {FORMATS[known].recognise(data)}")
     if not quiet:
         print(findings)
         print(f"page: {out}")
@@ -175,6 +184,13 @@ def split(
     by: Annotated[
         str, typer.Option(help="ratio (shuffled) or hash (of each picture: stays when pictures are added).")
     ] = "ratio",
+    group_by: Annotated[
+        str | None,
+        typer.Option(
+            help="Keep pictures of one patient, place or video together: 'folder', TABLE.csv:COLUMN, or a regular "
+            r"expression over their names whose first group tells which, as in '(patient\d+)_'."
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the shuffle.")] = 0,
     format: Format = None,
     skip_broken: SkipBroken = False,
@@ -182,10 +198,16 @@ def split(
 ) -> None:
     """Write lists PART.txt beside the data; --split PART then reads them.
 
+    Pictures that are there twice, the same bytes or nearly the same, fall into one part.
+
     With --folds 5, for cross-validation, train with --split fold1-train --val fold1-val, and so on.
     """
+    import numpy as np
+
     from videre.data import read, splits
-    from videre.data.splits import by_folds, by_hash, by_ratio
+    from videre.data.grouping import group_keys, joined, series_hint
+    from videre.data.splits import by_folds, by_hash, by_ratio, check_shares
+    from videre.data.twins import find_twins, looks_at
     from videre.errors import ConfigError
     from videre.files import write_atomic
 
@@ -196,20 +218,42 @@ def split(
     shares = _shares(parts or "train=0.8,val=0.2")
     if not data.is_dir():
         raise ConfigError(f"{data}: the lists are written into the folder of the data; give that")
-    dataset = read(data, None, format, skip_broken)
-    if folds is not None:
-        pairs = enumerate(by_folds(dataset, folds, seed), start=1)
-        made = {f"fold{k}-{name}": part for k, pair in pairs for name, part in zip(("train", "val"), pair)}
-    else:
-        made = by_ratio(dataset, shares, seed) if by == "ratio" else by_hash(dataset, shares)
+    wanted = [f"fold{k}-{name}" for k in range(1, (folds or 0) + 1) for name in ("train", "val")] or [*shares]
     there = splits(data, format)
-    existing = [name for name in made if name in there or (data / f"{name}.txt").exists()]
+    existing = [name for name in wanted if name in there or (data / f"{name}.txt").exists()]
     if existing:
         raise ConfigError(f"{data}: there is a split {existing[0]} already, or a file of that name; choose another")
+    check_shares(shares)
+    dataset = read(data, None, format, skip_broken)
+    names = [dataset.name(i) for i in range(len(dataset))]
+    keys = group_keys(dataset, group_by, data) if group_by is not None else None
+    twins = find_twins(looks_at(dataset))
+    together = joined(len(dataset), keys, [t.members for t in twins])
+    if folds is not None:
+        parts_made = [part for pair in by_folds(dataset, folds, seed, together) for part in pair]
+        made = dict(zip(wanted, parts_made, strict=True))
+    elif by == "ratio":
+        made = by_ratio(dataset, shares, seed, together)
+    else:
+        made = by_hash(dataset, shares, together, keys)
     for name, part in made.items():
         write_atomic(data / f"{name}.txt", "".join(part.name(i) + "\n" for i in range(len(part))).encode())
         if not quiet:
             print(f"{data / f'{name}.txt'}: {len(part)} pictures")
+    if quiet:
+        return
+    if keys is not None:
+        print(f"{len(set(keys))} groups by {group_by}, each in one part")
+    if twins:
+        print(
+            f"{sum(len(t.members) for t in twins)} pictures are there twice or more ({len(twins)} groups of twins), "
+            "each group in one part (see `videre data check`)"
+        )
+    largest = int(np.bincount(together).max(initial=0))
+    if largest > len(dataset) / (folds or 2):
+        print(f"{largest} of {len(dataset)} pictures belong together and are in one part", file=sys.stderr)
+    if group_by is None and (hint := series_hint(names)):
+        print(hint, file=sys.stderr)
 
 
 @app.command()

@@ -49,7 +49,7 @@ def train(
 
     The run's folder holds run.json, log.jsonl, last.safetensors, best.safetensors, report.html and the state to resume.
     The splits called train and val (or train2017, valid, …) are trained and evaluated on where --split and --val do not
-    say others; data without splits are trained on whole.
+    say others; data without splits are trained on whole, and not evaluated.
 
     A picture that cannot be read is reported and left out; the exit code is then 1. Ctrl-C (exit code 130) and SIGTERM (143)
     end the step and save the state.
@@ -59,7 +59,7 @@ def train(
     from videre.data import read, splits
     from videre.data.dataset import unread_in_words
     from videre.data.inventory import take_inventory
-    from videre.data.splits import find_split
+    from videre.data.splits import find_parts
     from videre.engine.allocator import keep_memory
     from videre.engine.plan import Plan
     from videre.errors import ConfigError, DataError
@@ -77,12 +77,9 @@ def train(
     out = out or Path("runs") / f"{model.rpartition(':')[2]}-{data.resolve().name.removesuffix('.json')}"
     there = splits(data, format)
     chosen = Plan.read(plan) if plan else None
-    split = split or find_split(data, there, "train", "--split")
-    if split is None and len(there) > 1:
-        raise ConfigError(f"{data}: none of its splits is called train; say with --split which one: {', '.join(there)}")
-    val = val or find_split(data, [name for name in there if name != split], "val", "--val") or "none"
+    split, val = find_parts(data, there, split, val)
     training = read(data, split, format, skip_broken)
-    validation = read(data, val, format, skip_broken) if val != "none" else None
+    validation = read(data, val, format, skip_broken) if val is not None else None
     given = parse_settings(settings)
     if resume and source is not None:
         raise ConfigError("--resume goes on with the run's own weights; leave --from out")
@@ -102,7 +99,7 @@ def train(
         )
     if not quiet:
         steps = recorded(out).get("steps") if resume else None
-        _describe(training, validation, start, out, steps)
+        _describe(training, validation, start, out, steps, whole=not there)
     if dry_run:
         cost = estimate(start.model, training, start.recipe, device, chosen)
         if not quiet:
@@ -149,7 +146,7 @@ def _same_classes(training: Any, validation: Any, model: Any) -> None:
         )
 
 
-def _describe(training: Any, validation: Any, start: Any, out: Path, steps: int | None) -> None:
+def _describe(training: Any, validation: Any, start: Any, out: Path, steps: int | None, whole: bool) -> None:
     """What is trained; `steps` where a run that goes on has them already."""
     from videre.models import Descent
     from videre.train.samples import TrainingSamples, stage_steps
@@ -164,8 +161,16 @@ def _describe(training: Any, validation: Any, start: Any, out: Path, steps: int 
     lines.append(
         f"{validation.title}: {len(validation)} pictures to evaluate on"
         if validation is not None
-        else "no validation data: nothing is evaluated while training, no best.safetensors is kept (see `videre data split`)"
+        else ("no splits: trained on whole; " if whole else "")
+        + "no validation data: nothing is evaluated while training, no best.safetensors is kept (see `videre data split`)"
     )
+    if validation is not None:
+        trained = {training.where(i) for i in range(len(training))}
+        both = sum(validation.where(i) in trained for i in range(len(validation)))
+        if both:
+            lines.append(
+                f"  {both} of them are trained on, too: what is measured on these says nothing about new pictures"
+            )
     lines += start.lines
     if len(stages) > 1:
         kinds = (f"{stage.name} ({'descent' if isinstance(stage, Descent) else 'fit'})" for stage in stages)

@@ -51,7 +51,7 @@ def transfer(
 
     from videre.cli.options import parse_settings
     from videre.data import read, splits
-    from videre.data.splits import find_split
+    from videre.data.splits import find_parts
     from videre.engine.allocator import keep_memory
     from videre.errors import ConfigError
     from videre.files import write_atomic
@@ -68,8 +68,7 @@ def transfer(
     if (out / "study.json").exists() or any(out.glob("*-*-*/run.json")):
         raise ConfigError(f"{out}: holds another study; name another --out, or remove it")
     there = splits(data, format)
-    split = split or find_split(data, there, "train", "--split")
-    val = val or find_split(data, [name for name in there if name != split], "val", "--val")
+    split, val = find_parts(data, there, split, val)
     found = study(
         read(data, split, format),
         read(data, val, format) if val else None,

@@ -14,28 +14,25 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import cv2
 import numpy as np
 import torch
 
 from videre.data.cleaning import UNREADABLE
 from videre.data.dataset import Dataset
-from videre.data.hashes import hash_file
 from videre.data.loading import load
-from videre.errors import DataError
+from videre.data.stats import count_classes
+from videre.data.twins import Look, find_twins, look_at
+from videre.errors import DataError, VidereError
 from videre.images.reading import exif_orientation
 from videre.ops.boxes import box_iou
 from videre.structures import Instances, Scene, Schema
 from videre.structures.clip import still
+from videre.structures.scene import VOID
 
 __all__ = ["Finding", "Findings", "check"]
 
 Severity = Literal["error", "warning", "note"]
 
-NEAR_BITS = 6
-"""Pictures whose 64-bit perceptual hashes differ in at most this many bits may show the same …"""
-NEAR_CORRELATION = 0.97
-"""… and do when their 32x32 thumbnails correlate this well: hashes of dark microscopy collide, thumbnails do not."""
 SAME_BOX = 0.95
 """Intersection over union from which two boxes are one object drawn twice."""
 FEW = 10
@@ -123,6 +120,7 @@ def check(data: Dataset | Mapping[str, Dataset], workers: int = 2) -> Findings:
             found += look.findings
             looks.append(look)
     found += _copies(sets, looks)
+    found += _nothing_to_learn(sets, looks)
     found += _classes(sets, looks)
     found += _unusual(sets, looks)
     rank = {"error": 0, "warning": 1, "note": 2}
@@ -139,9 +137,9 @@ class _Look:
     split: str
     index: int
     findings: list[Finding]
-    digest: str = ""
-    bits: np.ndarray | None = None  # float32 [64] of -1, 1
-    thumbnail: np.ndarray | None = None  # float32 [1024], mean 0, length 1
+    twin: Look = dataclasses.field(default_factory=Look)
+    learnable: bool = False
+    pixels: np.ndarray | None = None  # int64 [256], how many of each class
     labels: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0, np.int64))
     areas: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0))
     boxes: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros((0, 4)))
@@ -158,20 +156,21 @@ def _look(split: str, dataset: Dataset, index: int) -> _Look:
     else:
         try:
             picture = still(dataset.picture(index))
-        except DataError as error:
-            wrong = "its annotation says" in str(error)
+            _look_at_pixels(picture, path, look, say)
+        except Exception as error:  # whatever one file does to a decoder, the others are still to be looked at
+            wrong = isinstance(error, DataError) and "its annotation says" in str(error)
             kind = "picture of another size" if wrong else UNREADABLE
-            say("error", kind, None, _without(str(error), str(path)), "replace the file, or correct its annotation")
-    if picture is not None:
-        look.digest = hash_file(path) if path is not None else ""
-        _look_at_pixels(picture, path, look, say)
+            say("error", kind, None, _without(error, path), "replace the file, or correct its annotation")
     try:
         scene = dataset.scene(index)
-    except (DataError, ValueError) as error:
-        say("error", "annotation unusable", None, _without(str(error), str(path)), "correct the annotation")
+        look.learnable = _is_learnable(scene)
+    except Exception as error:  # as above
+        say("error", "annotation unusable", None, _without(error, path), "correct the annotation")
         return look
     if scene.labels is not None:
         look.labels = scene.labels.numpy()
+    if scene.segmentation is not None:
+        look.pixels = count_classes(scene.segmentation.numpy())
     if scene.instances is not None:
         _look_at_instances(scene, scene.instances, dataset.schema, look, say)
     return look
@@ -219,23 +218,30 @@ def _look_at_pixels(picture: np.ndarray, path: Path | None, look: _Look, say: _S
             f"orientation {orientation}",
             "labels must be drawn on the upright picture: look at the drawing, else save the picture upright",
         )
-    top = float(np.iinfo(picture.dtype).max)
-    grey = picture.mean(2, dtype=np.float32) / top
-    small = cv2.resize(grey, (32, 32), interpolation=cv2.INTER_AREA)
-    spread = float(small.std())
-    if spread < 0.004:
+    look.twin = look_at(picture, path)
+    if look.twin.code is None:
+        bright = float(picture.mean(dtype=np.float64)) / float(np.iinfo(picture.dtype).max)
         say(
             "warning",
             "picture without content",
             None,
-            f"one shade, {float(grey.mean()) * 100:.0f} % bright",
+            f"one shade, {bright * 100:.0f} % bright",
             "look whether the file is what it should be",
         )
-        return
-    low = cv2.dct(small)[:8, :8].ravel()
-    look.bits = np.where(low > np.median(low[1:]), np.float32(1), np.float32(-1))
-    centred = (small - small.mean()).ravel()
-    look.thumbnail = (centred / np.linalg.norm(centred)).astype(np.float32)
+
+
+def _is_learnable(scene: Scene) -> bool:
+    """Whether anything is said of the picture that a system can learn."""
+    things = scene.instances
+    if things is not None and len(things) and (things.ignore is None or not bool(things.ignore.all())):
+        return True
+    if scene.segmentation is not None and bool((scene.segmentation != VOID).any()):
+        return True
+    said = (scene.labels, scene.captions, scene.questions, scene.situations, scene.events)
+    if any(value is not None and len(value) for value in said) or scene.camera is not None:
+        return True
+    maps = (scene.panoptic, scene.depth)
+    return any(value is not None and bool((value != 0).any()) for value in maps)
 
 
 def _look_at_instances(scene: Scene, things: Instances, schema: Schema, look: _Look, say: _Sayer) -> None:
@@ -354,19 +360,25 @@ def _repairs(split: str, dataset: Dataset) -> list[Finding]:
 
 
 def _copies(sets: Mapping[str, Dataset], looks: Sequence[_Look]) -> list[Finding]:
-    """The same picture twice: in two splits it makes the test lie, in one it counts double."""
+    """The same picture twice: in two splits it makes the test lie, in one it counts double. Once for each group."""
     found = []
-    for first, second, exact in _pairs([k for k in looks if k.bits is not None]):
-        names = [f"{k.split}: {sets[k.split].name(k.index)}".removeprefix(": ") for k in (first, second)]
-        across, how = first.split != second.split, "the same bytes" if exact else "nearly the same"
-        apart = len(first.labels) and len(second.labels) and "labels" in sets[first.split].fields
-        if apart and set(first.labels.tolist()) != set(second.labels.tolist()):
+    name = lambda k: f"{k.split}: {sets[k.split].name(k.index)}".removeprefix(": ")
+    for twins in find_twins([k.twin for k in looks]):
+        pairs = [(looks[a], looks[b], exact) for a, b, exact in twins.links]
+        apart = [row for row in pairs if _says_otherwise(sets, *row[:2])]
+        across = [row for row in pairs if row[0].split != row[1].split]
+        if apart:
             severity, kind, remedy = "error", "one picture, two classes", "decide on one class"
         elif across:
-            severity, kind = "error" if exact else "warning", "picture in two splits"
-            remedy = "keep it in one split: what was trained on cannot be a test"
+            severity, kind = "error" if any(exact for *_, exact in across) else "warning", "picture in two splits"
+            remedy = "keep it in one split: what was trained on cannot be a test (`videre data split` does)"
         else:
             severity, kind, remedy = "warning", "picture twice", "remove one, unless it is meant"
+        first, second, exact = (apart or across or pairs)[0]
+        values = f"{'the same bytes' if exact else 'nearly the same'} as {name(second)}"
+        if len(twins.members) > 2:
+            rest = [name(looks[i]) for i in twins.members if looks[i] is not first and looks[i] is not second]
+            values += f"; {len(twins.members)} such pictures, also {_listed(rest)}"
         file, other = (str(sets[k.split].path(k.index) or "") for k in (first, second))
         found.append(
             Finding(
@@ -376,7 +388,7 @@ def _copies(sets: Mapping[str, Dataset], looks: Sequence[_Look]) -> list[Finding
                 sets[first.split].name(first.index),
                 file,
                 None,
-                f"{how} as {names[1]}",
+                values,
                 remedy,
                 other=other,
                 index=first.index,
@@ -385,24 +397,45 @@ def _copies(sets: Mapping[str, Dataset], looks: Sequence[_Look]) -> list[Finding
     return found
 
 
-def _pairs(looks: Sequence[_Look], block: int = 2048) -> Iterator[tuple[_Look, _Look, bool]]:
-    if not looks:
-        return
-    bits = np.stack([k.bits for k in looks if k.bits is not None])
-    thumbnails = np.stack([k.thumbnail for k in looks if k.thumbnail is not None])
-    for start in range(0, len(looks), block):
-        alike = bits[start : start + block] @ bits.T  # 64 minus twice the bits that differ
-        rows, columns = np.nonzero(alike >= 64 - 2 * NEAR_BITS)
-        later = columns > rows + start
-        for a, b in zip((rows[later] + start).tolist(), columns[later].tolist()):
-            exact = bool(looks[a].digest) and looks[a].digest == looks[b].digest
-            if exact or float(thumbnails[a] @ thumbnails[b]) >= NEAR_CORRELATION:
-                yield looks[a], looks[b], exact
+def _says_otherwise(sets: Mapping[str, Dataset], a: _Look, b: _Look) -> bool:
+    """Whether two pictures are labelled, and not alike; by names, since each split may number its own."""
+    names = [
+        {classes[int(n)] for n in k.labels if int(n) < len(classes)}
+        for k in (a, b)
+        if "labels" in sets[k.split].fields and (classes := sets[k.split].schema.pictures) is not None
+    ]
+    return len(names) == 2 and bool(names[0]) and bool(names[1]) and names[0] != names[1]
+
+
+def _nothing_to_learn(sets: Mapping[str, Dataset], looks: Sequence[_Look]) -> list[Finding]:
+    """Splits in which nothing is said of any picture; a test without its truth beside a train that has it is usual."""
+    some = {look.split for look in looks if look.learnable}
+    found = []
+    for split, dataset in sets.items():
+        if split in some or not len(dataset):
+            continue
+        fields = ", ".join(sorted(dataset.fields))
+        values = f"{len(dataset)} pictures, " + (f"all without {fields} that count" if fields else "and no labels")
+        usual = some and not split.lower().startswith("train")
+        found.append(
+            _whole("warning", "nothing to judge by", split, values, "use it for predictions only, or add its labels")
+            if usual
+            else _whole(
+                "error",
+                "nothing to learn",
+                split,
+                values,
+                "look whether the labels lie where their format has them, and whether all are ignored or void",
+            )
+        )
+    return found
 
 
 def _classes(sets: Mapping[str, Dataset], looks: Sequence[_Look]) -> list[Finding]:
     """Classes that are rare, missing, or named alike."""
     found = []
+    for split, dataset in sets.items():
+        found += _pixels(split, dataset, [k.pixels for k in looks if k.split == split and k.pixels is not None])
     counts: dict[str, np.ndarray] = {}
     for split, dataset in sets.items():
         names = dataset.schema.things or dataset.schema.pictures
@@ -442,6 +475,20 @@ def _classes(sets: Mapping[str, Dataset], looks: Sequence[_Look]) -> list[Findin
                 "good to have where true; look whether somebody forgot to label them",
             )
     return found
+
+
+def _pixels(split: str, dataset: Dataset, counts: Sequence[np.ndarray]) -> list[Finding]:
+    """Classes of pixels that no pixel has."""
+    names = dataset.schema.pixels
+    if names is None or not counts:
+        return []
+    count = np.sum(counts, axis=0)
+    missing = [name for k, name in enumerate(names) if not count[k]]
+    if not missing:
+        return []
+    values = f"{_listed(missing)}: no pixel in {len(counts)} maps"
+    remedy = "look whether the maps have the numbers that the list of classes says, or take the class out"
+    return [_whole("warning", "class without pixels", split, values, remedy)]
 
 
 def _unusual(sets: Mapping[str, Dataset], looks: Sequence[_Look]) -> list[Finding]:
@@ -493,5 +540,7 @@ def _listed(names: Sequence[str], most: int = 12) -> str:
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
-def _without(message: str, path: str) -> str:
-    return message.removeprefix(f"{path}: ")
+def _without(error: Exception, path: Path | None) -> str:
+    """What an error says, without the path that stands beside it."""
+    kind = "" if isinstance(error, VidereError) else f"{type(error).__name__}: "
+    return f"{kind}{error}".removeprefix(f"{path}: ")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,13 +19,18 @@ from videre.structures.clip import still
 
 if TYPE_CHECKING:
     from videre.data.audit import Finding, Findings
+    from videre.data.dataset import Dataset
 
 SIDE = 420
 """Longest side of the pictures in the page, pixels."""
 
 
-def write_page(findings: Findings, path: str | Path, shown: int = 12) -> None:
-    """Write the page, `shown` offenders of each kind drawn; pictures are inside the file."""
+def write_page(findings: Findings, path: str | Path, shown: int = 12, read_as: str = "") -> None:
+    """Write the page, `shown` offenders of each kind drawn; pictures are inside the file.
+
+    Args:
+        read_as: the format that the data were read in and why, for the title.
+    """
     import jinja2
 
     groups: dict[str, dict[str, Any]] = {}
@@ -45,10 +51,11 @@ def write_page(findings: Findings, path: str | Path, shown: int = 12) -> None:
     )
     page = environment.get_template("audit_page.html").render(
         title=_title(findings),
+        read_as=read_as,
         pictures=sum(len(d) for d in findings.sets.values()),
         totals=[(s, sum(f.severity == s for f in findings)) for s in ("error", "warning", "note")],
         groups=list(groups.values()),
-        sets=[_summary(name, dataset) for name, dataset in findings.sets.items()],
+        sets=[_summary(name, dataset, _unusable(findings, name)) for name, dataset in findings.sets.items()],
     )
     write_atomic(path, page.encode())
 
@@ -73,17 +80,18 @@ def _card(findings: Findings, finding: Finding, index: int) -> dict[str, Any]:
     card = _row(finding) | {"views": []}
     try:
         picture = still(dataset.picture_as_is(index))
-    except (VidereError, ValueError):
+    except Exception:  # it is shown without: what is wrong with the file is among the findings
         return card
     others: list[tuple[float, ...]] = []
     try:
         things = dataset.scene(index).instances
         others = [] if things is None or things.boxes is None else [tuple(b) for b in things.boxes.tolist()]
-    except (VidereError, ValueError):
+    except Exception:  # as above
         pass
     card["views"].append(_view(picture, others, finding.boxes))
     if finding.other:
-        card["views"].append(_view(still(read_item(finding.other)), [], ()))
+        with contextlib.suppress(VidereError, ValueError, OSError):
+            card["views"].append(_view(still(read_item(finding.other)), [], ()))
     elif len(finding.boxes) and _is_small(finding.boxes[0], picture.shape[:2]):
         card["views"].append(_close(picture, others, finding.boxes))
     return card
@@ -138,16 +146,22 @@ def _embedded(picture: np.ndarray) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(data).decode()
 
 
-def _summary(name: str, dataset: Any) -> dict[str, Any]:
+def _unusable(findings: Findings, split: str) -> set[int | None]:
+    """Numbers of the pictures whose truth cannot be read, or has classes that are none."""
+    kinds = ("annotation unusable", "label without class")
+    return {f.index for f in findings if f.split == split and f.kind in kinds}
+
+
+def _summary(name: str, dataset: Dataset, unusable: set[int | None]) -> dict[str, Any]:
     try:
-        counted = stats(dataset)
-    except (VidereError, ValueError):  # an unusable annotation, which is among the findings
+        counted = stats(dataset.subset([i for i in range(len(dataset)) if i not in unusable]))
+    except Exception:  # something that is among the findings
         return {"name": name or dataset.title, "pictures": len(dataset), "classes": [], "most": 1}
     classes = sorted(counted.classes, key=lambda c: -c.instances)
     most = max((c.instances for c in classes), default=1) or 1
     return {
         "name": name or dataset.title,
-        "pictures": counted.pictures,
+        "pictures": len(dataset),
         "empty": counted.empty,
         "most": most,
         "instances": sum(c.instances for c in classes),

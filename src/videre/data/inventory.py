@@ -66,12 +66,14 @@ class Inventory:
     ignored: int
     sampled: int
     passed: dict[str, int]
+    fault: str = ""
+    """What is wrong with a truth, where none can be read."""
 
     @property
     def nothing(self) -> str:
         """Why there is nothing to learn; "" where there is something."""
-        if not self.pictures:
-            return "there are no pictures"
+        if not self.pictures or self.fault:
+            return self.fault or "there are no pictures"
         if not self.unit:
             return ""
         if sum(self.counts.values()):
@@ -114,18 +116,21 @@ def take_inventory(dataset: Dataset, path: Path | None = None) -> Inventory:
     index = np.arange(len(dataset))
     if not isinstance(dataset.source, FlatSource) and len(dataset) > LOOKS:
         index = np.unique(np.linspace(0, len(dataset) - 1, LOOKS).astype(int))
-    kinds = (("segmentation", schema.pixels, "pixels"), ("instances.labels", schema.things, "things"))
-    kinds = (*kinds, ("labels", schema.pictures, "pictures"))
+    kinds = (
+        ("segmentation", schema.pixels, "pixels"),
+        ("instances.labels", schema.things, "things"),
+        ("labels", schema.pictures, "pictures"),
+    )
     names, unit = next(((names, unit) for field, names, unit in kinds if field in dataset.fields and names), (None, ""))
     counts = np.zeros(len(names or ()), np.int64)
     labelled = ignored = broken = 0
+    fault = ""
     for i in index.tolist():
         try:
             scene = dataset.scene(i)
-        except DataError:  # a check names it; a training stops at it, or leaves it out
+        except DataError as error:  # a check names it; a training stops at it, or leaves it out
             broken += 1
-            if broken == len(index):
-                raise
+            fault = str(error) if broken == len(index) else ""
             continue
         labelled += _is_labelled(scene) or bool(dataset.fields - COUNTED)
         if of_pixels and scene.segmentation is not None:
@@ -141,7 +146,9 @@ def take_inventory(dataset: Dataset, path: Path | None = None) -> Inventory:
     by_class = {name: int(count) for name, count in zip(names or (), counts)}
     passed = {"pictures or truths that cannot be read": broken} if broken else {}
     passed |= _passed_over(dataset, path) if path is not None and path.is_dir() else {}
-    return Inventory(dataset.title, dataset.origin, len(dataset), labelled, by_class, unit, ignored, len(index), passed)
+    return Inventory(
+        dataset.title, dataset.origin, len(dataset), labelled, by_class, unit, ignored, len(index), passed, fault
+    )
 
 
 def _is_labelled(scene: Scene) -> bool:

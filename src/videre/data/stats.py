@@ -142,12 +142,7 @@ def stats(dataset: Dataset, resize: Preprocess | int | None = None) -> Stats:
         captions += len(scene.captions or ())
         words += sum(len(c.split()) for c in scene.captions or ())
         if scene.segmentation is not None:
-            classes = scene.segmentation.numpy()
-            found = np.zeros(256, np.int64)
-            if classes.ndim == 3:
-                found[: len(classes)], found[VOID] = (classes == 1).sum((1, 2)), (classes == VOID).all(0).sum()
-            else:
-                found += np.bincount(classes.ravel(), minlength=256)
+            found = count_classes(scene.segmentation.numpy())
             pixels += found
             total += scene.size[0] * scene.size[1]
             seen += found > 0
@@ -199,6 +194,16 @@ def stats(dataset: Dataset, resize: Preprocess | int | None = None) -> Stats:
         pixels=_shares_of_pixels(schema.pixels, pixels, seen, total),
         joints={n: int(c) for n, c in zip(schema.skeleton.names if schema.skeleton else (), joints)},
     )
+
+
+def count_classes(segmentation: np.ndarray) -> np.ndarray:
+    """How many pixels each class has, int64 [256] with the void ones, in a map [H, W] or planes [K, H, W]."""
+    if segmentation.ndim == 2:
+        return np.bincount(segmentation.ravel(), minlength=256)
+    found = np.zeros(256, np.int64)
+    found[: len(segmentation)] = (segmentation == 1).sum((1, 2))
+    found[VOID] = (segmentation == VOID).all(0).sum()
+    return found
 
 
 def _shares_of_pixels(
