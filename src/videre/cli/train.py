@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from videre.cli.options import Device, Format, PlanFile, Quiet, Split, parse_settings
+from videre.cli.options import Device, Format, PlanFile, Quiet, parse_settings
 
 
 def train(
@@ -19,23 +19,37 @@ def train(
         Path | None, typer.Argument(metavar="DATA", help="The data set: a folder or an annotation file.")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="The run's folder.  [default: runs/MODEL-DATA]")] = None,
-    backbone: Annotated[str | None, typer.Option(help="Its name (see `videre models`), timm:NAME or hf:NAME.")] = None,
+    backbone: Annotated[
+        str | None,
+        typer.Option(
+            help="Its name (see `videre models`), timm:NAME or hf:NAME.  [default: that of --from, else the system's own]"
+        ),
+    ] = None,
     source: Annotated[
         str | None,
         typer.Option(
             "--from",
-            help="Start from a checkpoint or backbone weights: a file, a name of `videre models`, timm:NAME, hf:NAME.",
+            help="Start from a checkpoint or backbone weights: a file, a name of `videre models`, timm:NAME, hf:NAME.  "
+            "[default: weights start at random]",
         ),
     ] = None,
-    tune: Annotated[str | None, typer.Option(help="What trains: top, few, many, all, scratch.")] = None,
-    split: Split = None,
+    tune: Annotated[
+        str | None,
+        typer.Option(help="What trains: top, few, many, all, scratch.  [default: many; scratch without --from]"),
+    ] = None,
+    split: Annotated[
+        str | None, typer.Option(help="Split to train on.  [default: train; all of data without splits]")
+    ] = None,
     val: Annotated[
-        str | None, typer.Option(help="Split to evaluate on while training; 'none' for none.  [default: val]")
+        str | None,
+        typer.Option(help="Split to evaluate on while training; 'none' for none.  [default: val where there is one]"),
     ] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option(
-            "-o", metavar="KEY=VALUE", help="A setting of recipe, model or preprocessing; --settings lists them."
+            "-o",
+            metavar="KEY=VALUE",
+            help="A setting of recipe, model or preprocessing; --settings lists them.  [default: as listed there]",
         ),
     ] = None,
     format: Format = None,
