@@ -116,15 +116,26 @@ def _open(path: str, size: int) -> ImageFont.FreeTypeFont:
 
 
 def wrap(text: str, size: int, width: int) -> list[str]:
-    """Lines of at most `width` pixels, broken at spaces."""
+    """Lines of at most `width` pixels, broken at spaces, and inside words that are wider than that."""
     lines: list[str] = []
-    for word in text.split():
+    for word in (piece for whole in text.split() for piece in _pieces(whole, size, width)):
         longer = f"{lines[-1]} {word}" if lines else word
         if lines and text_size(longer, size)[0] <= width:
             lines[-1] = longer
         else:
             lines.append(word)
     return lines
+
+
+def _pieces(word: str, size: int, width: int) -> list[str]:
+    if text_size(word, size)[0] <= width:
+        return [word]
+    pieces = [""]
+    for letter in word:
+        if pieces[-1] and text_size(pieces[-1] + letter, size)[0] > width:
+            pieces.append("")
+        pieces[-1] += letter
+    return pieces
 
 
 @dataclasses.dataclass(frozen=True)
