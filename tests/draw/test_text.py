@@ -89,3 +89,24 @@ def test_one_note_a_run_names_the_letters() -> None:
 def test_plain_words_open_no_other_font(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(text, "_other_fonts", lambda: pytest.fail("looked for"))
     text.text_coverage("пешеход über", 13)
+
+
+def test_charts_keep_letters_that_their_font_lacks() -> None:
+    import warnings
+
+    from matplotlib.figure import Figure
+
+    from videre.draw.curves import to_svg
+
+    def chart(name: str) -> Figure:
+        figure = Figure()
+        axes = figure.subplots()
+        axes.barh([0, 1], [1, 2])
+        axes.set_yticks([0, 1], [name, "dog"])
+        return figure
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        drawn, plain = to_svg(chart("汽车")), to_svg(chart("cat"))
+    assert "汽车" in drawn.partition("</defs>")[2] and "<text" in drawn
+    assert "<text" not in plain  # outlines: the same everywhere
