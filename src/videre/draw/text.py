@@ -71,7 +71,8 @@ def _drawn(letter: str, bold: bool) -> tuple[str, str]:
 
     if not ROMANISED:
         atexit.register(lambda: print(romanised(), file=sys.stderr))
-    ROMANISED[letter] = anyascii(letter) or "?"
+    is_mark = unicodedata.category(letter).startswith("M")  # on the letter before it
+    ROMANISED[letter] = anyascii(letter) or ("" if is_mark else "?")
     return own, ROMANISED[letter]
 
 
@@ -85,9 +86,13 @@ def romanised() -> str:
 
 @functools.cache
 def has_letter(path: str, letter: str) -> bool:
-    """Whether a font file has a letter: what it draws is not what it draws for none."""
+    """Whether a font file has a letter: what it draws is not what it draws for none.
+
+    Letter for letter: the layout of whole words puts a mark that is missing on a circle, which looks like something.
+    """
     try:
-        found, missing = (_open(path, 24).getmask(text) for text in (letter, NOWHERE))
+        plain = ImageFont.truetype(path, 24, layout_engine=ImageFont.Layout.BASIC)
+        found, missing = (plain.getmask(text) for text in (letter, NOWHERE))
         return (found.size, bytes(found)) != (missing.size, bytes(missing))
     except (OSError, ValueError):  # a font of pictures in one size only, a damaged one
         return False
