@@ -216,3 +216,19 @@ def test_quiet_prints_nothing(tmp_path: Path) -> None:
         done = videre(*words, "--quiet")
         assert (done.out, done.err) == ("", ""), words
         assert done.code == 0 or words[1] == "check"
+
+
+def test_settings_are_listed_without_data() -> None:
+    done = videre("train", "mask-rcnn", "--settings")
+    lines = {line.split("=")[0].strip(): line for line in done.out.splitlines() if line.startswith("  ")}
+    assert (done.code, done.err) == (0, "")
+    assert "passes over the data [a number]" in lines["epochs"] and "epochs=12" in lines["epochs"]
+    assert "channels of the mask head; None: the pyramid's [a whole number, or null]" in lines["mask_width"]
+    assert "mean=[0.485, 0.456, 0.406]" in lines["mean"] and "backbone=resnet50" in lines["backbone"]
+    assert [line.partition(":")[0] for line in done.out.splitlines() if line[:1].isupper()][:4] == [
+        "Recipe",
+        "Model",
+        "Preprocessing",
+        "Backbone",
+    ]
+    assert "optimizer=muon, lr=0.002, norm=group" in done.out

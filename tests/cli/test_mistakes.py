@@ -17,7 +17,15 @@ PREDICT = ["predict", "data", "--out", "new", "-m"]
 MISTAKES = {
     "no such data": (["train", "faster-rcnn", "nothing"], "nothing: there is no such file or folder"),
     "no such model": (["train", "faster-rcn", "data"], "no model named 'faster-rcn'; did you mean faster-rcnn?"),
-    "no such setting": ([*TRAIN, "-o", "epoch=3"], "there is no setting 'epoch'; did you mean epochs?"),
+    "no such setting": (
+        [*TRAIN, "-o", "epoch=3"],
+        "there is no setting 'epoch'; did you mean epochs? (videre train SYSTEM --settings",
+    ),
+    "no data": (["train", "faster-rcnn"], "say what to train on: videre train faster-rcnn DATA"),
+    "settings of nothing": (
+        ["train", "faster-rcn", "--settings"],
+        "no model named 'faster-rcn'; did you mean faster-rcnn?",
+    ),
     "no value": ([*TRAIN, "-o", "epochs"], "-o epochs: settings are KEY=VALUE"),
     "a word for a number": ([*TRAIN, "-o", "lr=fast"], "lr must be a number, found 'fast'"),
     "nothing a step": ([*TRAIN, "-o", "batch=0"], "recipe: batch must be at least 1, found 0"),

@@ -25,6 +25,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",  # as markup, "[default: …]" in a help would be taken for a style and left out
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Any command takes --debug for a traceback.",
 )

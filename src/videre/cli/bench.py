@@ -27,7 +27,9 @@ def bench(
         str | None, typer.Option(help="A Python that has torchvision.  [default: this one, if it has]")
     ] = None,
     rounds: Annotated[int, typer.Option(min=1, help="Runs of each side, in turn; the median counts.")] = 5,
-    out: Annotated[Path | None, typer.Option(help="Write the rows as JSON, too.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Write the rows as JSON, too.  [default: they are printed only]")
+    ] = None,
 ) -> None:
     """Measure seconds by stage and memory, beside torchvision's where it is installed.
 

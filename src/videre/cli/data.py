@@ -135,7 +135,7 @@ def show(
     import numpy as np
 
     from videre.data import read
-    from videre.draw import contact_sheet, draw_scene
+    from videre.draw import draw_sheet
     from videre.errors import DataError
     from videre.images.reading import write_picture
     from videre.structures.clip import still
@@ -144,8 +144,9 @@ def show(
     chosen = np.random.default_rng(seed).permutation(len(dataset))[:count]
     if not len(chosen):
         raise DataError(f"{dataset.title}: there is no picture to show")
-    drawn = [draw_scene(still(dataset.picture(i)), dataset.scene(i), dataset.schema) for i in sorted(map(int, chosen))]
-    write_picture(out, contact_sheet(drawn))
+    index = sorted(map(int, chosen))
+    pictures = (still(dataset.picture(i)) for i in index)
+    write_picture(out, draw_sheet(pictures, [dataset.scene(i) for i in index], dataset.schema))
     if not quiet:
         print(out)
 
@@ -155,7 +156,8 @@ def stats(
     data: Data,
     split: Split = None,
     short_side: Annotated[
-        int | None, typer.Option(min=1, help="Object sizes after the short side is resized to this.")
+        int | None,
+        typer.Option(min=1, help="Object sizes after the short side is resized to this.  [default: as they are]"),
     ] = None,
     format: Format = None,
     skip_broken: SkipBroken = False,
@@ -188,7 +190,7 @@ def split(
         str | None,
         typer.Option(
             help="Keep pictures of one patient, place or video together: 'folder', TABLE.csv:COLUMN, or a regular "
-            r"expression over their names whose first group tells which, as in '(patient\d+)_'."
+            r"expression over their names whose first group tells which, as in '(patient\d+)_'.  [default: every picture by itself]"
         ),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the shuffle.")] = 0,

@@ -11,19 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from videre.cli.options import (
-    Device,
-    Engine,
-    Flip,
-    Format,
-    PlanFile,
-    Quiet,
-    Scales,
-    SkipBroken,
-    Split,
-    Tile,
-    parse_views,
-)
+from videre.cli.options import Device, Engine, Flip, Format, PlanFile, Quiet, Scales, SkipBroken, Tile, parse_views
 
 if TYPE_CHECKING:
     from videre.data.results import Writer
@@ -33,7 +21,9 @@ if TYPE_CHECKING:
 def evaluate(
     model: Annotated[str, typer.Argument(help="A checkpoint file or a name of the zoo.")],
     data: Annotated[Path, typer.Argument(help="The data set: a folder or an annotation file.")],
-    split: Split = None,
+    split: Annotated[
+        str | None, typer.Option(help="Split to evaluate on.  [default: all; of several one must be named]")
+    ] = None,
     max_detections: Annotated[
         int | None,
         typer.Option(
@@ -42,7 +32,10 @@ def evaluate(
             "[default: as many as the model gives, at least COCO's 100]",
         ),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Write report.html, metrics.json and the predictions there.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Write report.html, metrics.json and the predictions there.  [default: nothing is written]"),
+    ] = None,
     format: Format = None,
     skip_broken: SkipBroken = False,
     device: Device = "auto",

@@ -12,10 +12,13 @@ if TYPE_CHECKING:
     from videre.predict.views import Views
 
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
-Split = Annotated[str | None, typer.Option(help="Part of the data set: train, val, test, …")]
-Format = Annotated[str | None, typer.Option("--data-format", help="Format of the data, where looking is not enough.")]
+Split = Annotated[str | None, typer.Option(help="Part of the data set: train, val, test, …  [default: all of it]")]
 SkipBroken = Annotated[
     bool, typer.Option("--skip-broken", help="Leave out annotations and files that are broken, and count them.")
+]
+Format = Annotated[
+    str | None,
+    typer.Option("--data-format", help="Format of the data, where looking is not enough.  [default: found by looking]"),
 ]
 Engine = Annotated[
     str,
@@ -31,7 +34,8 @@ Tile = Annotated[
     int | None,
     typer.Option(
         min=1,
-        help="Look at a large picture in overlapping windows of this many pixels (of the size it has for the net).",
+        help="Look at a large picture in overlapping windows of this many pixels (of the size it has for the net).  "
+        "[default: the whole picture at once]",
     ),
 ]
 Flip = Annotated[bool, typer.Option("--flip", help="Look at each picture mirrored, too.")]

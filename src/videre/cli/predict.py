@@ -39,7 +39,7 @@ def predict(
         Path | None,
         typer.Option(
             help="What the model takes beside the pictures (proposals, boxes, questions, cameras): JSON lines of scenes, as "
-            "predict writes them."
+            "predict writes them.  [default: nothing]"
         ),
     ] = None,
     quiet: Quiet = False,

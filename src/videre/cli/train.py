@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import sys
 from pathlib import Path
@@ -9,34 +10,56 @@ from typing import Annotated, Any
 
 import typer
 
-from videre.cli.options import Device, Format, PlanFile, Quiet, SkipBroken, Split, parse_settings
+from videre.cli.options import Device, Format, PlanFile, Quiet, SkipBroken, parse_settings
 
 
 def train(
     model: Annotated[str, typer.Argument(help="A system (see `videre models`), or your own: module:Class.")],
-    data: Annotated[Path, typer.Argument(help="The data set: a folder or an annotation file.")],
+    data: Annotated[
+        Path | None, typer.Argument(metavar="DATA", help="The data set: a folder or an annotation file.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="The run's folder.  [default: runs/MODEL-DATA]")] = None,
-    backbone: Annotated[str | None, typer.Option(help="Its name (see `videre models`), timm:NAME or hf:NAME.")] = None,
+    backbone: Annotated[
+        str | None,
+        typer.Option(
+            help="Its name (see `videre models`), timm:NAME or hf:NAME.  [default: that of --from, else the system's own]"
+        ),
+    ] = None,
     source: Annotated[
         str | None,
         typer.Option(
             "--from",
-            help="Start from a checkpoint or backbone weights: a file, a name of `videre models`, timm:NAME, hf:NAME.",
+            help="Start from a checkpoint or backbone weights: a file, a name of `videre models`, timm:NAME, hf:NAME.  "
+            "[default: weights start at random]",
         ),
     ] = None,
-    tune: Annotated[str | None, typer.Option(help="What trains: top, few, many, all, scratch.")] = None,
-    split: Split = None,
+    tune: Annotated[
+        str | None,
+        typer.Option(help="What trains: top, few, many, all, scratch.  [default: many; scratch without --from]"),
+    ] = None,
+    split: Annotated[
+        str | None, typer.Option(help="Split to train on.  [default: train; all of data without splits]")
+    ] = None,
     val: Annotated[
-        str | None, typer.Option(help="Split to evaluate on while training; 'none' for none.  [default: val]")
+        str | None,
+        typer.Option(help="Split to evaluate on while training; 'none' for none.  [default: val where there is one]"),
     ] = None,
     settings: Annotated[
-        list[str] | None, typer.Option("-o", metavar="KEY=VALUE", help="A setting of recipe, model or preprocessing.")
+        list[str] | None,
+        typer.Option(
+            "-o",
+            metavar="KEY=VALUE",
+            help="A setting of recipe, model or preprocessing; --settings lists them.  [default: as listed there]",
+        ),
     ] = None,
     format: Format = None,
     skip_broken: SkipBroken = False,
     device: Device = "auto",
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on where the run in --out stopped, with its settings.")
+    ] = False,
+    list_settings: Annotated[
+        bool, typer.Option("--settings", help="List what -o takes for this system, and stop; no data are needed.")
     ] = False,
     dry_run: Annotated[
         bool,
@@ -56,14 +79,21 @@ def train(
 
     Example: videre train faster-rcnn DATA --from mobilenet_v2.safetensors -o epochs=20 -o short_side=480
     """
+    from videre.errors import ConfigError, DataError
+    from videre.models import import_system
+
+    if ":" in model:
+        import_system(model.partition(":")[0])
+    if list_settings:
+        return _list_settings(model)
+    if data is None:
+        raise ConfigError(f"say what to train on: videre train {model} DATA, a folder or an annotation file")
     from videre.data import read, splits
     from videre.data.dataset import unread_in_words
     from videre.data.inventory import take_inventory
     from videre.data.splits import find_parts
     from videre.engine.allocator import keep_memory
     from videre.engine.plan import Plan
-    from videre.errors import ConfigError, DataError
-    from videre.models import import_system
     from videre.train import train as fit
     from videre.train.build import prepare_training, resume_training
     from videre.train.estimate import estimate
@@ -72,8 +102,6 @@ def train(
 
     keep_memory()
     quiet = quiet or not is_first()
-    if ":" in model:
-        import_system(model.partition(":")[0])
     out = out or Path("runs") / f"{model.rpartition(':')[2]}-{data.resolve().name.removesuffix('.json')}"
     there = splits(data, format)
     chosen = Plan.read(plan) if plan else None
@@ -126,6 +154,41 @@ def train(
         print("\n".join([*lines, f"weights: {out / f'{best}.safetensors'}", f"report: {out / 'report.html'}"]))
     if run.left_out or (run.report is not None and run.report.unread):
         raise typer.Exit(1)
+
+
+def _list_settings(model: str) -> None:
+    """Every setting of a system, a line each, by owner: name=default, its meaning, what it takes."""
+    import shutil
+    import textwrap
+
+    from videre.models import find_model
+    from videre.train.meanings import from_scratch, settings_of
+
+    kind = find_model(model)
+    titles = {
+        "recipe": "Recipe: how it is trained",
+        "model": f"Model: {kind.__name__}",
+        "preprocess": "Preprocessing: how pictures are prepared",
+        "backbone": "Backbone: also of the model",
+    }
+    wide = shutil.get_terminal_size().columns if sys.stdout.isatty() else 10**6  # whole lines for grep
+    settings = settings_of(kind)
+    for owner, title in titles.items():
+        mine = [setting for setting in settings if setting.owner == owner]
+        if mine:
+            print(title)
+        for setting in mine:
+            head = f"  {setting.name}={_as_typed(setting.default)}".ljust(27) + " "
+            print(textwrap.fill(f"{head} {setting.meaning} [{setting.allowed}]", wide, subsequent_indent=" " * 29))
+        if mine:
+            print()
+    changes = ", ".join(f"{name}={_as_typed(value)}" for name, value in from_scratch(kind).items())
+    print(f"As in -o epochs=20 -o short_side=480. Where weights start at random (no --from): {changes}")
+
+
+def _as_typed(value: Any) -> str:
+    """A value as `-o` takes it."""
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _classes(data: Any, model: Any) -> list[str]:

@@ -35,7 +35,11 @@ def transfer(
     pictures: Annotated[int, typer.Option(min=1, help="Pictures seen by each fine-tuning, at most.")] = 1500,
     settings: Annotated[
         list[str] | None,
-        typer.Option("-o", metavar="KEY=VALUE", help="A setting of preprocessing: size, centre_crop, …"),
+        typer.Option(
+            "-o",
+            metavar="KEY=VALUE",
+            help="A setting of preprocessing: size, centre_crop, …  [default: as a classifier has them]",
+        ),
     ] = None,
     format: Format = None,
     device: Device = "auto",

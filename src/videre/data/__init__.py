@@ -25,6 +25,7 @@ from videre.data.formats import (
     labels_csv,
     open_images,
     panoptic,
+    parquet,
     scenes,
     voc,
     yolo,
@@ -73,6 +74,7 @@ FORMATS: dict[str, Format] = {
     "joints": joints,
     "csv": labels_csv,
     "scenes": scenes,
+    "parquet": parquet,
     "folders": folders,
 }
 """Every format by its name; folders, which fit almost anything, come last."""

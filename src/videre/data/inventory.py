@@ -42,6 +42,7 @@ OWN = {
     "joints": {".mat", ".json"},
     "csv": {".csv", ".tsv"},
     "scenes": {".jsonl", ".json"},
+    "parquet": {".parquet"},
     "folders": set(),
 }
 """Suffixes of each format's own files beside the pictures."""

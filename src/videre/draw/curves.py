@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import io
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
@@ -28,7 +30,23 @@ POINTS = 600
 
 
 def to_svg(figure: Figure) -> str:
-    """A figure as SVG text; equal figures give equal drawings but for the names of their clips."""
+    """A figure as SVG text; equal figures give equal drawings but for the names of their clips.
+
+    Letters are drawn as outlines; where the font lacks some (class names in Chinese), as text, in the fonts of whoever looks
+    at it.
+    """
+    missing = "Glyph .* missing"
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", missing)
+        try:
+            return _svg(figure)
+        except UserWarning:
+            warnings.filterwarnings("ignore", missing)
+            with rc_context({"svg.fonttype": "none"}):
+                return _svg(figure)
+
+
+def _svg(figure: Figure) -> str:
     text = io.StringIO()
     FigureCanvasSVG(figure).print_svg(text, metadata={"Date": None})
     return text.getvalue()

@@ -1,9 +1,9 @@
-"""Contact sheet: many pictures on one."""
+"""Contact sheet: many pictures on one, and many scenes, each drawn in the size in which it will be seen."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import cv2
@@ -11,10 +11,16 @@ import numpy as np
 
 from videre.draw.canvas import to_rgb
 from videre.draw.colors import GROUND, INK
+from videre.draw.scene import draw_scene
 from videre.draw.strip import write
 from videre.draw.text import wrap
 from videre.errors import ShapeError
+from videre.structures import Scene, Schema
 
+SEEN = 2000
+"""Pixels of a sheet of scenes: as wide as a screen, so that words and lines in it need not be made smaller."""
+OBLONG = (0.4, 3.0)
+"""Least and most of a cell's width over its height; what is longer stands in the middle of such a cell."""
 WIDEST = 4800
 """Pixels; columns get narrower where many would make a sheet that no viewer opens."""
 
@@ -37,8 +43,8 @@ def contact_sheet(
     if not pictures or (labels is not None and len(labels) != len(pictures)):
         raise ShapeError(f"a sheet needs pictures and as many labels, found {len(pictures)} and {len(labels or [])}")
     cells = [to_rgb(picture) for picture in pictures]
-    shapes = np.array([c.shape[1] / c.shape[0] for c in cells])
-    columns = columns or max(1, min(len(cells), round(math.sqrt(len(cells) * 1.25 / shapes.mean()))))
+    shapes = np.clip([c.shape[1] / c.shape[0] for c in cells], *OBLONG)
+    columns = columns or _columns(shapes)
     width = min(int(np.median([c.shape[1] for c in cells])), WIDEST // columns)
     gap, size = max(4, width // 40), max(11, width // 32)
     inner = width * columns + gap * (columns - 1)
@@ -66,12 +72,65 @@ def contact_sheet(
     return sheet
 
 
+def draw_sheet(
+    pictures: Iterable[Any],
+    scenes: Sequence[Scene],
+    schema: Schema,
+    *,
+    threshold: float | Mapping[str, float] | None = None,
+    columns: int | None = None,
+    labels: Sequence[str] | None = None,
+) -> np.ndarray:
+    """Draw many scenes on one sheet, see `draw_scene` and `contact_sheet`.
+
+    Each is drawn in about the size in which it stands on the sheet, so that its words can be read and its lines seen
+    whatever size its picture has.
+
+    Args:
+        pictures: one for each scene, taken one after another: they need not be in memory together.
+
+    Returns:
+        uint8 [H, W, 3], about `SEEN` pixels wide.
+
+    Raises:
+        ShapeError: no scene, another number of labels, or a picture of another size than its scene.
+    """
+    sizes = np.array([scene.size for scene in scenes], np.float64).reshape(-1, 2)
+    shapes = np.clip(sizes[:, 1] / sizes[:, 0], *OBLONG)
+    columns = columns or (_columns(shapes) if len(shapes) else 1)
+    high = SEEN / columns / float(np.median(shapes)) if len(shapes) else 0.0
+    scales = np.minimum(high / sizes[:, 0], high * shapes / sizes[:, 1])
+    drawn = [
+        draw_scene(picture, scene, schema, threshold=threshold, scale=float(scale))
+        for picture, scene, scale in zip(pictures, scenes, scales)
+    ]
+    return contact_sheet(drawn, columns, labels)
+
+
+def _columns(shapes: np.ndarray) -> int:
+    """Pictures a row, so that the sheet is about as wide as high."""
+    return max(1, min(len(shapes), round(math.sqrt(len(shapes) * 1.25 / shapes.mean()))))
+
+
 def _resized(picture: np.ndarray, width: int, height: int) -> np.ndarray:
-    size = (max(1, width), max(1, height))
-    if picture.shape[1::-1] == size:
+    """The picture in a cell of this size: filling it, or in its middle where one of them is oblong."""
+    cell = (max(1, width), max(1, height))
+    shape = picture.shape[1] / picture.shape[0]
+    if OBLONG[0] <= shape <= OBLONG[1]:
+        size = cell
+    else:
+        scale = min(cell[0] / picture.shape[1], cell[1] / picture.shape[0])
+        size = (max(1, round(picture.shape[1] * scale)), max(1, round(picture.shape[0] * scale)))
+    if picture.shape[1::-1] != size:
+        smaller = picture.shape[1] > size[0]
+        picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA if smaller else cv2.INTER_CUBIC)
+    if size == cell:
         return picture
-    smaller = picture.shape[1] > width
-    return cv2.resize(picture, size, interpolation=cv2.INTER_AREA if smaller else cv2.INTER_CUBIC)
+    left, top = (cell[0] - size[0]) // 2, (cell[1] - size[1]) // 2
+    whole = np.empty((cell[1], cell[0], 3), np.uint8)
+    whole[:] = GROUND
+    whole[top : top + size[1], left : left + size[0]] = picture
+    return whole
 
 
 def _captioned(picture: np.ndarray, label: str, size: int) -> np.ndarray:

@@ -128,6 +128,17 @@ def picture_size(path: str | Path) -> tuple[int, int]:
     return (width, height) if turned else (height, width)
 
 
+def decoded_size(data: bytes, path: str | Path) -> tuple[int, int]:
+    """`picture_size` of bytes that are at hand; path: what messages call them."""
+    try:
+        with _open(io.BytesIO(data), path) as header:
+            width, height = header.size
+            turned = header.format != "TIFF" and _orientation(header, data) >= 5
+    except Exception:
+        return decode_picture(data, path).shape[:2]  # rare kinds; raises the message that fits
+    return (width, height) if turned else (height, width)
+
+
 def exif_orientation(path: str | Path) -> int:
     """How the pixels lie in the file, EXIF's 1..8; 1 is upright. `read_picture` has turned them already."""
     try:

@@ -219,6 +219,35 @@ class Scene(Fielded):
                 raise
             raise DataError(f"{self.name}: {error}") from None
 
+    # other libraries ----------------------------------------------------------------------------------------------------
+
+    def to_supervision(self, names: Sequence[str] | None = None) -> Any:
+        """The things as a `supervision.Detections`; names: `schema.things`. See `structures.exchange`."""
+        from videre.structures.exchange import to_supervision
+
+        return to_supervision(self, names)
+
+    @staticmethod
+    def from_supervision(detections: Any, size: tuple[int, int], names: Sequence[str] | None = None) -> Scene:
+        """A scene of `size` (height, width) from a `supervision.Detections`. See `structures.exchange`."""
+        from videre.structures.exchange import from_supervision
+
+        return from_supervision(detections, size, names)
+
+    def to_torchvision_dict(self) -> dict[str, Any]:
+        """The things as torchvision's detectors take and give them: labels from 1, keypoints counted from the middle of the
+        first pixel. See `structures.exchange`."""
+        from videre.structures.exchange import to_torchvision_dict
+
+        return to_torchvision_dict(self)
+
+    @staticmethod
+    def from_torchvision_dict(found: Mapping[str, Any], size: tuple[int, int]) -> Scene:
+        """A scene of `size` (height, width) from a target or a prediction of torchvision. See `structures.exchange`."""
+        from videre.structures.exchange import from_torchvision_dict
+
+        return from_torchvision_dict(found, size)
+
     # writing ------------------------------------------------------------------------------------------------------------
 
     def to_json(self, names: Names | None = None) -> dict[str, Any]:

@@ -227,7 +227,7 @@ def _no_one_setting(name: str, short: str, having: list[str], owners: dict[str, 
     near = difflib.get_close_matches(short, full.values(), 1)
     there = [place for place, known in full.items() if known == short]
     hint = f"; there is {', '.join(there)}" if there else f"; did you mean {near[0]}?" if near else ""
-    return f"there is no setting {name!r}{hint}"
+    return f"there is no setting {name!r}{hint} (videre train SYSTEM --settings lists them)"
 
 
 def has_single_labels(data: Dataset) -> bool:

@@ -57,7 +57,7 @@ class Recipe:
         batch: pictures a step, over all processes. accumulate: steps whose gradients are summed before an update.
         optimizer: "adamw", "sgd" (momentum 0.9) or "muon" (for nets that start at random).
         lr: peak learning rate at `batch`; stated, never rescaled.
-        backbone_lr: factor on the rate of the backbone. layer_decay: another one for each of its stages, counted from
+        backbone_lr: factor on the rate of the backbone. layer_decay: factor on the rate of each of its stages, counted from
             the heads down: .5 trains the last stage at a half, the one before at a quarter. weight_decay: on weights; norms and biases have none.
         warmup: share of the updates with rising rate. schedule: "cosine" or "step" (a tenth at 2/3 and 8/9).
         clip: largest gradient norm; 0: none.
@@ -66,8 +66,8 @@ class Recipe:
         empty: whether pictures without objects are shown too, as background.
         flip: probability of a mirror. turn: random quarter turns, for pictures without an up.
         rotate: largest turn about the middle, in degrees; 0: none.
-        scale_min, scale_max: range of scale jitter. crop: smallest side of a random crop, as a share; 1: none.
-        brightness, contrast, saturation, hue: strengths of colour jitter; 0: none. stain: of other dyes in
+        scale_min, scale_max: ends of the range of scale jitter. crop: smallest side of a random crop, as a share; 1: none.
+        brightness, contrast, saturation, hue: strengths of colour jitter; 0: none. stain: strength of other dyes in
             pictures of stained tissue, see `StainJitter`. invert: probability of the negative.
         augment: more transforms, applied after those, as `transforms.to_json` has them or by name: ["Mosaic", {"name": "Noise",
             "sigma": 0.1}].

@@ -41,9 +41,19 @@ def typed(name: str, value: Any, hint: Any) -> Any:
     raise ConfigError(f"{name} must be {_wanted(hint)}, found {value!r}")
 
 
+def in_words(hint: Any) -> str:
+    """A type in words, also that it may be left out: "a number, or null"."""
+    rest = [h for h in typing.get_args(hint) if h is not types.NoneType]
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        return f"{_wanted(rest[0])}, or null"
+    return _wanted(hint)
+
+
 def _wanted(hint: Any) -> str:
     """A type in words."""
     origin, inside = typing.get_origin(hint), typing.get_args(hint)
+    if hint is Any:
+        return "anything"
     if origin is tuple and inside[-1] is not Ellipsis:
         return f"a list of {len(inside)}, as in [{', '.join('1' for _ in inside)}]"
     if origin in (tuple, list, collections.abc.Sequence):

@@ -46,10 +46,14 @@ class FasterRCNN(Model):
         fpn_norm: norm of the pyramid's convolutions ("none" as published, "group" from scratch).
         anchor_sizes: one per level, the last one for the pyramid's extra level. anchor_ratios: height / width.
         rpn_pre_nms, rpn_post_nms: proposals kept before (per level) and after NMS: (training, prediction).
-        rpn_nms, nms: IoU thresholds. rpn_batch, rpn_positive: anchors sampled a picture, share of positives.
-        roi_batch, roi_positive: proposals sampled a picture, share of positives.
-        resolution, sampling_ratio, aligned: of RoI align.
-        score_threshold, max_detections: of the predictions kept for evaluation.
+        rpn_nms: IoU from which the weaker of two proposals goes. nms: IoU from which the weaker of two
+            detections of a class goes.
+        rpn_batch: anchors sampled a picture. rpn_positive: largest share of positives among these anchors.
+        roi_batch: proposals sampled a picture. roi_positive: largest share of positives among these proposals.
+        resolution: cells a side of what RoI align gives. sampling_ratio: samples a side of each cell; 0: as many as it has
+            pixels. aligned: with the half pixel that the first RoI align left out.
+        score_threshold: least score of the predictions kept for evaluation.
+        max_detections: most predictions kept a picture.
         class_weights: weight of a class in the classification loss, by name ("background" too); 1 where absent.
     """
 

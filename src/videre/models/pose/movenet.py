@@ -54,7 +54,7 @@ class MoveNet(Model):
 
     Args:
         schema: needs `skeleton`. preprocess: None: the long side 192, pixels in [-1, 1].
-        backbone: any with maps at strides 4 to 32. norm, padding, multiplier: of it; the release has norm "none" (folded in)
+        backbone: any with maps at strides 4 to 32. norm, padding, multiplier: of the backbone; the release has norm "none" (folded in)
             and padding "same".
         fpn_norm: of the pyramid and the heads; "none" as released.
     """

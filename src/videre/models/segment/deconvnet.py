@@ -42,7 +42,7 @@ class DeconvNet(Segmenter):
 
     Args:
         schema, preprocess, loss, class_weights: see `Segmenter`.
-        backbone: a VGG. norm, multiplier: of it and of the decoder. hidden: of the fully connected layers.
+        backbone: a VGG. norm, multiplier: of the backbone and of the decoder. hidden: of the fully connected layers.
         unpool: see `SegNet`.
         crops: what a training step shows of each picture: "objects": the box of a connected piece of one class, enlarged
             by 1.2, everything else background where there is such a class; "proposals": a random window that shares half

@@ -33,8 +33,9 @@ RATES = (12, 24, 36)
 class Dilated(Segmenter):
     """What both have in common: the dilated backbone, and a second head on its last map but one while training.
 
-    With `corners` the logits of a cell are put where the middle of what it saw lies, as TensorFlow does. Without, as in
-    torchvision, they lie half a stride to the bottom right of it.
+    Args:
+        corners: the logits of a cell are put where the middle of what it saw lies, as TensorFlow does; without, as in
+            torchvision, they lie half a stride to the bottom right of it.
     """
 
     usual = Preprocess(short_side=None, long_side=None, divisor=8)
@@ -105,7 +106,7 @@ class DilatedFCN(Dilated):
 
     Args:
         schema, preprocess, loss, class_weights: see `Segmenter`.
-        backbone: one that takes an output stride. norm, padding, multiplier: of it.
+        backbone: one that takes an output stride. norm, padding, multiplier: of the backbone.
         output_stride: 8 or 16. auxiliary: a second head on the last map but one, in training. head_norm: of the heads.
         corners: see `Dilated`.
     """
@@ -148,7 +149,7 @@ class DeepLabV3(Dilated):
 
     Args:
         schema, preprocess, loss, class_weights: see `Segmenter`.
-        backbone: one that takes an output stride. norm, padding, multiplier: of it.
+        backbone: one that takes an output stride. norm, padding, multiplier: of the backbone.
         output_stride: 8, or 16, which halves the dilations. auxiliary: a second head on the last map but one, in training.
         width, head_norm: of the head. rates: dilations of its 3x3 convolutions; None: those of the paper; none at all, as
             in TensorFlow's mobile form. refine: a 3x3 convolution before the classes, as torchvision has it.

@@ -40,7 +40,7 @@ class FCN(Segmenter):
         backbone: any with maps at strides 8, 16, 32. A VGG gets its fully connected layers as convolutions.
         norm, padding, multiplier: of the backbone.
         finest: 32, 16 or 8: the stride of the last sum.
-        hidden: channels of the convolutions that were fully connected (VGG alone). dropout: after each.
+        hidden: channels of the convolutions that were fully connected (VGG alone). dropout: after each of these.
         learned: whether the upsampling, bilinear at the start, is trained. at_once: scale the finer maps as the release
             does where 8s is trained without 16s before it.
         border: "half" pads every layer by half its kernel; "caffe" is the release's geometry (VGG alone).

@@ -20,7 +20,7 @@ class FlatFCN(Segmenter):
 
     Args:
         schema, preprocess, loss, class_weights: see `Segmenter`.
-        width: channels of every layer. depth: layers before the logits. norm: after each.
+        width: channels of every layer. depth: layers before the logits. norm: after each layer.
         dilations: of the layers in turn, from the first again where they end; (1,) for none.
     """
 

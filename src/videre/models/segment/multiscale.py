@@ -30,6 +30,7 @@ class Multiscale(Segmenter):
     Args:
         schema, preprocess, loss, class_weights: see `Segmenter`. Pictures are RGB.
         width: channels of the first convolution; the next have 4 and 16 times as many. hidden: of the classifier.
+        dropout: before the last layer.
         superpixels: give all pixels of a superpixel (Felzenszwalb & Huttenlocher, 2004) the class that is likeliest on
             average in it.
     """

@@ -34,7 +34,7 @@ class ResidualUNet(Segmenter):
 
     Args:
         schema, preprocess, loss, class_weights: see `Segmenter`.
-        backbone: any with maps at strides 4 to 32. norm, padding, multiplier: of it. head_norm: of the blocks going up.
+        backbone: any with maps at strides 4 to 32. norm, padding, multiplier: of the backbone. head_norm: of the blocks going up.
         width: factor on the channels going up.
         finest: the stride at which it ends: 1, 2 or 4; logits are then interpolated.
         skips: hand the maps over. residual: add each block's input to its output.

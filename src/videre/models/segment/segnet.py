@@ -26,7 +26,7 @@ class SegNet(Segmenter):
 
     Args:
         schema, preprocess, loss, class_weights: see `Segmenter`.
-        backbone: a VGG. norm, multiplier: of it and of the decoder.
+        backbone: a VGG. norm, multiplier: of the backbone and of the decoder.
         unpool: "places" puts each value where its maximum was; "nails" at the top left of its cell, "nearest" into all of
             it, "bilinear" between.
     """
