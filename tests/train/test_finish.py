@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import torch
@@ -32,3 +33,13 @@ def test_a_classifier_is_calibrated_where_it_is_trained(tmp_path: Path) -> None:
         losses[factor] = evaluate_model(Predictor(one, engine="plain"), data, bootstrap=0).metrics["log loss"]
     assert losses[1.0] == min(losses.values()), losses
     assert run.report is not None and (tmp_path / "report.html").exists()
+
+
+def test_the_last_numbers_are_those_of_the_log(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = find_model("classifier")(SCHEMA, SQUARE, **CONFIGS["classifier"])
+    data = tiny_data()
+    run = train(model, data, tiny_recipe(pictures=12, lr=1e-3), tmp_path, validation=data, progress="none")
+    logged = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    best = max(entry["metrics"]["top-1"] for entry in logged if "metrics" in entry)
+    assert run.report is not None and run.report.metrics["top-1"] == best

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from videre.train import progress
-from videre.train.progress import Pace
+from videre.train.progress import Pace, Progress
 
 
 def lefts(seconds: list[float], steps: int, monkeypatch: pytest.MonkeyPatch) -> list[float | None]:
@@ -32,3 +34,11 @@ def test_a_pace_that_never_settles_is_told_after_a_while(monkeypatch: pytest.Mon
 
 def test_a_slower_second_half_is_followed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert lefts([1.0] * 5 + [3.0] * 5, 20, monkeypatch)[-1] == pytest.approx(2.0 * 10)
+
+
+def test_the_loss_that_is_shown_is_the_mean_of_the_last_steps(capsys: pytest.CaptureFixture[str]) -> None:
+    shown = Progress(steps=30, mode="plain")
+    for done, loss in enumerate([4.0, math.nan, *[1.0, 3.0] * 14], 1):
+        shown.step(done, loss, 1e-3)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0].startswith("step 1/30  loss 4.000") and lines[-1].startswith("step 30/30  loss 2.000")

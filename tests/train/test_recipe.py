@@ -172,6 +172,19 @@ def test_a_training_starts_from_another_checkpoint(tmp_path) -> None:
         prepare_training("faster-rcnn", unlabelled)
 
 
+def test_minutes_become_pictures_by_the_pace_here(monkeypatch) -> None:
+    from videre.train import estimate as module
+
+    cost = module.Estimate(steps=1, seconds=0.5, pictures=4.0, memory=0)
+    monkeypatch.setattr(module, "estimate", lambda *_, **__: cost)
+    model, data = toy(), tiny_data()
+    recipe = module.within_minutes(model, data, tiny_recipe(pictures=None, minutes=2, batch=2))
+    assert recipe.pictures == 2 * 60 / 0.5 * 2 and recipe.minutes == 2
+    assert module.within_minutes(model, data, recipe) is recipe  # so that a resumed run has as many
+    plain = tiny_recipe()
+    assert module.within_minutes(model, data, plain) is plain
+
+
 def test_an_estimate_tries_a_copy() -> None:
     model = toy()
     before = {name: value.clone() for name, value in model.state_dict().items()}

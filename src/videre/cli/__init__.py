@@ -6,9 +6,11 @@ Exit codes: 0 done; 1 done, but some items failed or faults were found; 2 the us
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import traceback
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +19,10 @@ DEBUG = "--debug"
 
 def main() -> None:
     """Entry point of `videre`."""
+
+    # what decoders complain of on damaged files is said once, with the file's name, by who reads it
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)
+    warnings.filterwarnings("ignore", module="PIL")
 
     def command() -> object:
         from videre.cli.app import app

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shlex
 import sys
@@ -96,7 +97,7 @@ def train(
     from videre.engine.plan import Plan
     from videre.train import train as fit
     from videre.train.build import prepare_training, resume_training
-    from videre.train.estimate import estimate
+    from videre.train.estimate import estimate, within_minutes
     from videre.train.folder import recorded
     from videre.train.processes import is_first
 
@@ -125,6 +126,7 @@ def train(
         raise DataError(
             f"{training.title}: there is nothing to learn: {inventory.nothing}; see `videre data check {data}`"
         )
+    start = dataclasses.replace(start, recipe=within_minutes(start.model, training, start.recipe, device, chosen))
     if not quiet:
         steps = recorded(out).get("steps") if resume else None
         _describe(training, validation, start, out, steps, whole=not there)

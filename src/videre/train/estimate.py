@@ -19,8 +19,10 @@ from videre.train.recipe import Recipe
 from videre.train.samples import TrainingSamples, stage_steps
 from videre.train.step import LossModule, Step
 
-STEPS = 2
-"""The last of them counts."""
+LEAST, MOST = 3, 10
+"""Steps that are tried: until the last two took about as long, the first ones compile kernels and make plans."""
+STEADY = 1.25
+"""Times the shorter of these that the longer may take."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,19 +58,37 @@ def estimate(model: Model, data: Dataset, recipe: Recipe, device: str = "auto", 
     trained = [p for p in model.parameters() if p.requires_grad]
     optimizer = make_optimizer(model, recipe)
     step = Step(LossModule(model, stage.losses), optimizer, trained, precision, plan, clip=recipe.clip)
-    loading = computing = 0.0
-    for number in range(STEPS):
+    loading: list[float] = []
+    computing: list[float] = []
+    for number in range(MOST):
         began = time.perf_counter()
         group = [samples.sample(number * recipe.batch + n) for n in range(recipe.batch)]
-        loading = time.perf_counter() - began
+        loading.append(time.perf_counter() - began)
         batch = ImageBatch.cat([b for _, b, _ in group]).to(place)
         parts = step(batch, [target for _, _, target in group])
         torch.stack(list(parts.values())).sum().item()  # waits for a GPU
-        computing = time.perf_counter() - began - loading
-    # pictures are loaded ahead on other threads: the slower of the two sets the pace
-    seconds = max(computing, loading / recipe.workers) if recipe.workers else computing + loading
+        computing.append(time.perf_counter() - began - loading[-1])
+        if number + 1 >= LEAST and max(computing[-2:]) <= STEADY * min(computing[-2:]):
+            break
+    load, compute = sum(loading[1:]) / len(loading[1:]), sum(computing[-2:]) / 2
+    if not recipe.workers:
+        seconds = compute + load
+    elif place.type == "cpu":  # the threads that load share the cores with those that compute
+        seconds = compute + load / torch.get_num_threads()
+    else:
+        seconds = max(compute, load / recipe.workers)
     memory = torch.cuda.max_memory_allocated(place) if place.type == "cuda" else _peak()
     return Estimate(sum(stage_steps(model, data, recipe)), seconds, recipe.batch / seconds, memory)
+
+
+def within_minutes(
+    model: Model, data: Dataset, recipe: Recipe, device: str = "auto", plan: Plan | None = None
+) -> Recipe:
+    """The recipe with as many pictures as `recipe.minutes` are enough for here; itself where it has none, or has pictures."""
+    if recipe.minutes is None or recipe.pictures is not None:
+        return recipe
+    seconds = estimate(model, data, recipe.replace(pictures=recipe.batch), device, plan).seconds
+    return recipe.replace(pictures=max(1, int(60 * recipe.minutes / seconds)) * recipe.batch)
 
 
 def _peak() -> int:

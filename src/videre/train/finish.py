@@ -36,7 +36,8 @@ def finish(
     """
     report = None
     if validation is not None:
-        predictor = load(folder / "best.safetensors", device)
+        # as the loop evaluated, so that the last numbers are those of the log
+        predictor = load(folder / "best.safetensors", device, engine="plain")
         predictor.model.reset_calibration()  # chosen anew, whatever the run before a resume has chosen
         report, changed = predictor.model.calibrate(evaluate_model(predictor, validation))
         for name in ("best", "last"):

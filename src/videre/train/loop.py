@@ -30,6 +30,7 @@ from videre.models import model_name
 from videre.models.base import Model
 from videre.models.stages import Descent, Fit
 from videre.structures import ImageBatch, Scene
+from videre.train.estimate import within_minutes
 from videre.train.finish import evaluator, finish
 from videre.train.folder import RunFolder, averaged, plan_of, recorded
 from videre.train.interrupt import Interrupt
@@ -110,6 +111,9 @@ def train(
             )
         evaluate = evaluator(validation, device)
     with joined(device) as (rank, world):
+        if recipe.minutes is not None and recipe.pictures is None and world > 1:
+            raise ConfigError("minutes are measured by one process; give several an exact number of pictures")
+        recipe = within_minutes(model, data, recipe, device, plan)
         mode = progress if rank == 0 else "none"
         training = _Training.begin(
             model, data, recipe, out, evaluate, resume, device, provenance or {}, plan, rank, world

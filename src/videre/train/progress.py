@@ -14,6 +14,10 @@ STEADY = 2.0
 """Times the shortest of them that the longest may take."""
 
 
+RECENT = 20
+"""Steps whose mean loss is shown: that of one batch jumps."""
+
+
 class Pace:
     """How long a step takes, once it is known: in the first steps kernels are compiled and plans made."""
 
@@ -50,6 +54,7 @@ class Progress:
         self._bar = None
         self._started = self._spoken = time.monotonic()
         self._pace = Pace()
+        self._losses: deque[float] = deque(maxlen=RECENT)
         if mode == "auto" and sys.stderr.isatty():
             from rich.console import Console
             from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
@@ -77,10 +82,13 @@ class Progress:
             self._bar.stop()
 
     def step(self, done: int, loss: float, rate: float) -> None:
-        """After step number `done`."""
+        """After step number `done`, whose loss may not be known yet (NaN)."""
         seconds = self._pace.left(done, self.steps)
         left = "warming up" if seconds is None else f"{_clock(seconds)} left"
-        numbers = "" if math.isnan(loss) else f"loss {loss:.3f}  lr {rate:.1e}"
+        if not math.isnan(loss):
+            self._losses.append(loss)
+        mean = sum(self._losses) / max(1, len(self._losses))
+        numbers = f"loss {mean:.3f}  lr {rate:.1e}" if self._losses else ""
         now = time.monotonic()
         if self._bar is not None:
             self._bar.update(self._task, completed=done, description=numbers, left=left)

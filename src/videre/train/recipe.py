@@ -22,6 +22,7 @@ WORDS = {
 _SHARE, _COUNT, _STRENGTH = (0.0, 1.0), (1.0, math.inf), (0.0, math.inf)
 RANGES = {
     "pictures": _COUNT,
+    "minutes": (0.1, math.inf),
     "batch": _COUNT,
     "accumulate": _COUNT,
     "evaluate_every": _COUNT,
@@ -53,7 +54,8 @@ class Recipe:
     """How to train.
 
     Args:
-        epochs: passes over the data. pictures: instead, an exact number of pictures seen (over all processes).
+        epochs: passes over the data. pictures: instead, an exact number of pictures seen (over all processes). minutes:
+            instead, about so long on this machine, by the pace of some steps tried before; it becomes `pictures`.
         batch: pictures a step, over all processes. accumulate: steps whose gradients are summed before an update.
         optimizer: "adamw", "sgd" (momentum 0.9) or "muon" (for nets that start at random).
         lr: peak learning rate at `batch`; stated, never rescaled.
@@ -83,6 +85,7 @@ class Recipe:
 
     epochs: float = 12
     pictures: int | None = None
+    minutes: float | None = None
     batch: int = 4
     accumulate: int = 1
     optimizer: str = "adamw"
