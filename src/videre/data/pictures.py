@@ -89,6 +89,20 @@ class PictureFinder:
         return agree, -self._rank(path), path.name == parts[-1]
 
 
+def usual_folders(file: Path, split: str) -> list[Path]:
+    """Where the pictures of an annotation file of COCO's kind lie, the likely place first."""
+    root = file.parent.parent if file.parent.name.lower() == "annotations" else file.parent
+    of_split = [root / split, root / "images" / split, root / split / "images"] if split else []
+    return [*of_split, root, root / "images", root / "JPEGImages", file.parent]
+
+
+def usual_paths(file: Path, split: str, names: Sequence[str]) -> list[str]:
+    """The paths of the pictures that an annotation file names; the likely ones of those that are not there."""
+    folders = usual_folders(file, split)
+    finder = PictureFinder(folders)
+    return [str(finder.find(name) or folders[0] / plain_name(name)) for name in names]
+
+
 def plain_name(stated: str) -> str:
     """A stated path as folders and a name joined by "/", without drive, address and query."""
     text = stated.strip().replace("\\", "/")

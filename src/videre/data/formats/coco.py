@@ -26,7 +26,7 @@ from videre.data.dataset import Dataset, Repair
 from videre.data.faults import Faults
 from videre.data.flat import FlatMasks, FlatSource, Texts
 from videre.data.formats.folders import SPLIT_NAME
-from videre.data.pictures import PictureFinder, plain_name
+from videre.data.pictures import PictureFinder, plain_name, usual_folders
 from videre.data.rules import (
     BOX,
     FLAG,
@@ -332,10 +332,8 @@ def _find_pictures(file: Path, images: list[dict[str, Any]], faults: Faults) -> 
 
     Where none is there, truths can still be compared with results: the paths are those that are most likely.
     """
-    root = file.parent.parent if file.parent.name.lower() == "annotations" else file.parent
-    split = _KINDS.sub("", file.stem)
-    usual = [root / split, root, root / "images" / split, root / "images", root / split / "images", root / "JPEGImages"]
-    finder = PictureFinder([*usual, file.parent])
+    usual = usual_folders(file, _KINDS.sub("", file.stem))
+    finder = PictureFinder(usual)
     paths: list[Path | None] = []
     for image in images:
         try:
@@ -344,7 +342,7 @@ def _find_pictures(file: Path, images: list[dict[str, Any]], faults: Faults) -> 
             faults.add(f"{file}: image {image['id']}", f"file_name {error}")
             paths.append(None)
     if images and not any(paths):
-        return [str(root / split / plain_name(m["file_name"])) for m in images], [
+        return [str(usual[0] / plain_name(m["file_name"])) for m in images], [
             Repair(UNREADABLE, m["file_name"], m["id"], finder.looked(m["file_name"]), "kept without it")
             for m in images
         ]

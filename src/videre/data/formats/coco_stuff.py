@@ -17,7 +17,6 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
-import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,6 +30,7 @@ from videre.data.dataset import Dataset, FileSource, Repair
 from videre.data.flat import Ragged
 from videre.data.formats.class_maps import UNSAID
 from videre.data.pairs import list_maps, pair
+from videre.data.pictures import usual_paths
 from videre.data.rules import (
     COLOR,
     ID,
@@ -180,7 +180,7 @@ def _read(file: Path, title: str) -> Dataset:
     if stray:
         raise DataError(f"{file}: annotations of {len(stray)} images that are not listed under images: {stray[:5]}")
     folder = _pixelmaps(file)
-    maps = {p.stem for p in folder.glob("*.png")}
+    maps = {p.stem: str(p) for p in list_maps(folder)}
     stem = lambda m: Path(m["file_name"]).stem
     known = [m for i, m in images.items() if i in annotated or stem(m) in maps]
     if not known:
@@ -198,7 +198,7 @@ def _read(file: Path, title: str) -> Dataset:
         if i not in kept
     ]
     names = [m["file_name"] for m in known]
-    paths = _picture_paths(file, names)
+    paths = usual_paths(file, file.stem.removeprefix(PREFIX), names)
     sizes = np.array([(m.get("height") or 0, m.get("width") or 0) for m in known], np.int64)
     sizes, readable, unreadable = fill_sizes(sizes, paths, names)
     known, names, paths = (list(itertools.compress(rows, readable)) for rows in (known, names, paths))
@@ -207,21 +207,12 @@ def _read(file: Path, title: str) -> Dataset:
     source: FileSource
     if folder.is_dir():
         labels = {0: VOID, VOID: VOID} | {category: k for k, category in enumerate(classes.source_ids)}
-        places = [str(folder / f"{stem(m)}.png") for m in known]
+        places = [maps[stem(m)] for m in known]
         source = _PixelMaps(paths, names, sizes, maps=places, ids=ids, labels=labels, listed=file)
     else:
         rows = [a for a in content["annotations"] if not a.get("iscrowd")]
         source = _regions(file, rows, classes, paths, names, sizes, ids)
     return Dataset(source, Schema(pixels=classes), unreadable + repairs, title)
-
-
-def _picture_paths(file: Path, names: list[str]) -> list[str]:
-    """Where the pictures of a JSON lie: the first usual folder that holds one of the first few."""
-    root = file.parent.parent if file.parent.name == "annotations" else file.parent
-    split = file.stem.removeprefix(PREFIX)
-    usual = [root / split, root / "images" / split, root / "images", root]
-    folder = next((f for f in usual if any(os.path.isfile(f / name) for name in names[:20])), usual[0])
-    return [str(folder / name) for name in names]
 
 
 def _categories(file: Path, rows: list[dict[str, Any]]) -> Categories:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ import numpy as np
 import torch
 
 from videre.data.dataset import Dataset, FileSource, Repair
+from videre.data.pictures import PictureFinder, usual_paths
 from videre.data.rules import COLOR, ID, TEXT, WHOLE, Rule, demand, load_json
 from videre.data.sizes import map_fault
 from videre.data.writing import file_names, losses, place_picture
@@ -161,7 +161,9 @@ def _read(file: Path, title: str) -> Dataset:
     things = [{**c, "color": pixels.colors[k]} for k, c in enumerate(categories) if c.get("isthing", 1)]
     segments = {a["image_id"]: a for a in content["annotations"]}
     images = {m["id"]: m["file_name"] for m in content["images"]}
-    maps = {i: (str(file.with_suffix("") / a["file_name"]), a["segments_info"]) for i, a in segments.items()}
+    finder = PictureFinder([file.with_suffix("")])
+    place = {i: finder.find(a["file_name"]) or file.with_suffix("") / a["file_name"] for i, a in segments.items()}
+    maps = {i: (str(place[i]), a["segments_info"]) for i, a in segments.items()}
     stray = sorted(set(segments) - set(images), key=str)
     if stray:
         raise DataError(f"{file}: annotations of {len(stray)} images that are not listed under images: {stray[:5]}")
@@ -173,14 +175,8 @@ def _read(file: Path, title: str) -> Dataset:
     known = [i for i in images if i in segments]
     if not known:
         raise DataError(f"{file}: no picture has segments")
-    root, split = (
-        file.parent.parent if file.parent.name == "annotations" else file.parent,
-        file.stem.removeprefix(PREFIX),
-    )
-    folders = [root / split, root / "images" / split, root / "images", root]
-    folder = next((f for f in folders if os.path.isfile(f / images[known[0]])), folders[0])
     source = _Segments(
-        [str(folder / images[i]) for i in known],
+        usual_paths(file, file.stem.removeprefix(PREFIX), [images[i] for i in known]),
         [images[i] for i in known],
         maps=[maps[i] for i in known],
         pixel_of={c["id"]: k for k, c in enumerate(categories)},

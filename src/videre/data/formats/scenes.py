@@ -19,12 +19,14 @@ from typing import Any
 import numpy as np
 
 from videre.data.dataset import Dataset, FileSource
+from videre.data.pictures import PictureFinder
 from videre.data.rules import load_json
 from videre.data.scene_lines import read_scenes, scene_line
 from videre.data.writing import placed
 from videre.errors import DataError
 from videre.files import read_text, write_atomic
 from videre.images.clips import read_item, write_clip
+from videre.images.listing import list_folder
 from videre.images.reading import most_pixels
 from videre.structures import AnyClip, Scene, Schema
 
@@ -38,12 +40,12 @@ LOOKS_FOR = f"scenes: {SCHEMA} and SPLIT{ENDING}, a scene a line as JSON, beside
 
 def recognise(path: Path) -> str:
     """What was found, or "" ."""
-    return f"*{ENDING}" if path.is_dir() and any(path.glob(f"*{ENDING}")) else ""
+    return f"*{ENDING}" if any(p.name.endswith(ENDING) for p in list_folder(path)) else ""
 
 
 def splits(path: Path) -> list[str]:
     """One a file."""
-    return sorted(file.name.removesuffix(ENDING) for file in path.glob(f"*{ENDING}"))
+    return [file.name.removesuffix(ENDING) for file in list_folder(path) if file.name.endswith(ENDING)]
 
 
 def read(path: Path, split: str | None = None, skip_broken: bool = False) -> Dataset:
@@ -109,7 +111,8 @@ class SceneSource(FileSource):
         names, scenes = [name for name, _ in rows], [scene for _, scene in rows]
         fields = frozenset.intersection(*(scene.present() for scene in scenes)) if scenes else frozenset()
         sizes = np.array([scene.size for scene in scenes], np.int64).reshape(-1, 2)
-        return cls([str(root / name) for name in names], names, sizes, fields, scenes)
+        finder = PictureFinder([root])
+        return cls([str(finder.find(name) or root / name) for name in names], names, sizes, fields, scenes)
 
     def scene(self, i: int) -> Scene:
         meta = {"id": self.names[i], **self.scenes[i].meta, "path": self.paths[i]}
