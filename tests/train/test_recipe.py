@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import re
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from videre.cli.options import parse_settings
+from videre.data.stats import stats
 from videre.errors import ConfigError, DataError
 from videre.models import find_model
 from videre.models.checkpoint import save_checkpoint
@@ -18,6 +22,7 @@ from videre.train import Recipe
 from videre.train.build import MOST, inverse_frequencies, prepare_training, sort_settings
 from videre.train.estimate import estimate
 from videre.train.settings import typed
+from videre.train.size import propose_size
 
 from .tiny import FEW, SCHEMA, TINY, detector, tiny_data, tiny_recipe, toy
 
@@ -192,3 +197,22 @@ def test_an_estimate_tries_a_copy() -> None:
     assert cost.steps == 6 and cost.seconds > 0 and cost.pictures == pytest.approx(2 / cost.seconds)
     assert all(torch.equal(before[n], v) for n, v in model.state_dict().items())
     assert all(p.grad is None for p in model.parameters())
+
+
+@pytest.mark.parametrize(
+    ("side", "short_side", "says"),
+    [
+        (8.0, 480, "a tenth of the things have sides under 8 pixels .* -o short_side=720 makes that 12, for 2.2 times"),
+        (100.0, 480, ""),
+        (100.0, 960, r"enlarged 2\.0 times .* -o short_side=480 sees them about as they are, in 0\.25 of the time"),
+    ],
+)
+def test_a_size_is_proposed_by_what_is_on_the_pictures(side: float, short_side: int, says: str) -> None:
+    sides = np.full(20, side)
+    known = stats(tiny_data())
+    known = dataclasses.replace(
+        known, picture_sizes={(480, 640): 4}, sides=sides, resized_sides=sides * short_side / 480
+    )
+    line = propose_size(known, Preprocess(short_side=short_side))
+    assert re.search(says, line) if says else line == ""
+    assert propose_size(known, Preprocess(size=(32, 32))) == ""

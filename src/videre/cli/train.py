@@ -213,8 +213,11 @@ def _same_classes(training: Any, validation: Any, model: Any) -> None:
 
 def _describe(training: Any, validation: Any, start: Any, out: Path, steps: int | None, whole: bool) -> None:
     """What is trained; `steps` where a run that goes on has them already."""
+    from videre.data.flat import FlatSource
+    from videre.data.stats import stats
     from videre.models import Descent
     from videre.train.samples import TrainingSamples, stage_steps
+    from videre.train.size import propose_size
 
     recipe, samples = start.recipe, TrainingSamples(training, start.model, start.recipe)
     stages = start.model.stages()
@@ -237,6 +240,9 @@ def _describe(training: Any, validation: Any, start: Any, out: Path, steps: int 
                 f"  {both} of them are trained on, too: what is measured on these says nothing about new pictures"
             )
     lines += start.lines
+    if isinstance(training.source, FlatSource):  # whose truths are at hand
+        proposed = propose_size(stats(training, start.model.preprocess), start.model.preprocess)
+        lines += [proposed] if proposed else []
     if len(stages) > 1:
         kinds = (f"{stage.name} ({'descent' if isinstance(stage, Descent) else 'fit'})" for stage in stages)
         lines.append(f"{len(stages)} stages: {', '.join(kinds)}")
