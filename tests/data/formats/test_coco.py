@@ -341,3 +341,17 @@ def test_every_mask_of_coco_mini_equals_pycocotools():
         things = dataset.scene(i).instances
         expected = [judge.annToMask(judge.anns[n]) for n in things.ids.tolist()]
         assert not expected or np.array_equal(things.masks.bitmaps(), np.stack(expected))
+
+
+def test_lvis_names_its_pictures_by_address(tmp_path):
+    write_picture(tmp_path / "val2017" / "000000000139.png", np.zeros((20, 30, 3), np.uint8))
+    image = {"id": 139, "coco_url": "http://images.host.org/val2017/000000000139.png", "height": 20, "width": 30}
+    square = {"id": 1, "image_id": 139, "category_id": 7, "bbox": [2, 3, 8, 8], "area": 64}
+    square["segmentation"] = [[2, 3, 10, 3, 10, 11, 2, 11]]
+    content = {"images": [image | {"neg_category_ids": [3]}], "annotations": [square]}
+    content["categories"] = [{"id": 7, "name": "teapot", "synset": "teapot.n.01", "frequency": "c"}]
+    (tmp_path / "lvis_v1_val.json").write_text(json.dumps(content))
+    assert data.find_format(tmp_path) == "coco" and data.splits(tmp_path) == ["val"]
+    dataset = data.read(tmp_path, "val")
+    assert dataset.path(0) == tmp_path / "val2017" / "000000000139.png" and dataset.repairs == ()
+    assert dataset.scene(0).instances.boxes.tolist() == [[2, 3, 10, 11]]
