@@ -30,7 +30,8 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 def test_large_blocks_are_kept_unless_told_otherwise() -> None:
     """Ten times 64 MB. Without the settings every page of each is faulted in again (pages may be of 4 KiB or 2 MiB).
 
-    With them a block is fresh only where something small was put into the hole that the last one left.
+    With them a block is fresh only where something small was put into the hole that the last one left: at first, none to four
+    times of the ten.
     """
     started = {  # both at once: they take their time to import torch
         kept: subprocess.Popen(
@@ -47,4 +48,4 @@ def test_large_blocks_are_kept_unless_told_otherwise() -> None:
         assert process.returncode == 0 and answer == str(kept)
         faults[kept] = int(count)
     assert faults[False] > 200
-    assert faults[True] <= 0.3 * faults[False]
+    assert faults[True] <= 0.5 * faults[False]

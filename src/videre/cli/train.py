@@ -91,8 +91,10 @@ def train(
         raise ConfigError(f"say what to train on: videre train {model} DATA, a folder or an annotation file")
     from videre.data import read, splits
     from videre.data.dataset import unread_in_words
+    from videre.data.flat import FlatSource
     from videre.data.inventory import take_inventory
     from videre.data.splits import find_parts
+    from videre.data.stats import stats
     from videre.engine.allocator import keep_memory
     from videre.engine.plan import Plan
     from videre.train import train as fit
@@ -100,6 +102,7 @@ def train(
     from videre.train.estimate import estimate, within_minutes
     from videre.train.folder import recorded
     from videre.train.processes import is_first
+    from videre.train.size import propose_size
 
     keep_memory()
     quiet = quiet or not is_first()
@@ -130,6 +133,9 @@ def train(
     if not quiet:
         steps = recorded(out).get("steps") if resume else None
         _describe(training, validation, start, out, steps, whole=not there)
+        if isinstance(training.source, FlatSource) and not inventory.broken:  # whose truths are at hand
+            proposed = propose_size(stats(training, start.model.preprocess), start.model.preprocess)
+            print(proposed, end="\n" * bool(proposed), file=sys.stderr)
     if dry_run:
         cost = estimate(start.model, training, start.recipe, device, chosen)
         if not quiet:
@@ -213,11 +219,8 @@ def _same_classes(training: Any, validation: Any, model: Any) -> None:
 
 def _describe(training: Any, validation: Any, start: Any, out: Path, steps: int | None, whole: bool) -> None:
     """What is trained; `steps` where a run that goes on has them already."""
-    from videre.data.flat import FlatSource
-    from videre.data.stats import stats
     from videre.models import Descent
     from videre.train.samples import TrainingSamples, stage_steps
-    from videre.train.size import propose_size
 
     recipe, samples = start.recipe, TrainingSamples(training, start.model, start.recipe)
     stages = start.model.stages()
@@ -240,9 +243,6 @@ def _describe(training: Any, validation: Any, start: Any, out: Path, steps: int 
                 f"  {both} of them are trained on, too: what is measured on these says nothing about new pictures"
             )
     lines += start.lines
-    if isinstance(training.source, FlatSource):  # whose truths are at hand
-        proposed = propose_size(stats(training, start.model.preprocess), start.model.preprocess)
-        lines += [proposed] if proposed else []
     if len(stages) > 1:
         kinds = (f"{stage.name} ({'descent' if isinstance(stage, Descent) else 'fit'})" for stage in stages)
         lines.append(f"{len(stages)} stages: {', '.join(kinds)}")

@@ -67,8 +67,10 @@ class Inventory:
     ignored: int
     sampled: int
     passed: dict[str, int]
+    broken: int = 0
+    """Pictures looked into of which no truth could be made."""
     fault: str = ""
-    """What is wrong with a truth, where none can be read."""
+    """What is wrong with one, where that is so of all."""
 
     @property
     def nothing(self) -> str:
@@ -148,7 +150,17 @@ def take_inventory(dataset: Dataset, path: Path | None = None) -> Inventory:
     passed = {"pictures or truths that cannot be read": broken} if broken else {}
     passed |= _passed_over(dataset, path) if path is not None and path.is_dir() else {}
     return Inventory(
-        dataset.title, dataset.origin, len(dataset), labelled, by_class, unit, ignored, len(index), passed, fault
+        dataset.title,
+        dataset.origin,
+        len(dataset),
+        labelled,
+        by_class,
+        unit,
+        ignored,
+        len(index),
+        passed,
+        broken,
+        fault,
     )
 
 
