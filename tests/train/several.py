@@ -56,6 +56,7 @@ def main(out: Path) -> None:
     torch.manual_seed(0)
     train(Parts(SCHEMA, PICTURES), *PARTS, out / "parts", evaluate=measure, progress="none")
     (out / f"asked-{rank}").write_text(f"{len(asked)} {early.metrics} {os.getpid()}")
+    dist.barrier()
     dist.destroy_process_group()
 
 

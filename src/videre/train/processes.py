@@ -48,6 +48,7 @@ def joined(device: str = "auto") -> Iterator[tuple[int, int]]:
     dist.init_process_group("nccl" if on_gpu else "gloo", timeout=PATIENCE)
     try:
         yield dist.get_rank(), dist.get_world_size()
+        dist.barrier()  # one that leaves while another still exchanges numbers with it may bring itself down
     finally:
         dist.destroy_process_group()
 
