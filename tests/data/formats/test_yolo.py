@@ -81,7 +81,7 @@ LAYOUTS: dict[str, dict[str, str]] = {
         "images/a.png": "labels/a.txt",
         "images/b.png": "labels/b.txt",
         "one.txt": "./images/a.png\n",
-        "two.txt": "/home/me/set/images/b.png\n",
+        "two.txt": "/elsewhere/set/images/b.png\n",
         "data.yaml": "train: one.txt\nval: [two.txt]\nnames: [cat, dog]\n",
     },
     "roboflow's darknet": {
