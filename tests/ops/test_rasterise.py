@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocotools import mask as coco
 
-from videre.ops.rasterise import rasterise_polygons, trace_polygons
+from videre.ops.rasterise import rasterise_polygons, signed_area, trace_polygons
 from videre.ops.rle import rle_decode, rle_to_string
 
 
@@ -86,3 +86,9 @@ def test_errors_name_the_culprit():
         rasterise_polygons([np.full((3, 2), np.nan)], (4, 4))
     with pytest.raises(ValueError, match=r"\(2,\)"):
         trace_polygons(np.zeros(2))
+
+
+def test_a_signed_area_tells_which_way_an_outline_runs():
+    square = np.array([[0.0, 0], [4, 0], [4, 3], [0, 3]])  # clockwise, as seen with y downwards
+    assert (signed_area(square), signed_area(square[::-1])) == (12, -12)
+    assert signed_area(np.array([[1.0, 1], [5, 1], [1, 4]])) == 6

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from videre.errors import DataError
-from videre.images.listing import list_folder
+from videre.images.listing import list_files, list_folders
 
 PICTURE_FOLDERS = ("images", "image", "imgs", "img", "JPEGImages", "PNGImages", "pictures", "photos", "frames")
 """What folders of pictures are called beside those of their maps; capitals do not matter."""
@@ -17,14 +17,13 @@ MAP_SUFFIXES = (".png", ".tif", ".tiff", ".bmp", ".gif", ".jpg", ".jpeg")
 
 def find_folder(path: Path, names: Sequence[str]) -> Path | None:
     """The folder of a data set that has one of the names, the first name first; capitals do not matter."""
-    there = {p.name.lower(): p for p in list_folder(path) if p.is_dir()}
+    there = {p.name.lower(): p for p in list_folders(path)}
     return next((there[name.lower()] for name in names if name.lower() in there), None)
 
 
 def list_maps(folder: Path | None) -> list[Path]:
     """The files of a folder that may be maps, in natural order."""
-    files = list_folder(folder) if folder is not None else []
-    return [p for p in files if p.suffix.lower() in MAP_SUFFIXES and p.is_file()]
+    return list_files(folder, *MAP_SUFFIXES) if folder is not None else []
 
 
 def pair(pictures: Iterable[Path], maps: Iterable[Path]) -> tuple[dict[Path, list[Path]], list[Path]]:

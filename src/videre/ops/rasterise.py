@@ -73,9 +73,7 @@ def trace_polygons(bitmap: np.ndarray | Tensor) -> tuple[list[np.ndarray], list[
     holes: list[np.ndarray] = []
     for begin, end in zip(np.concatenate([[0], ends[:-1]]), ends):
         loop = points[begin:end].astype(np.float64)
-        following = np.roll(loop, -1, 0)
-        clockwise = (loop[:, 0] * following[:, 1] - following[:, 0] * loop[:, 1]).sum() > 0
-        (parts if clockwise else holes).append(loop)
+        (parts if signed_area(loop) > 0 else holes).append(loop)
     return parts, holes
 
 
@@ -85,6 +83,12 @@ def outline_length(points: np.ndarray) -> float:
         return 0.0
     around = float(np.abs(points - np.roll(points, 1, 0)).max(1).sum())
     return max(around, float(np.abs(points).max()))
+
+
+def signed_area(points: np.ndarray) -> float:
+    """Pixels inside a polygon (P, 2), by the shoelace formula: below 0 where it runs counter-clockwise, y downwards."""
+    x, y = points.T
+    return float(x[:-1] @ y[1:] - y[:-1] @ x[1:] + x[-1] * y[0] - y[-1] * x[0]) / 2
 
 
 def _points(polygon: Polygon) -> np.ndarray:

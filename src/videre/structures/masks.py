@@ -105,6 +105,8 @@ class Masks:
                 for n, ring in enumerate(rings):
                     if ring.ndim != 2 or ring.shape[1] != 2 or len(ring) < 3:
                         raise DataError(f"mask {i}, {kind} {n}: at least 3 points [P, 2], found shape {ring.shape}")
+                    if np.abs(ring).max() * 2 * len(ring) <= LONGEST:  # no outline of such points is longer
+                        continue
                     if not np.isfinite(ring).all():
                         point = ring[~np.isfinite(ring).all(1)][0].tolist()
                         raise DataError(f"mask {i}, {kind} {n}: points must be finite, found {point}")

@@ -38,7 +38,7 @@ from videre.data.sizes import map_fault
 from videre.data.writing import file_names, losses, place_picture
 from videre.errors import DataError
 from videre.files import read_lines, write_atomic
-from videre.images.listing import list_folder, list_pictures
+from videre.images.listing import list_files, list_folders, list_pictures
 from videre.images.reading import has_colors, read_ids, read_picture
 from videre.structures import VOC_PIXELS, Categories, Scene, Schema
 from videre.structures.masks import distinct
@@ -195,7 +195,7 @@ def recognise(path: Path) -> str:
 def splits(path: Path) -> list[str]:
     """Folders of the layout, or VOC's lists."""
     if _is_voc(path):
-        return [p.stem for p in list_folder(path / "ImageSets" / "Segmentation") if p.suffix == ".txt"]
+        return [p.stem for p in list_files(path / "ImageSets" / "Segmentation", ".txt")]
     return [split for split, _, maps in _parts(path) if split and maps]
 
 
@@ -377,13 +377,13 @@ def _parts(path: Path) -> list[tuple[str, list[Path], list[Path]]]:
     """Split, "" where there is none, with its pictures and maps."""
     if _is_voc(path):
         return [("", list_pictures(path / "JPEGImages"), list_maps(path / "SegmentationClass"))]
-    parts = [p for p in list_folder(path) if p.is_dir() and (path / f"{p.name}annot").is_dir()]
+    parts = [p for p in list_folders(path) if (path / f"{p.name}annot").is_dir()]
     if parts:
         return [(p.name, list_pictures(p), list_maps(path / f"{p.name}annot")) for p in parts]
     images, maps = find_folder(path, PICTURE_FOLDERS), find_folder(path, FOLDERS)
     if images is None or maps is None:
         return []
-    parts = [p for p in list_folder(images) if p.is_dir() and SPLIT_NAME.fullmatch(p.name)]
+    parts = [p for p in list_folders(images) if SPLIT_NAME.fullmatch(p.name)]
     if not parts:
         return [("", list_pictures(images), list_maps(maps))]
     return [(p.name, list_pictures(p), list_maps(maps / p.name)) for p in parts]

@@ -24,7 +24,7 @@ from videre.data.sizes import map_fault
 from videre.data.writing import file_names, losses, place_picture
 from videre.errors import DataError
 from videre.files import write_atomic
-from videre.images.listing import list_folder, list_pictures
+from videre.images.listing import list_folders, list_pictures
 from videre.images.reading import read_ids, write_picture
 from videre.structures import Categories, Scene, Schema
 from videre.structures.masks import distinct
@@ -164,11 +164,11 @@ def _parts(path: Path) -> dict[str, list[Path]]:
     masks = next((path / name for name in FOLDERS if (path / name).is_dir()), None) if path.is_dir() else None
     if masks is None or not (path / "images").is_dir() or any(masks.glob("*.json")):  # COCO's have files beside
         return {}
-    names = [p.name for p in list_folder(path / "images") if p.is_dir() and SPLIT_NAME.fullmatch(p.name)]
+    names = [p.name for p in list_folders(path / "images") if SPLIT_NAME.fullmatch(p.name)]
     found = {}
     for name in names or [""]:
         inside = masks / name
-        folders = [p for p in list_folder(inside) if p.is_dir() and list_maps(p)]
+        folders = [p for p in list_folders(inside) if list_maps(p)]
         if folders and not list_maps(inside):
             found[name] = folders
     return found

@@ -50,8 +50,9 @@ from videre.data.rules import (
 from videre.data.writing import losses, placed
 from videre.errors import DataError
 from videre.files import write_atomic
-from videre.images.listing import list_folder
+from videre.images.listing import list_files, list_folders
 from videre.images.reading import exif_orientation, picture_size
+from videre.ops.rasterise import signed_area
 from videre.structures import COCO_PERSON, Categories, Instances, Masks, Polygons, Scene, Schema, Skeleton
 from videre.structures.sides import mirror_pairs
 
@@ -714,11 +715,12 @@ def _mask(segmentation: Any, size: tuple[int, int]) -> Polygons | np.ndarray | N
     rings = [r for r in rings if len(r) >= 3]  # two points enclose nothing
     if not rings:
         return None
+    outline = Polygons(tuple(rings))
     try:
-        Masks.from_polygons([Polygons(tuple(rings))], size)
+        Masks.from_polygons([outline], size)
     except DataError as error:
         raise DataError(f"{str(error).removeprefix('mask 0, ')}; correct the file") from None
-    return Polygons(tuple(rings))
+    return outline
 
 
 def _are_pairs(stated: Any) -> bool:
@@ -729,10 +731,7 @@ def _area(mask: Polygons | np.ndarray) -> float:
     """Pixels inside run lengths, or within the polygons."""
     if isinstance(mask, np.ndarray):
         return float(mask[1::2].sum())
-    after = [np.roll(ring, -1, 0) for ring in mask.parts]
-    return sum(
-        abs(float((a[:, 0] * b[:, 1] - b[:, 0] * a[:, 1]).sum())) / 2 for a, b in zip(mask.parts, after, strict=True)
-    )
+    return sum(abs(signed_area(ring)) for ring in mask.parts)
 
 
 def _joints(stated: Any, count: int) -> np.ndarray | None:
@@ -751,14 +750,14 @@ def _joints(stated: Any, count: int) -> np.ndarray | None:
 def _files(path: Path) -> list[Path]:
     if path.is_file():
         return [path] if path.suffix.lower() == ".json" and not path.name.startswith("stuff_") else []
-    folders = [path, *list_folder(path)] if path.is_dir() else []
+    folders = [path, *list_folders(path)]
     found = {
         file
         for folder in folders
-        for file in list_folder(folder)
-        if file.suffix.lower() == ".json" and _is_listed(file, path)
+        for file in list_files(folder, ".json")
+        if _is_listed(file, path) and not file.name.startswith("stuff_")  # see `coco_stuff`
     }
-    return sorted(f for f in found if not f.name.startswith("stuff_") and f.is_file())  # see `coco_stuff`
+    return sorted(found)
 
 
 def _is_listed(file: Path, path: Path) -> bool:

@@ -47,7 +47,7 @@ from videre.data.pictures import PictureFinder
 from videre.data.writing import losses, placed
 from videre.errors import DataError
 from videre.files import read_bytes, write_atomic
-from videre.images.listing import list_folder
+from videre.images.listing import list_files, list_folders
 from videre.structures import Categories, Instances, Polygons, Scene, Schema, Skeleton
 
 LOOKS_FOR = (
@@ -230,9 +230,8 @@ def _files(path: Path) -> list[Path]:
     """The file itself, or those of a folder and of its folders that are called like splits."""
     if path.is_file():
         return [path] if path.suffix.lower() == ".xml" and _is_cvat(path) else []
-    folders = [path, *(p for p in list_folder(path) if p.is_dir() and SPLIT_NAME.fullmatch(p.name))]
-    files = (p for folder in folders for p in list_folder(folder) if p.suffix.lower() == ".xml")
-    return [file for file in files if _is_cvat(file)]
+    folders = [path, *(p for p in list_folders(path) if SPLIT_NAME.fullmatch(p.name))]
+    return [file for folder in folders for file in list_files(folder, ".xml") if _is_cvat(file)]
 
 
 def _is_cvat(file: Path) -> bool:

@@ -42,7 +42,7 @@ from videre.data.pictures import PictureFinder
 from videre.data.writing import losses, placed
 from videre.errors import DataError
 from videre.files import write_atomic
-from videre.images.listing import list_folder
+from videre.images.listing import list_files
 from videre.ops.rle import UNION, combine
 from videre.structures import Categories, Instances, Masks, Polygons, Scene, Schema, Skeleton
 
@@ -165,8 +165,8 @@ def write(dataset: Dataset, path: Path, split: str = "train", lossy: bool = Fals
 
 def _files(path: Path) -> list[Path]:
     """The file itself, or those of annotations/; COCO's categories are a list."""
-    files = [path] if path.is_file() else list_folder(path / "annotations")
-    return [file for file in files if file.suffix.lower() == ".json" and file.is_file() and _is_datumaro(file)]
+    files = [path] if path.suffix.lower() == ".json" and path.is_file() else list_files(path / "annotations", ".json")
+    return [file for file in files if _is_datumaro(file)]
 
 
 def _is_datumaro(file: Path) -> bool:

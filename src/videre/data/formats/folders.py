@@ -12,7 +12,7 @@ from videre.data.flat import FlatSource, Ragged
 from videre.data.pairs import PICTURE_FOLDERS
 from videre.data.writing import file_names, losses, place_picture
 from videre.errors import DataError
-from videre.images.listing import SUFFIXES, is_hidden, is_picture, list_folder, list_pictures
+from videre.images.listing import SUFFIXES, is_hidden, is_picture, list_folders, list_pictures
 from videre.structures import Categories, Schema
 
 LOOKS_FOR = (
@@ -51,7 +51,7 @@ def recognise(path: Path) -> str:
 
 def splits(path: Path) -> list[str]:
     """Names of the split folders; none when the classes are at the top."""
-    return [p.name for p in _folders(path) if SPLIT_NAME.fullmatch(p.name)]
+    return [p.name for p in list_folders(path) if SPLIT_NAME.fullmatch(p.name)]
 
 
 def read(path: Path, split: str | None = None, skip_broken: bool = False) -> Dataset:
@@ -60,7 +60,7 @@ def read(path: Path, split: str | None = None, skip_broken: bool = False) -> Dat
     Raises DataError when some folders are splits and others are neither splits nor empty.
     """
     named = splits(path)
-    strange = [p.name for p in _folders(path) if p.name not in named and _has_pictures(p)]
+    strange = [p.name for p in list_folders(path) if p.name not in named and _has_pictures(p)]
     if named and strange:
         raise DataError(
             f"{path}: {', '.join(named)} look like splits, but there are pictures in {', '.join(strange)} "
@@ -107,12 +107,8 @@ def _classes(path: Path) -> list[str]:
     """Sorted names of the class folders; none when there is nothing to tell apart."""
     named = splits(path)
     roots = [path / name for name in named] or [path]
-    found = sorted({p.name for root in roots for p in _folders(root) if _has_pictures(p)})
+    found = sorted({p.name for root in roots for p in list_folders(root) if _has_pictures(p)})
     return found if len(found) > 1 and not {name.lower() for name in found} <= NO_CLASSES else []
-
-
-def _folders(path: Path) -> list[Path]:
-    return [p for p in list_folder(path) if p.is_dir()]
 
 
 def _has_pictures(path: Path) -> bool:

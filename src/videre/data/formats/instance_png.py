@@ -22,7 +22,7 @@ from videre.data.sizes import map_fault
 from videre.data.writing import file_names, losses, place_picture
 from videre.errors import DataError
 from videre.files import read_lines, write_atomic
-from videre.images.listing import list_folder, list_pictures
+from videre.images.listing import list_files, list_folders, list_pictures
 from videre.images.reading import read_ids
 from videre.structures import VOC_PIXELS, Categories, Instances, Masks, Scene, Schema
 from videre.structures.masks import distinct
@@ -50,7 +50,7 @@ def recognise(path: Path) -> str:
 def splits(path: Path) -> list[str]:
     """VOC's lists of segmentation, or folders called like splits; lists beside the folders are read for every format."""
     if _of_voc(path):
-        return [p.stem for p in list_folder(path / "ImageSets" / "Segmentation") if p.suffix == ".txt"]
+        return [p.stem for p in list_files(path / "ImageSets" / "Segmentation", ".txt")]
     return [p.name for p in _parts(path)]
 
 
@@ -232,7 +232,7 @@ def _folders(path: Path, split: str = "") -> tuple[Path | None, Path | None]:
 def _parts(path: Path) -> list[Path]:
     """The folders of splits among the pictures that have maps."""
     images = find_folder(path, PICTURE_FOLDERS)
-    inside = [p for p in list_folder(images) if p.is_dir() and SPLIT_NAME.fullmatch(p.name)] if images else []
+    inside = [p for p in list_folders(images) if SPLIT_NAME.fullmatch(p.name)] if images else []
     return [p for p in inside if _folders(path, p.name)[1] is not None]
 
 

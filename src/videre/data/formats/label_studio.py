@@ -49,7 +49,7 @@ from videre.data.pictures import PictureFinder, plain_name
 from videre.data.writing import losses, placed
 from videre.errors import DataError
 from videre.files import read_bytes, write_atomic
-from videre.images.listing import SUFFIXES, list_folder
+from videre.images.listing import SUFFIXES, list_files
 from videre.structures import Categories, Instances, Polygons, Scene, Schema
 
 LOOKS_FOR = (
@@ -204,8 +204,8 @@ def _interface(schema: Schema, outlines: bool) -> bytes:
 
 
 def _files(path: Path) -> list[Path]:
-    files = [path] if path.is_file() else list_folder(path)
-    return [file for file in files if file.suffix.lower() == ".json" and file.is_file() and _is_tasks(file)]
+    files = [path] if path.suffix.lower() == ".json" and path.is_file() else list_files(path, ".json")
+    return [file for file in files if _is_tasks(file)]
 
 
 def _is_tasks(file: Path) -> bool:

@@ -36,7 +36,7 @@ from videre.data.sizes import picture_fault
 from videre.data.writing import losses, placed
 from videre.errors import DataError
 from videre.files import read_lines, write_atomic
-from videre.images.listing import is_picture, list_folder, list_pictures
+from videre.images.listing import is_picture, list_files, list_folders, list_pictures
 from videre.images.reading import decode_picture
 from videre.ops.rasterise import trace_polygons
 from videre.structures import Categories, Polygons, Schema
@@ -405,10 +405,10 @@ class _Part:
 
 def _parts(path: Path) -> list[_Part]:
     images = find_folder(path, PICTURE_FOLDERS)
-    first = [p for p in list_folder(path) if p.is_dir()]
+    first = list_folders(path)
     parts = []
-    for folder in [path, *first, *(p for f in first for p in list_folder(f) if p.is_dir())]:
-        files = [p for p in list_folder(folder) if p.suffix.lower() == ".json" and p.is_file() and _has_shapes(p)]
+    for folder in [path, *first, *(p for f in first for p in list_folders(f))]:
+        files = [p for p in list_files(folder, ".json") if _has_shapes(p)]
         if files:
             names = folder.relative_to(path).parts
             split = next((name for name in names if SPLIT_NAME.fullmatch(name)), "")

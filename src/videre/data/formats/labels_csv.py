@@ -26,7 +26,7 @@ from videre.data.pictures import PictureFinder
 from videre.data.writing import losses, placed
 from videre.errors import DataError
 from videre.files import read_text, write_atomic
-from videre.images.listing import list_folder
+from videre.images.listing import list_files
 from videre.structures import Categories, Schema
 
 LOOKS_FOR = "csv: *.csv whose first line has path (or file, filename, image, name) and label, or path and a column of 0 and 1 for each class"
@@ -272,7 +272,7 @@ def _tables(path: Path) -> list[Path]:
     """The file itself, or those of a folder that hold labels of the pictures there."""
     if path.is_file():
         return [path] if path.suffix.lower() in TABLES and not _is_open_images(path) else []
-    tables = [f for f in list_folder(path) if f.suffix.lower() in TABLES and f.is_file()]
+    tables = list_files(path, *TABLES)
     return [] if any(map(_is_open_images, tables)) else [f for f in tables if _is_of_pictures(f)]
 
 

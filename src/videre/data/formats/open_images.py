@@ -31,7 +31,7 @@ from videre.data.pictures import PictureFinder
 from videre.data.writing import losses, placed
 from videre.errors import DataError
 from videre.files import ENCODINGS, check_regular, read_text, write_atomic
-from videre.images.listing import list_folder
+from videre.images.listing import list_files
 from videre.structures import Categories, Schema
 
 LOOKS_FOR = (
@@ -161,12 +161,12 @@ Classes = tuple[dict[str, int], tuple[str, ...]]
 
 def _tables(path: Path) -> dict[str, list[tuple[str, Path]]]:
     """Kind and file of the tables of each split that has boxes or labels."""
-    files = [path] if path.is_file() else [f for name in FOLDERS for f in list_folder(path / name)]
+    files = [path] if path.is_file() else [f for name in FOLDERS for f in list_files(path / name, ".csv")]
     found: dict[str, list[tuple[str, Path]]] = {}
     for file in files:
         for kind, pattern in _KINDS.items():
             match = pattern.match(file.name)
-            if match and file.is_file() and _names(file)[:1] == ["ImageID"]:
+            if match and _names(file)[:1] == ["ImageID"]:
                 found.setdefault(match[1], []).append((kind, file))
     return {name: files for name, files in found.items() if any(kind != "list" for kind, _ in files)}
 
@@ -212,7 +212,7 @@ def _begins(file: Path, mark: bytes) -> bool:
 
 def _classes(root: Path, lists: Sequence[str], tables: Sequence[Path]) -> Classes:
     """The classes of the first list that is there, else the ids of the tables, sorted."""
-    files = [f for name in FOLDERS for f in list_folder(root / name)]
+    files = [f for name in FOLDERS for f in list_files(root / name, ".csv")]
     for listed in lists:
         for file in files:
             if file.name == listed or re.fullmatch(rf"oidv\d+-{re.escape(listed)}", file.name):

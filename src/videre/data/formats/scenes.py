@@ -26,7 +26,7 @@ from videre.data.writing import placed
 from videre.errors import DataError
 from videre.files import read_text, write_atomic
 from videre.images.clips import read_item, write_clip
-from videre.images.listing import list_folder
+from videre.images.listing import list_files
 from videre.images.reading import most_pixels
 from videre.structures import AnyClip, Scene, Schema
 
@@ -40,12 +40,12 @@ LOOKS_FOR = f"scenes: {SCHEMA} and SPLIT{ENDING}, a scene a line as JSON, beside
 
 def recognise(path: Path) -> str:
     """What was found, or "" ."""
-    return f"*{ENDING}" if any(p.name.endswith(ENDING) for p in list_folder(path)) else ""
+    return f"*{ENDING}" if any(p.name.endswith(ENDING) for p in list_files(path, ENDING)) else ""
 
 
 def splits(path: Path) -> list[str]:
     """One a file."""
-    return [file.name.removesuffix(ENDING) for file in list_folder(path) if file.name.endswith(ENDING)]
+    return [file.name.removesuffix(ENDING) for file in list_files(path, ENDING) if file.name.endswith(ENDING)]
 
 
 def read(path: Path, split: str | None = None, skip_broken: bool = False) -> Dataset:

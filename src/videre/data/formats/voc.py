@@ -28,7 +28,7 @@ from videre.data.rules import LARGEST, as_flag, as_number
 from videre.data.writing import losses, placed
 from videre.errors import DataError
 from videre.files import read_bytes, read_lines, write_atomic
-from videre.images.listing import list_folder, list_pictures
+from videre.images.listing import list_files, list_folders, list_pictures
 from videre.structures import Categories, Schema
 
 LOOKS_FOR = (
@@ -52,7 +52,7 @@ def recognise(path: Path) -> str:
 def splits(path: Path) -> list[str]:
     """Names of the lists in ImageSets/Main, without those of single classes ("cat_train"); else of folders of splits."""
     home = _home(path)
-    lists = [p.stem for p in list_folder(home / "ImageSets" / "Main") if p.suffix == ".txt" and not _is_of_class(p)]
+    lists = [p.stem for p in list_files(home / "ImageSets" / "Main", ".txt") if not _is_of_class(p)]
     return lists or [part.split for part in _parts(path) if part.split]
 
 
@@ -176,7 +176,7 @@ def _parts(path: Path) -> list[_Part]:
 
 def _home(path: Path) -> Path:
     """The folder itself, or the only one in it, as in VOCdevkit/VOC2012."""
-    folders = [p for p in list_folder(path) if p.is_dir()]
+    folders = list_folders(path)
     inside = folders[0] if len(folders) == 1 and not SPLIT_NAME.fullmatch(folders[0].name) else None
     return inside if inside is not None and find_folder(inside, FOLDERS) is not None and not _xml(path) else path
 
@@ -191,11 +191,11 @@ def _part(split: str, home: Path) -> _Part:
 
 
 def _splits_in(folder: Path) -> list[Path]:
-    return [p for p in list_folder(folder) if p.is_dir() and SPLIT_NAME.fullmatch(p.name)]
+    return [p for p in list_folders(folder) if SPLIT_NAME.fullmatch(p.name)]
 
 
 def _xml(folder: Path) -> list[Path]:
-    return [p for p in list_folder(folder) if p.suffix.lower() == ".xml" and p.is_file()]
+    return list_files(folder, ".xml")
 
 
 def _is_of_class(listed: Path) -> bool:

@@ -42,6 +42,7 @@ from videre.data.formats.yolo_layout import (
 from videre.data.writing import losses, placed
 from videre.errors import DataError
 from videre.files import read_lines, read_text, write_atomic
+from videre.ops.rasterise import signed_area
 from videre.structures import COCO_PERSON, Categories, Instances, Polygons, Scene, Schema, Skeleton
 
 LOOKS_FOR = (
@@ -491,7 +492,7 @@ class _Writer:
             self._lose(scene, n, "holes in masks", "has a mask with a hole, which a row of YOLO cannot have")
         for _ in outline.parts[1:]:
             self._lose(scene, n, "parts of masks", f"has a mask of {len(outline.parts)} parts, a row of YOLO has one")
-        return (max(outline.parts, key=_area) / _scale(scene)).clip(0, 1).ravel()
+        return (max(outline.parts, key=lambda ring: abs(signed_area(ring))) / _scale(scene)).clip(0, 1).ravel()
 
     def _pose(self, scene: Scene, things: Instances, n: int) -> np.ndarray:
         assert things.keypoints is not None
@@ -515,11 +516,6 @@ class _Writer:
 def _scale(scene: Scene, times: int = 1) -> np.ndarray:
     """Width and height."""
     return np.array([scene.size[1], scene.size[0]] * times, np.float64)
-
-
-def _area(ring: np.ndarray) -> float:
-    x, y = ring.T
-    return abs(float((x * np.roll(y, -1) - y * np.roll(x, -1)).sum())) / 2
 
 
 def _add_split(file: Path, split: str, things: Categories, skeleton: Skeleton | None) -> dict[str, Any]:

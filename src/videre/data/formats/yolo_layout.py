@@ -16,7 +16,7 @@ from videre.data.formats.folders import SPLIT_NAME
 from videre.data.pictures import PictureFinder
 from videre.errors import DataError
 from videre.files import read_lines, read_text
-from videre.images.listing import is_hidden, is_picture, list_folder, list_pictures
+from videre.images.listing import is_hidden, list_files, list_folders, list_pictures
 
 CONFIGS = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
 """What the file is called that says where everything is; one of another name must say where the pictures are."""
@@ -182,8 +182,7 @@ class LabelFinder:
 
     def _texts(self, folder: Path) -> dict[str, Path]:
         if folder not in self._folders:
-            files = [p for p in list_folder(folder) if p.suffix.lower() == ".txt" and p.is_file()]
-            self._folders[folder] = {file.stem: file for file in files}
+            self._folders[folder] = {file.stem: file for file in list_files(folder, ".txt")}
         return self._folders[folder]
 
 
@@ -197,7 +196,7 @@ def find_config(path: Path) -> Path | None:
     usual = next((path / name for name in CONFIGS if (path / name).is_file() and _is_config(path / name, True)), None)
     if usual is not None or not path.is_dir():
         return usual
-    others = [p for p in list_folder(path) if p.suffix.lower() in (".yaml", ".yml") and _is_config(p, False)]
+    others = [p for p in list_files(path, ".yaml", ".yml") if _is_config(p, False)]
     if len(others) > 1:
         raise DataError(f"{path}: {', '.join(p.name for p in others)} may all be its data.yaml; name the one to read")
     return others[0] if others else None
@@ -225,16 +224,16 @@ def picture_folders(root: Path, listed: bool = False, sure: bool = False) -> dic
     YOLO, so that the texts in labels/ may all be empty.
     """
     is_labels = Path.is_dir if sure else has_rows_below
-    folders = [p for p in list_folder(root) if p.is_dir()]
+    folders = list_folders(root)
     parts = [p for p in folders if SPLIT_NAME.fullmatch(p.name)]
     images, labels = root / IMAGES, root / LABELS
     if images.is_dir() and is_labels(labels):
-        named = {p.name: [p] for p in list_folder(images) if p.is_dir() and SPLIT_NAME.fullmatch(p.name)}
+        named = {p.name: [p] for p in list_folders(images) if SPLIT_NAME.fullmatch(p.name)}
         return {**named, "": [images]}
     if any((p / IMAGES).is_dir() and is_labels(p / LABELS) for p in parts):
         return {p.name: [p / IMAGES] for p in parts if (p / IMAGES).is_dir()}
     darknet: dict[str, list[Path]] = {}
-    for folder in (*folders, *(p for p in list_folder(root / DATA) if p.is_dir())):
+    for folder in (*folders, *list_folders(root / DATA)):
         found = _DARKNET.fullmatch(folder.name)
         if found and has_rows_below(folder):
             darknet.setdefault("" if listed else found[1] or "", []).append(folder)
@@ -246,8 +245,8 @@ def picture_folders(root: Path, listed: bool = False, sure: bool = False) -> dic
 
 def find_lists(root: Path) -> dict[str, Path]:
     """Lists of pictures that are called like splits, here or in data/."""
-    files = [p for folder in (root, root / DATA) for p in list_folder(folder) if p.suffix.lower() == ".txt"]
-    named = [p for p in files if SPLIT_NAME.fullmatch(p.stem) and p.is_file()]
+    files = [p for folder in (root, root / DATA) for p in list_files(folder, ".txt")]
+    named = [p for p in files if SPLIT_NAME.fullmatch(p.stem)]
     lists: dict[str, Path] = {}
     for file in named:
         if not has_rows(file) and read_lines(file):
@@ -283,10 +282,9 @@ def has_rows_below(folder: Path) -> bool:
 
 def _has_pairs(folder: Path) -> bool:
     """Whether a picture lies beside its rows."""
-    files = list_folder(folder)
-    stems = {p.stem for p in files if is_picture(p)}
-    texts = (p for p in files if p.suffix.lower() == ".txt" and p.stem in stems)
-    return any(map(has_rows, itertools.islice(texts, LOOKS)))
+    texts = list_files(folder, ".txt")
+    stems = {p.stem for p in list_pictures(folder)} if texts else set()
+    return any(map(has_rows, itertools.islice((p for p in texts if p.stem in stems), LOOKS)))
 
 
 def _is_config(file: Path, usual: bool) -> bool:
