@@ -6,7 +6,17 @@ from videre.images.listing import list_files, list_folders, list_pictures
 
 
 def _fill(root: Path) -> Path:
-    for name in ("b10.JPG", "b9.jpg", "a.txt", ".hidden.jpg", "Thumbs.db", "notes.TXT", "jpg", "10/x.png", ".git/y.png"):
+    for name in (
+        "b10.JPG",
+        "b9.jpg",
+        "a.txt",
+        ".hidden.jpg",
+        "Thumbs.db",
+        "notes.TXT",
+        "jpg",
+        "10/x.png",
+        ".git/y.png",
+    ):
         (root / name).parent.mkdir(exist_ok=True)
         (root / name).write_bytes(b"")
     for name in ("9", "@eaDir", "folder.jpg"):
@@ -22,7 +32,11 @@ def test_files_and_folders_are_told_apart_and_counted_naturally(tmp_path: Path):
     assert [p.name for p in list_files(root, ".jpg", ".db")] == ["b9.jpg", "b10.JPG"]  # neither folder nor lost link
     assert [p.name for p in list_folders(root)] == ["9", "10", "folder.jpg", "linked"]
     assert [p.name for p in list_pictures(root)] == ["b9.jpg", "b10.JPG"]
-    assert [p.relative_to(root).as_posix() for p in list_pictures(root, recursive=True)] == ["10/x.png", "b9.jpg", "b10.JPG"]
+    assert [p.relative_to(root).as_posix() for p in list_pictures(root, recursive=True)] == [
+        "10/x.png",
+        "b9.jpg",
+        "b10.JPG",
+    ]
 
 
 def test_where_there_is_no_folder_nothing_is_listed(tmp_path: Path):

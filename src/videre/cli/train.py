@@ -92,7 +92,7 @@ def train(
     from videre.data import read, splits
     from videre.data.dataset import unread_in_words
     from videre.data.flat import FlatSource
-    from videre.data.inventory import take_inventory
+    from videre.data.inventory import sample, take_inventory
     from videre.data.splits import find_parts
     from videre.data.stats import stats
     from videre.engine.allocator import keep_memory
@@ -134,7 +134,7 @@ def train(
         steps = recorded(out).get("steps") if resume else None
         _describe(training, validation, start, out, steps, whole=not there)
         if isinstance(training.source, FlatSource) and not inventory.broken:  # whose truths are at hand
-            proposed = propose_size(stats(training, start.model.preprocess), start.model.preprocess)
+            proposed = propose_size(stats(sample(training), start.model.preprocess), start.model.preprocess)
             print(proposed, end="\n" * bool(proposed), file=sys.stderr)
     if dry_run:
         cost = estimate(start.model, training, start.recipe, device, chosen)

@@ -8,7 +8,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Protocol
 
-from videre.data.dataset import Dataset, Repair, Source
+from videre.data.dataset import Dataset, Origin, Repair, Source
 from videre.data.formats import (
     cityscapes,
     class_maps,
@@ -34,7 +34,7 @@ from videre.data.rules import load_json
 from videre.data.splits import by_list
 from videre.errors import ConfigError, DataError
 from videre.files import whole_folder
-from videre.images.listing import is_hidden
+from videre.images.listing import NOTES, is_hidden
 
 
 class Format(Protocol):
@@ -42,6 +42,9 @@ class Format(Protocol):
 
     LOOKS_FOR: str
     """What of a folder or file it knows its own by, for messages."""
+
+    OWN: frozenset[str]
+    """Suffixes of its files beside the pictures."""
 
     def recognise(self, path: Path) -> str:
         """What was found that makes a path of this format; "" where it is none."""
@@ -113,21 +116,22 @@ def read(
         dataset.title = f"{path.name} {split}"
     else:
         raise DataError(f"{path}: there is no split {split!r}; there are: {', '.join(splits(path, format)) or 'none'}")
-    dataset.skip_broken, dataset.origin = skip_broken, f"{name}: {module.recognise(path)}"
+    dataset.skip_broken = skip_broken
+    dataset.origin = Origin(name, module.recognise(path), module.OWN)
     return dataset
 
 
 ANNOTATIONS = (".xml", ".json", ".jsonl", ".csv", ".tsv", ".txt", ".mat", ".parquet", ".yaml", ".yml")
 """What annotations are kept in."""
-NOTES = frozenset({"readme", "license", "licence", "requirements", "notes", "about", "index", "all"})
-"""Files beside pictures that are none."""
+NO_LABELS = NOTES | {"requirements", "index", "all"}
+"""Files beside pictures that are no annotations."""
 
 
 def _refuse_ignored(path: Path) -> None:
     """DataError where files of annotations lie in a folder that no reader understands: it is not without labels."""
     files = [p for p in path.rglob("*") if p.suffix.lower() in ANNOTATIONS and not is_hidden(p, path) and p.is_file()]
     is_list = lambda p: p.suffix.lower() == ".txt" and folders.SPLIT_NAME.fullmatch(p.stem)
-    files = [p for p in files if p.stem.lower() not in NOTES and not is_list(p)]
+    files = [p for p in files if p.stem.lower() not in NO_LABELS and not is_list(p)]
     if files:
         counts = Counter(p.suffix.lower() for p in files)
         listed = ", ".join(f"{count} {suffix}" for suffix, count in counts.most_common())

@@ -63,6 +63,15 @@ class Repair:
         return f"{self.picture}, annotation {self.annotation}: {self.kind} {self.found}, {self.action}"
 
 
+@dataclasses.dataclass(frozen=True)
+class Origin:
+    """What files a data set was read of: their format, what that was known by, suffixes of its files beside the pictures."""
+
+    format: str
+    found: str
+    suffixes: frozenset[str]
+
+
 class Dataset(Sequence[tuple[np.ndarray, Scene]]):
     """Pictures and their truths.
 
@@ -72,7 +81,7 @@ class Dataset(Sequence[tuple[np.ndarray, Scene]]):
         index: the numbers of the source that belong to this set, in order; all when absent.
 
     Attributes:
-        origin: the format that it was read in, and what that was known by; "" where it was made.
+        origin: of what files it was read; None where it was made.
         skip_broken: whether a training leaves out a picture whose truth is broken, as it does one that cannot be read.
     """
 
@@ -90,7 +99,7 @@ class Dataset(Sequence[tuple[np.ndarray, Scene]]):
         self.schema = schema
         self.repairs = tuple(repairs)
         self.title = title
-        self.origin = ""
+        self.origin: Origin | None = None
         self._index = np.arange(len(source)) if index is None else np.asarray(index, np.int64)
 
     # reading ----------------------------------------------------------------------------------------------------------

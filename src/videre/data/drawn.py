@@ -21,13 +21,12 @@ from videre.data.dataset import Dataset, Repair
 from videre.data.faults import Faults
 from videre.data.flat import FlatMasks, FlatSource, Ragged, Texts
 from videre.data.pictures import PictureFinder
+from videre.data.rules import LARGEST
 from videre.errors import DataError
 from videre.files import read_text
 from videre.structures import COCO_PERSON, Instances, Masks, Polygons, Scene, Schema, Skeleton
 from videre.structures.sides import mirror_pairs
 
-LIMIT = 2**31
-"""Pixels, from which on a number is a mistake."""
 CORNERS = 64
 """Of the polygon that stands for an ellipse."""
 SLACK = 1.0
@@ -249,7 +248,7 @@ def _masks(outlines: Sequence[np.ndarray], size: tuple[int, int]) -> Masks:
 
 def is_coordinate(value: Any) -> bool:
     """Whether it is a finite number, and no absurd one."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < LIMIT
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < LARGEST
 
 
 def read_json(file: Path) -> Any:

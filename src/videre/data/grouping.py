@@ -17,12 +17,12 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from videre.data.dataset import Dataset
+from videre.data.formats.labels_csv import TABLES
 from videre.data.pictures import PictureFinder
 from videre.errors import ConfigError, DataError
 from videre.files import read_text
 
 FOLDER = "folder"
-TABLES = (".csv", ".tsv")
 _SERIES = re.compile(r"([\w. -]*\d[\w. -]*?)([-_. ])(?:[A-Za-z]+[-_. ]?)?\d+")
 """A stem that names a series with a number, and then a frame: video_001_frame_0004."""
 ANY_SERIES = r"(.*\d.*?)[-_. ]([A-Za-z]+[-_. ]?)?\d+(\.\w+)?$"

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from videre.data.dataset import Dataset
+from videre.data.dataset import Dataset, Origin
 from videre.data.flat import FlatSource
 from videre.errors import DataError
 from videre.images.clips import is_clip
-from videre.images.listing import is_hidden, is_picture
+from videre.images.listing import NOTES, is_hidden, is_picture
 from videre.structures import Instances, Scene
 from videre.structures.scene import VOID
 
@@ -24,28 +24,6 @@ COUNTED |= {f"instances.{name}" for name in COUNTED}
 """Fields that say whether a picture is labelled; of others (words, events, relations) a set has them or not."""
 SHOWN = 12
 """Classes that a line lists."""
-OWN = {
-    "voc": {".xml", ".txt"},
-    "coco": {".json"},
-    "panoptic": {".json"},
-    "coco-stuff": {".json", ".txt"},
-    "instances": {".txt"},
-    "maps": {".json", ".txt", ".csv"},
-    "planes": {".json", ".txt"},
-    "labelme": {".json", ".txt"},
-    "yolo": {".txt", ".yaml", ".yml", ".names", ".data"},
-    "cvat": {".xml"},
-    "open-images": {".csv"},
-    "datumaro": {".json"},
-    "label-studio": {".json", ".xml"},
-    "cityscapes": {".json"},
-    "joints": {".mat", ".json"},
-    "csv": {".csv", ".tsv"},
-    "scenes": {".jsonl", ".json"},
-    "parquet": {".parquet"},
-    "folders": set(),
-}
-"""Suffixes of each format's own files beside the pictures."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,7 +37,7 @@ class Inventory:
     """
 
     title: str
-    origin: str
+    origin: Origin | None
     pictures: int
     labelled: int
     counts: dict[str, int]
@@ -93,8 +71,7 @@ class Inventory:
 
     def lines(self) -> list[str]:
         """How it was read, how much is labelled, each class, what was passed over."""
-        format, _, found = self.origin.partition(": ")
-        read = f"read as {format} ({found}), " if self.origin else ""
+        read = f"read as {self.origin.format} ({self.origin.found}), " if self.origin else ""
         lines = [f"{self.title}: {read}{self.pictures} pictures, {self.labelled} with labels"]
         if self.counts:
             most = sorted(self.counts.items(), key=lambda item: -item[1])
@@ -112,13 +89,18 @@ class Inventory:
         return lines
 
 
+def sample(dataset: Dataset) -> Dataset:
+    """At most LOOKS pictures, spread over the set."""
+    if len(dataset) <= LOOKS:
+        return dataset
+    return dataset.subset(np.unique(np.linspace(0, len(dataset) - 1, LOOKS).astype(int)))
+
+
 def take_inventory(dataset: Dataset, path: Path | None = None) -> Inventory:
     """Count what a data set holds; class maps are sampled. path: where it was read, whose files are accounted for."""
     schema = dataset.schema
     of_pixels = "segmentation" in dataset.fields
-    index = np.arange(len(dataset))
-    if not isinstance(dataset.source, FlatSource) and len(dataset) > LOOKS:
-        index = np.unique(np.linspace(0, len(dataset) - 1, LOOKS).astype(int))
+    looked = dataset if isinstance(dataset.source, FlatSource) else sample(dataset)
     kinds = (
         ("segmentation", schema.pixels, "pixels"),
         ("instances.labels", schema.things, "things"),
@@ -128,12 +110,12 @@ def take_inventory(dataset: Dataset, path: Path | None = None) -> Inventory:
     counts = np.zeros(len(names or ()), np.int64)
     labelled = ignored = broken = 0
     fault = ""
-    for i in index.tolist():
+    for i in range(len(looked)):
         try:
-            scene = dataset.scene(i)
+            scene = looked.scene(i)
         except DataError as error:  # a check names it; a training stops at it, or leaves it out
             broken += 1
-            fault = str(error) if broken == len(index) else ""
+            fault = str(error) if broken == len(looked) else ""
             continue
         labelled += _is_labelled(scene) or bool(dataset.fields - COUNTED)
         if of_pixels and scene.segmentation is not None:
@@ -145,7 +127,7 @@ def take_inventory(dataset: Dataset, path: Path | None = None) -> Inventory:
             np.add.at(counts, kept[kept < len(counts)], 1)
         elif unit == "pictures" and scene.labels is not None:
             np.add.at(counts, scene.labels.numpy(), 1)
-    labelled = labelled if len(index) == len(dataset) else round(labelled * len(dataset) / max(len(index), 1))
+    labelled = labelled if len(looked) == len(dataset) else round(labelled * len(dataset) / max(len(looked), 1))
     by_class = {name: int(count) for name, count in zip(names or (), counts)}
     passed = {"pictures or truths that cannot be read": broken} if broken else {}
     passed |= _passed_over(dataset, path) if path is not None and path.is_dir() else {}
@@ -157,7 +139,7 @@ def take_inventory(dataset: Dataset, path: Path | None = None) -> Inventory:
         by_class,
         unit,
         ignored,
-        len(index),
+        len(looked),
         passed,
         broken,
         fault,
@@ -179,7 +161,7 @@ def _pixels(scene: Scene, classes: int) -> np.ndarray:
 
 def _passed_over(dataset: Dataset, path: Path) -> dict[str, int]:
     """Files below a folder that are neither pictures of the set nor of its format's own kinds, counted by why."""
-    own: set[str] = OWN.get(dataset.origin.partition(" ")[0].removesuffix(":"), set())
+    own = dataset.origin.suffixes if dataset.origin else frozenset()
     counts: Counter[str] = Counter()
     for folder, folders, files in os.walk(path):
         hidden = [name for name in folders if is_hidden(Path(name))]
@@ -194,7 +176,3 @@ def _passed_over(dataset: Dataset, path: Path) -> dict[str, int]:
             elif not is_picture(file) and file.suffix.lower() not in own and file.stem.lower() not in NOTES:
                 counts[f"{file.suffix.lower()} files" if file.suffix else "files without suffix"] += 1
     return {why: count for why, count in sorted(counts.items(), key=lambda item: (-item[1], item[0])) if count}
-
-
-NOTES = frozenset({"readme", "license", "licence", "classes", "notes", "about"})
-"""Files beside pictures that are no labels, and need no mention."""

@@ -23,7 +23,7 @@ def load_json(file: Path) -> Any:
         raise DataError(f"{file}: not a JSON file ({error})") from None
 
 
-LARGEST = 2.0**31
+LARGEST = 2**31
 """Pixels, and other numbers: larger ones are mistakes."""
 FLAGS = {
     "": False,

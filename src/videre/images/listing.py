@@ -36,6 +36,10 @@ SYSTEM_NAMES = frozenset(
 """What systems leave behind in folders, beside everything whose name begins with a dot."""
 
 
+NOTES = frozenset({"readme", "license", "licence", "notes", "about"})
+"""Files beside pictures that need no mention, by their stems in small letters."""
+
+
 def is_hidden(path: Path, under: Path | None = None) -> bool:
     """Whether a file, or a folder that it lies in below `under`, is not meant to be seen."""
     parts = path.relative_to(under).parts if under is not None else (path.name,)

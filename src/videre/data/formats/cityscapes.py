@@ -36,6 +36,7 @@ LOOKS_FOR = (
     "Cityscapes: gtFine/<split>/<city>/<name>_gtFine_polygons.json with "
     "leftImg8bit/<split>/<city>/<name>_leftImg8bit.png"
 )
+OWN = frozenset({".json"})
 TRUTH, SUFFIX = "gtFine", "_gtFine_polygons.json"
 PICTURES, PICTURE_SUFFIX = "leftImg8bit", "_leftImg8bit.png"
 

@@ -48,6 +48,7 @@ LOOKS_FOR = (
     "class maps: images/<name>.* with annotations/<name>.png, or <split>/ with <split>annot/, and classes.json, classes.txt or "
     "label_colors.txt beside them; or VOC's SegmentationClass/"
 )
+OWN = frozenset({".json", ".txt", ".csv"})
 HOLDS = {"segmentation"}
 FOLDERS = (
     "annotations",

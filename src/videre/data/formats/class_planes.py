@@ -31,6 +31,7 @@ from videre.structures.masks import distinct
 from videre.structures.scene import VOID
 
 LOOKS_FOR = "class planes: images/<name>.* with masks/<class>/<name>.png of 0 and 255, a folder for every class"
+OWN = frozenset({".json", ".txt"})
 HOLDS = {"segmentation"}
 UNKNOWN = 128
 """In a mask: nothing is said."""

@@ -57,6 +57,7 @@ from videre.structures import COCO_PERSON, Categories, Instances, Masks, Polygon
 from videre.structures.sides import mirror_pairs
 
 LOOKS_FOR = "COCO: *.json with images and annotations, in the folder, in annotations/, or one folder per split"
+OWN = frozenset({".json"})
 HOLDS = {"boxes", "instances.labels", "masks", "ignore", "areas", "keypoints", "visibility", "captions"}
 _KINDS = re.compile(r"^(instances|person_keypoints|keypoints|captions|lvis_v[\d.]+|_?annotations(\.coco)?)[_-]?")
 

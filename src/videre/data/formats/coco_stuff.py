@@ -34,6 +34,7 @@ from videre.data.pictures import usual_paths
 from videre.data.rules import (
     COLOR,
     ID,
+    LARGEST,
     SIDE,
     TEXT,
     WHOLE,
@@ -55,6 +56,7 @@ from videre.structures.masks import distinct
 from videre.structures.scene import VOID
 
 LOOKS_FOR = "COCO-Stuff: annotations/stuff_<split>.json, or stuffthingmaps/<split>/ with labels.txt"
+OWN = frozenset({".json", ".txt"})
 HOLDS = {"segmentation"}
 PREFIX = "stuff_"
 MAPS = "stuffthingmaps"
@@ -284,7 +286,7 @@ def _are_runs(value: Any) -> bool:
     if not isinstance(value, dict) or not are_numbers(value.get("size"), 2):
         return False
     counts = value.get("counts")
-    whole = isinstance(counts, list) and all(isinstance(c, int) and 0 <= c < 2**31 for c in counts)
+    whole = isinstance(counts, list) and all(isinstance(c, int) and 0 <= c < LARGEST for c in counts)
     return isinstance(counts, str) or whole
 
 

@@ -23,7 +23,6 @@ import numpy as np
 
 from videre.data.dataset import Dataset, Repair
 from videre.data.drawn import (
-    LIMIT,
     Box,
     Drawing,
     Mark,
@@ -44,6 +43,7 @@ from videre.data.drawn import (
 from videre.data.faults import Faults
 from videre.data.formats.folders import SPLIT_NAME
 from videre.data.pictures import PictureFinder
+from videre.data.rules import LARGEST
 from videre.data.writing import losses, placed
 from videre.errors import DataError
 from videre.files import read_bytes, write_atomic
@@ -53,6 +53,7 @@ from videre.structures import Categories, Instances, Polygons, Scene, Schema, Sk
 LOOKS_FOR = (
     "CVAT: annotations.xml (or another *.xml) whose root is <annotations>, with the pictures in images/ or beside it"
 )
+OWN = frozenset({".xml"})
 HOLDS = {"boxes", "instances.labels", "masks", "keypoints", "visibility", "labels"}
 FILE = "annotations.xml"
 OPEN = ("polyline", "points", "cuboid")
@@ -280,7 +281,7 @@ def _image(image: ElementTree.Element, place: int, file: Path, faults: Faults) -
 
 
 def _is_natural(text: str) -> bool:
-    return text.isdecimal() and len(text) < 11 and int(text) < LIMIT
+    return text.isdecimal() and len(text) < 11 and int(text) < LARGEST
 
 
 class _Broken(ValueError):
@@ -325,7 +326,7 @@ def _number(element: ElementTree.Element, field: str, default: str | None = None
         value = float("nan")
     if not is_coordinate(value):
         found = "but it is missing" if text is None else f"found {text!r:.60}"
-        raise _Broken(f"{field} should be a finite number below {LIMIT}, {found}")
+        raise _Broken(f"{field} should be a finite number below {LARGEST}, {found}")
     return value
 
 

@@ -22,7 +22,6 @@ import numpy as np
 
 from videre.data.dataset import Dataset, Repair
 from videre.data.drawn import (
-    LIMIT,
     Box,
     Drawing,
     Mark,
@@ -39,6 +38,7 @@ from videre.data.drawn import (
 )
 from videre.data.faults import Faults, Rule
 from videre.data.pictures import PictureFinder
+from videre.data.rules import LARGEST
 from videre.data.writing import losses, placed
 from videre.errors import DataError
 from videre.files import write_atomic
@@ -47,6 +47,7 @@ from videre.ops.rle import UNION, combine
 from videre.structures import Categories, Instances, Masks, Polygons, Scene, Schema, Skeleton
 
 LOOKS_FOR = "Datumaro: annotations/<subset>.json with categories and items, pictures in images/<subset>/"
+OWN = frozenset({".json"})
 HOLDS = {"boxes", "instances.labels", "masks", "ignore", "keypoints", "visibility", "labels", "captions"}
 DRAWN = ("bbox", "polygon", "mask", "ellipse", "points")
 """Types of annotations that are instances, or parts of them."""
@@ -261,7 +262,7 @@ def _are_names(value: Any) -> bool:
 
 
 def _are_pair(value: Any) -> bool:
-    return isinstance(value, list) and len(value) == 2 and all(type(v) is int and abs(v) < LIMIT for v in value)
+    return isinstance(value, list) and len(value) == 2 and all(type(v) is int and abs(v) < LARGEST for v in value)
 
 
 def _item(item: dict[str, Any], file: Path, faults: Faults) -> Drawing | None:

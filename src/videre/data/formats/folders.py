@@ -18,6 +18,7 @@ from videre.structures import Categories, Schema
 LOOKS_FOR = (
     "folders: root/<class>/*.jpg, root/<split>/<class>/*.jpg with splits named train, val, test, or plain pictures"
 )
+OWN = frozenset[str]()
 HOLDS = {"labels"}
 NO_TRUTH = "pictures, no truth"
 SPLIT_NAME = re.compile(r"(fold\d+-)?(train|trainval|val|valid|validation|dev|test)[-_]?\d*", re.IGNORECASE)

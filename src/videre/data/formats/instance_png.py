@@ -28,6 +28,7 @@ from videre.structures import VOC_PIXELS, Categories, Instances, Masks, Scene, S
 from videre.structures.masks import distinct
 
 LOOKS_FOR = "instance PNG: images/<name>.* with labels/<name>.png (or masks/, instances/), one id per instance"
+OWN = frozenset({".txt"})
 HOLDS = {"boxes", "instances.labels", "masks"}
 FOLDERS = ("labels", "instances", "masks", "PedMasks", "mask", "ids")
 BORDER = 255

@@ -28,6 +28,7 @@ from videre.images.listing import list_pictures
 from videre.structures import Categories, Instances, Scene, Schema, Skeleton
 
 LOOKS_FOR = "joints: images/ with joints.mat (LSP), or with annot/<split>.json of persons with joints (MPII)"
+OWN = frozenset({".mat", ".json"})
 LSP = Skeleton(
     names=(
         "right_ankle",

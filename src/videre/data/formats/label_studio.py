@@ -26,7 +26,6 @@ import numpy as np
 
 from videre.data.dataset import Dataset, Repair
 from videre.data.drawn import (
-    LIMIT,
     Drawing,
     Mark,
     Shape,
@@ -46,6 +45,7 @@ from videre.data.drawn import (
 from videre.data.faults import Faults
 from videre.data.formats.folders import SPLIT_NAME
 from videre.data.pictures import PictureFinder, plain_name
+from videre.data.rules import LARGEST
 from videre.data.writing import losses, placed
 from videre.errors import DataError
 from videre.files import read_bytes, write_atomic
@@ -55,6 +55,7 @@ from videre.structures import Categories, Instances, Polygons, Scene, Schema
 LOOKS_FOR = (
     "Label Studio: *.json, a list of tasks as exported (JSON or JSON-MIN), with the pictures in images/ or below"
 )
+OWN = frozenset({".json", ".xml"})
 HOLDS = {"boxes", "instances.labels", "masks", "keypoints", "visibility", "labels"}
 CONFIG = "config.xml"
 """The labelling interface, as Label Studio shows it under "Code"."""
@@ -298,7 +299,7 @@ def _size(results: list[dict[str, Any]], where: str, name: str, faults: Faults) 
         sides = [result.get(f"original_{side}") for side in ("height", "width")]
         if sides == [None, None]:
             continue
-        if not all(isinstance(v, int | float) and 0 < v < LIMIT and v % 1 == 0 for v in sides):
+        if not all(isinstance(v, int | float) and 0 < v < LARGEST and v % 1 == 0 for v in sides):
             what = (
                 f"original_height and original_width should be numbers of pixels, found {sides!r:.60}; correct the file"
             )

@@ -44,6 +44,7 @@ from videre.structures import Categories, Polygons, Schema
 LOOKS_FOR = (
     "labelme: <name>.json with shapes beside <name>.jpg, or in annotations/ or labels/ with the pictures in images/"
 )
+OWN = frozenset({".json", ".txt"})
 HOLDS = {"boxes", "instances.labels", "masks", "ignore", "labels"}
 LABELS = "labels.txt"
 IGNORED, BACKGROUND = "__ignore__", "_background_"
@@ -188,8 +189,6 @@ def write(dataset: Dataset, path: Path, split: str = "train", lossy: bool = Fals
 _LABEL: Rule = ("text", lambda v: (TEXT[1](v) and bool(v.strip())) or is_number(v))
 _TEXT_OR_NONE: Rule = ("text", lambda v: v is None or isinstance(v, str))
 _GROUP: Rule = ("a number, or null", lambda v: v is None or isinstance(v, int | float | str))
-LIMIT = 2**31
-"""Pixels; larger numbers are mistakes."""
 Shape = tuple[str, Polygons]
 """Label and outline."""
 
@@ -287,7 +286,7 @@ def _points(shape: dict[str, Any], where: str) -> np.ndarray:
         raise DataError(f"{where}: points should be a list of [x, y], found {points!r:.60}; correct the file")
     for n, point in enumerate(points):
         pair = isinstance(point, list) and len(point) == 2
-        if not pair or not all(is_number(v) and abs(v) < LIMIT for v in point):
+        if not pair or not all(is_number(v) and abs(v) < LARGEST for v in point):
             raise DataError(
                 f"{where}: point {n} should be [x, y], finite numbers, found {point!r:.60}; correct the file"
             )

@@ -33,6 +33,7 @@ LOOKS_FOR = "csv: *.csv whose first line has path (or file, filename, image, nam
 HOLDS = {"labels"}
 
 TABLES = (".csv", ".tsv")
+OWN = frozenset(TABLES)
 PICTURE = (
     "path",
     "file",

@@ -37,6 +37,7 @@ from videre.structures import Categories, Schema
 LOOKS_FOR = (
     "Open Images: <split>-annotations-bbox.csv (or -imagelabels.csv) with ImageID and LabelName, pictures in <split>/"
 )
+OWN = frozenset({".csv"})
 HOLDS = {"boxes", "instances.labels", "ignore", "labels"}
 FOLDERS = ("", "annotations", "metadata", "labels", "csv_folder")
 CORNERS = ("XMin", "XMax", "YMin", "YMax")

@@ -29,6 +29,7 @@ from videre.structures import Categories, Instances, Masks, Scene, Schema
 from videre.structures.scene import VOID
 
 LOOKS_FOR = "COCO panoptic: annotations/panoptic_<split>.json with a folder of PNGs of the same name"
+OWN = frozenset({".json"})
 HOLDS = {"segmentation", "panoptic", "boxes", "instances.labels", "masks", "ignore"}
 PREFIX = "panoptic_"
 

@@ -25,6 +25,7 @@ from videre.data.dataset import Dataset, Repair
 from videre.data.faults import Faults
 from videre.data.flat import FlatSource, Ragged
 from videre.data.formats.folders import SPLIT_NAME
+from videre.data.rules import LARGEST
 from videre.errors import ConfigError, DataError
 from videre.files import read_bytes
 from videre.images.listing import is_hidden
@@ -32,6 +33,7 @@ from videre.images.reading import decode_picture, decoded_size
 from videre.structures import Categories, Schema
 
 LOOKS_FOR = "parquet: *.parquet or data/*.parquet with columns image and label, or image and objects"
+OWN = frozenset({".parquet"})
 IMAGES = ("image", "img")
 LABELS = ("label", "labels", "fine_label", "class")
 OBJECTS = "objects"
@@ -383,7 +385,7 @@ def _things(
         if (
             not isinstance(box, list)
             or len(box) != 4
-            or not all(isinstance(v, int | float) and abs(v) < 2**31 for v in box)
+            or not all(isinstance(v, int | float) and abs(v) < LARGEST for v in box)
         ):
             faults.add(where, f"object {n}: bbox should be four numbers, found {box!r:.60}; correct it", name)
             continue

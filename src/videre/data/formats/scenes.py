@@ -36,6 +36,7 @@ PICTURES = "pictures"
 RATE = 25.0
 """Frames a second of clips that are written where their times do not say."""
 LOOKS_FOR = f"scenes: {SCHEMA} and SPLIT{ENDING}, a scene a line as JSON, beside the pictures"
+OWN = frozenset({".jsonl", ".json"})
 
 
 def recognise(path: Path) -> str:

@@ -35,6 +35,7 @@ LOOKS_FOR = (
     "Pascal VOC: *.xml whose root is <annotation>, in Annotations/ (or annotations/xmls/, labels/), beside the pictures, or in "
     "a folder for each split"
 )
+OWN = frozenset({".xml", ".txt"})
 _ROOT = re.compile(rb"<annotation[\s>]")
 """Not <annotations>, which is CVAT's."""
 HOLDS = {"boxes", "instances.labels", "ignore"}

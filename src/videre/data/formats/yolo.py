@@ -49,6 +49,7 @@ LOOKS_FOR = (
     "yolo: <name>.txt with rows of numbers in labels/, the pictures in images/ (train/images/ with train/labels/), or beside "
     "<name>.jpg; or a data.yaml with names"
 )
+OWN = frozenset({".txt", ".yaml", ".yml", ".names", ".data"})
 HOLDS = {"boxes", "instances.labels", "masks", "ignore", "keypoints", "visibility"}
 CONFIG = "data.yaml"
 SLACK = 0.01
