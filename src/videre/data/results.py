@@ -20,7 +20,7 @@ import numpy as np
 
 from videre.data.formats.class_maps import as_palette
 from videre.data.formats.class_planes import write_planes
-from videre.data.formats.coco import result_rows
+from videre.data.formats.coco_results import result_rows
 from videre.data.scene_lines import scene_line
 from videre.errors import ConfigError, DataError
 from videre.files import write_atomic

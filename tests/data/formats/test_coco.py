@@ -14,7 +14,7 @@ from pycocotools.coco import COCO
 from videre import data
 from videre.data.audit import check
 from videre.data.flat import FlatSource
-from videre.data.formats.coco import read_results, write_results
+from videre.data.formats.coco_results import read_results, write_results
 from videre.data.splits import by_list
 from videre.errors import DataError
 from videre.images.reading import picture_size, write_picture
@@ -355,3 +355,82 @@ def test_lvis_names_its_pictures_by_address(tmp_path):
     dataset = data.read(tmp_path, "val")
     assert dataset.path(0) == tmp_path / "val2017" / "000000000139.png" and dataset.repairs == ()
     assert dataset.scene(0).instances.boxes.tolist() == [[2, 3, 10, 11]]
+
+
+FISH = {"id": 1, "name": "fish", "keypoints": ["nose", "tail"], "skeleton": [[1, 2]]}
+
+
+def _without_box(**more):
+    return {k: v for k, v in box(1, 1, None, **more).items() if k != "bbox"}
+
+
+def test_a_box_that_nobody_states_is_the_extent_of_what_is_drawn(tmp_path):
+    run = {"size": [20, 30], "counts": [45, 5, 15, 5, 530]}  # columns 2 and 3, rows 5 to 9
+    drawn = [
+        _without_box(segmentation=[[2, 3, 10, 3, 10.5, 11]]),
+        _without_box(segmentation=run),
+        _without_box(keypoints=[3, 4, 2, 8, 9, 1], segmentation=[]),
+    ]
+    make(tmp_path, [row | {"id": n} for n, row in enumerate(drawn)], [FISH])
+    dataset = data.read(tmp_path)
+    expected = [[2, 3, 10.5, 11], [2, 5, 4, 10], [3.5, 4.5, 8.5, 9.5]]
+    assert dataset.scene(0).instances.boxes.tolist() == expected
+    assert dataset.repair_counts()["box that is not stated, taken from the outline"] == 3
+
+
+def test_keypoints_without_visibility_are_seen_where_they_are_not_0(tmp_path):
+    make(tmp_path, [box(1, 1, [0, 0, 9, 9], keypoints=[3, 4, 0, 0])], [FISH])
+    things = data.read(tmp_path).scene(0).instances
+    assert things.keypoints.tolist() == [[[3.5, 4.5], [0, 0]]] and things.visibility.tolist() == [[2, 0]]
+
+
+def test_a_skeleton_that_counts_from_0_is_told_by_its_0(tmp_path):
+    make(tmp_path, [box(1, 1, [0, 0, 9, 9], keypoints=[3, 4, 2, 5, 6, 2])], [FISH | {"skeleton": [[0, 1]]}])
+    dataset = data.read(tmp_path)
+    assert dataset.schema.skeleton.edges == ((0, 1),)
+    assert dataset.repair_counts() == {"skeleton that counts from 0, read so": 1}
+
+
+def test_ids_that_are_text_are_numbered_anew_in_their_order(tmp_path):
+    names = [{"id": "n02", "name": "dog"}, {"id": "n01", "name": "cat"}]
+    make(tmp_path, [box(1, "n01", [1, 1, 4, 4])], names)
+    dataset = data.read(tmp_path)
+    assert (dataset.schema.things.names, dataset.schema.things.source_ids) == (("dog", "cat"), (1, 2))
+    assert dataset.scene(0).instances.labels.tolist() == [1]
+    assert dataset.repair_counts() == {"category id that is no number, numbered anew": 1}
+
+
+def test_categories_that_nobody_names_are_called_by_their_ids(tmp_path):
+    make(tmp_path, [box(1, 9, [1, 1, 4, 4]), box(2, 3, [2, 2, 4, 4])])
+    file = tmp_path / "annotations" / "instances_train.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"categories": []}))
+    dataset = data.read(tmp_path)
+    assert (dataset.schema.things.names, dataset.schema.things.source_ids) == (("category 3", "category 9"), (3, 9))
+    assert dataset.scene(0).instances.labels.tolist() == [1, 0]
+
+
+@pytest.mark.parametrize(("stated", "kept"), [(0, 49), (-3, 49), (5000, 49), (4.8, 49), (5, 5), (400, 400)])
+def test_an_area_ten_times_off_its_mask_is_replaced(tmp_path, stated, kept):
+    make(tmp_path, [box(1, 3, [2, 2, 7, 7], area=stated, segmentation=[[2, 2, 9, 2, 9, 9, 2, 9]])])
+    assert data.read(tmp_path).scene(0).instances.areas.tolist() == [kept]
+
+
+@pytest.mark.parametrize(
+    ("boxes", "message"),
+    [
+        ([[0.1, 0.2, 0.5, 0.5], [0, 0, 1, 1]], "the 2 boxes have numbers between 0 and 1; COCO counts pixels"),
+        ([[10, 5, 28, 18], [12, 8, 29, 19]], "2 of 2 boxes leave their pictures, and all fit as corners"),
+    ],
+)
+def test_boxes_that_mean_something_else_are_refused(tmp_path, boxes, message):
+    make(tmp_path, [box(n, 3, numbers) for n, numbers in enumerate(boxes)])
+    with pytest.raises(DataError, match=message):
+        data.read(tmp_path)
+
+
+def test_sizes_whose_sides_changed_places_are_refused(tmp_path):
+    make(tmp_path, [box(1, 3, [1, 1, 4, 4])], height=30, width=20)
+    with pytest.raises(
+        DataError, match="image 7: height and width should be 20 and 30, as in the file, found 30 and 20"
+    ):
+        data.read(tmp_path)
