@@ -17,6 +17,7 @@ from PIL import Image, ImageOps
 from videre.errors import DataError, ShapeError
 from videre.images.reading import (
     as_picture,
+    decode_picture,
     exif_orientation,
     picture_paths,
     picture_size,
@@ -368,3 +369,22 @@ def test_a_header_that_wants_gigabytes_is_given_what_is_there(tmp_path):
     (tmp_path / "a.jp2").write_bytes(b"\0\0\0\x0cjP  \r\n\x87\n" + b"\xff\xff\xff\xf0jp2h" + bytes(99))
     with pytest.raises(DataError, match=r"a\.jp2"):
         picture_size(tmp_path / "a.jp2")
+
+
+@pytest.mark.parametrize("compression", ["tiff_lzw", "jpeg", "tiff_adobe_deflate", "packbits"])
+def test_decoders_print_nothing(tmp_path, capfd, compression):
+    file = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)).save(
+        file, "tiff", compression=compression
+    )
+    whole, refused = file.getvalue(), 0
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        data = bytearray(whole)
+        for place in rng.integers(len(data) - 300 if seed % 2 else 8, len(data), 6):  # the directory lies at the end
+            data[place] = rng.integers(256)
+        try:
+            decode_picture(bytes(data), "a.tif")
+        except DataError:
+            refused += 1
+    assert refused > 5 and capfd.readouterr().err == ""

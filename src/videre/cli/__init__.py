@@ -6,7 +6,6 @@ Exit codes: 0 done; 1 done, but some items failed or faults were found; 2 the us
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 import traceback
@@ -21,7 +20,6 @@ def main() -> None:
     """Entry point of `videre`."""
 
     # what decoders complain of on damaged files is said once, with the file's name, by who reads it
-    logging.getLogger("tifffile").setLevel(logging.CRITICAL)
     warnings.filterwarnings("ignore", module="PIL")
 
     def command() -> object:

@@ -143,14 +143,14 @@ def _refuse_ignored(path: Path) -> None:
 
 
 def _why(file: Path) -> str:
-    """What is wrong with a table or a JSON, as their readers say."""
+    """What is wrong with a table or a JSON, as their readers say: their first fault."""
     try:
         if file.suffix.lower() in labels_csv.TABLES:
             labels_csv.read(file)
         elif file.suffix.lower() == ".json":
             load_json(file)
     except DataError as error:
-        return f": {error}"
+        return f": {str(error).splitlines()[:2][-1].strip()}"
     return ""
 
 

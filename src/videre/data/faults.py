@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from videre.data.dataset import Repair
 from videre.errors import DataError
@@ -66,10 +66,16 @@ class Faults:
         """The repairs that leave out what is broken; DataError with all faults where that was not asked for."""
         if not self.found or self.skip:
             return [Repair(BROKEN, picture, where, what, "dropped") for where, what, picture in self.found]
+        raise self._error(self.optional)
+
+    def refuse(self, reason: str = "") -> NoReturn:
+        """Raise DataError where nothing is left to go on with: with the faults, or this reason where there are none."""
+        raise self._error(optional=False) if self.found else DataError(reason)
+
+    def _error(self, optional: bool) -> DataError:
         lines = [f"{where}: {what}" for where, what, _ in self.found]
         if len(lines) == 1:
-            hint = " (or go on without it: --skip-broken, skip_broken=True)" if self.optional else ""
-            raise DataError(lines[0] + hint)
+            return DataError(lines[0] + (" (or go on without it: --skip-broken, skip_broken=True)" if optional else ""))
         more = f"\n  and {len(lines) - SHOWN} more" if len(lines) > SHOWN else ""
-        hint = ", or go on without what is broken (--skip-broken, skip_broken=True)" if self.optional else ""
-        raise DataError(f"{len(lines)} faults; correct them{hint}\n  " + "\n  ".join(lines[:SHOWN]) + more)
+        hint = ", or go on without what is broken (--skip-broken, skip_broken=True)" if optional else ""
+        return DataError(f"{len(lines)} faults; correct them{hint}\n  " + "\n  ".join(lines[:SHOWN]) + more)

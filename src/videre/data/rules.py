@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from videre.data.faults import Faults, Rule
+from videre.data.faults import Rule
 from videre.errors import DataError
 from videre.files import read_text
 
@@ -102,7 +102,6 @@ INTEGER: Rule = ("a whole number", lambda v: integer(v) is not None)
 _HALVES = re.compile("[\\ud800-\\udfff]")
 """Halves of letters of UTF-16, which a JSON may hold, and no file."""
 TEXT: Rule = ("text", lambda v: isinstance(v, str) and (v.isascii() or not _HALVES.search(v)))
-NUMBER: Rule = ("a number", lambda v: as_number(v) is not None)
 SIDE: Rule = ("a number of pixels", _is_side)
 BOX: Rule = ("[x, y, width, height]", lambda v: as_numbers(v, 4) is not None)
 COLOR: Rule = (
@@ -112,13 +111,6 @@ COLOR: Rule = (
 NAMES: Rule = ("a list of names", lambda v: isinstance(v, list) and all(isinstance(name, str) for name in v))
 PAIRS: Rule = ("pairs of numbers", lambda v: not v or (isinstance(v, list) and all(are_numbers(e, 2) for e in v)))
 FLAG: Rule = ("0 or 1", lambda v: as_flag(v) is not None)
-
-
-def demand(file: str | Path, what: str, rows: Any, **rules: Rule) -> None:
-    """Raise DataError unless every row keeps the rules, one for each field; names all that do not."""
-    faults = Faults(optional=False)
-    faults.demand(file, what, rows, **rules)
-    faults.settle()
 
 
 def looks_like_coco(file: Path) -> bool:

@@ -25,6 +25,7 @@ from PIL import Image, UnidentifiedImageError
 from videre.errors import DataError, ShapeError
 from videre.files import check_regular, read_bytes, write_atomic
 from videre.images.listing import SUFFIXES, list_pictures, natural
+from videre.images.silence import silent, silent_opencv
 
 DECODERS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "JPEG2000", "AVIF", "PPM", "MPO")
 """Formats, by Pillow's names, that are read; TGA, which cannot be told by its content, where the name says so. Others that
@@ -56,6 +57,7 @@ def read_picture(path: str | Path) -> np.ndarray:
     return decode_picture(read_bytes(path), path)
 
 
+@silent()
 def decode_picture(data: bytes, path: str | Path) -> np.ndarray:
     """`read_picture` of bytes that are at hand; path: what messages call them."""
     try:
@@ -71,6 +73,7 @@ def decode_picture(data: bytes, path: str | Path) -> np.ndarray:
         raise DataError(f"{path}: the picture is damaged ({error})") from error
 
 
+@silent()
 def read_ids(path: str | Path) -> np.ndarray:
     """Read a picture whose values are ids (instances, classes), not colours: palette indices stay indices.
 
@@ -304,6 +307,7 @@ def _header(path: str | Path) -> Iterator[Image.Image]:
         yield header
 
 
+@silent()
 def _open(source: BinaryIO, path: str | Path) -> Image.Image:
     """Read the header with Pillow. Raises DataError when the picture is larger than is read.
 
@@ -431,7 +435,8 @@ def _tiff_array(data: bytes) -> tuple[np.ndarray, str, Any]:
         try:
             return series.asarray(), series.axes, page
         except (ValueError, ImportError):  # a compression for which tifffile wants another package
-            done, pages = cv2.imdecodemulti(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+            with silent_opencv():
+                done, pages = cv2.imdecodemulti(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
             if not done or len(pages) == 0:
                 raise
         picture = pages[0] if len(pages) == 1 else np.stack(pages)

@@ -138,14 +138,14 @@ CORNERS = [[0, 0], [4, 0], [4, 4]]
         ([{"label": "car", "polygon": [*CORNERS, [1, "2"]]}], {}, r"corner 3 should be .*found \[1, '2'\]"),
         ([{"label": "car", "polygon": [*CORNERS, 7]}], {}, "corner 3 should be .*found 7"),
         ([{"label": "car"}], {}, r"object 0 \(car\): polygon should be a list of corners \[x, y\], found None"),
-        ([{"label": 3, "polygon": CORNERS}], {}, "object at place 0: label should be text, found 3"),
+        ([{"label": 3, "polygon": CORNERS}], {}, "object 0: label should be text, found 3"),
         (["car"], {}, "objects should be a list of objects"),
         (OBJECTS, {"imgHeight": None}, "imgHeight should be a whole number of pixels, found None"),
         (OBJECTS, {"imgWidth": 9}, r"polygons.json: the polygons are of a picture of 9x6 .*_leftImg8bit.png is 8x6"),
         (
             [thing("cat", 0, 0, 1, 1), thing("cat", 2, 2, 3, 3)],
             {},
-            rf"'cat' on 2 objects \(first in {NAME}_gtFine_polygons.json\): Cityscapes has no such labels",
+            rf"{NAME}_gtFine_polygons.json: 'cat' on 2 objects: Cityscapes has no such labels",
         ),
         ([thing("catgroup", 0, 0, 1, 1)], {}, "'catgroup' on 1 objects"),
     ],
@@ -157,13 +157,27 @@ def test_bad_files_are_told(tmp_path, objects, fields, message):
 
 
 @pytest.mark.parametrize(
-    ("text", "message"), [("{", "polygons.json: not a JSON file"), ("[1, 2]", r"objects is expected, found \[1, 2\]")]
+    ("text", "message"),
+    [("{", "polygons.json: not a JSON file"), ("[1, 2]", r"frame at place 0: should be an object, found \[1, 2\]")],
 )
 def test_other_files_of_the_name_are_told(tmp_path, text, message):
     put(tmp_path, [])
     next(tmp_path.rglob("*.json")).write_text(text)
     with pytest.raises(DataError, match=message):
         data.read(tmp_path)
+
+
+def test_all_faults_are_told_and_other_frames_read(tmp_path):
+    put(tmp_path, OBJECTS)
+    put(tmp_path, [thing("cat", 0, 0, 1, 1), {"label": "car"}, {"polygon": []}], name="bonn_000000_000000")
+    put(tmp_path, [thing("cat", 0, 0, 1, 1)], name="koeln_000000_000000", imgWidth=8)
+    with pytest.raises(DataError) as caught:
+        data.read(tmp_path)
+    for message in ("object 1 (car): polygon should", "object 2: label should be text", "koeln_000000_000000_gtFine"):
+        assert message in str(caught.value)
+    dataset = data.read(tmp_path, skip_broken=True)
+    assert len(dataset) == 1 and dataset.scene(0).segmentation.tolist() == PAINTED
+    assert [r.kind for r in dataset.repairs] == ["broken annotation"] * 3
 
 
 def test_found_beside_other_formats(tmp_path):

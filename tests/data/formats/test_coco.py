@@ -294,11 +294,14 @@ def test_results_are_what_pycocotools_takes_and_come_back(tmp_path):
     with pytest.raises(DataError, match=r"results for \d+ images that are not in"):
         read_results(tmp_path / "r.json", dataset.subset([0]))
     for field, value, message in [
-        ("score", None, "result at place 0: score should be a number, but it is missing"),
+        ("score", None, "result at place 0: score should be a finite number, but it is missing"),
         ("image_id", None, "result at place 0: image_id should be"),
-        ("bbox", [1, 2, 3, "x"], r"result at place 0: bbox should be \[x, y, width, height\], found \[1, 2, 3, 'x'\]"),
+        ("bbox", [1, 2, 3, "x"], r"result at place 0: bbox should be \[x, y, width, height\], finite numbers, found"),
+        ("score", float("nan"), "result at place 0: score should be a finite number, found nan"),
+        ("keypoints", [1, 2], r"result at place 0: keypoints should be \[x, y, score\] of each"),
+        ("segmentation", [[1, 2, 3, 4, 5, 6]], "result at place 0: segmentation should be run lengths with size and"),
     ]:
-        row = {"image_id": 1, "category_id": 1, "score": 0.5, field: value}
+        row = {"image_id": 1, "category_id": 1, "score": 0.5, "bbox": [1, 2, 3, 4], field: value}
         (tmp_path / "w.json").write_text(json.dumps([{k: v for k, v in row.items() if v is not None}]))
         with pytest.raises(DataError, match=rf"w\.json: {message}"):
             read_results(tmp_path / "w.json", dataset)

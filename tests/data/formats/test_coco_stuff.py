@@ -234,7 +234,7 @@ def test_another_list_of_ids_beside_annotations_is_not_taken_for_coco_stuffs(tmp
         ),
         (lambda c: c["categories"].extend({"id": i, "name": str(i)} for i in range(300, 560)), "263 categories; a map"),
         (lambda c: c["images"][0].pop("file_name"), "image 139: file_name should be text"),
-        (lambda c: c["images"][1].update(id=139), "2 images have 1 different ids"),
+        (lambda c: c["images"][1].update(id=139), "image 139: has the id of another"),
         (lambda c: c["annotations"].clear(), "no picture has annotations"),
     ],
 )
@@ -261,7 +261,7 @@ def test_pixelmaps_that_do_not_fit_are_refused(tmp_path):
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
-        ("0: unlabeled\n1 person\n", r"labels\.txt: line 2 should be an id, a colon and a name .*'1 person'"),
+        ("0: unlabeled\n1 person\n", r"labels\.txt: line 2: should be an id, a colon and a name .*'1 person'"),
         ("0: sky\n1: person\n", r"ids of classes are 1 to 255, found \[0\]"),
         ("1: person\n256: sky\n", r"ids of classes are 1 to 255, found \[256\]"),
         ("1: person\n2: person\n", "repeated"),

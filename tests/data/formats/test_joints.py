@@ -99,8 +99,11 @@ def test_what_cannot_be_is_refused(tmp_path):
         (tmp_path / "mpii" / "train.json").write_text(json.dumps([row]))
         with pytest.raises(DataError, match=message):
             data.read(tmp_path / "mpii", "train")
-    (tmp_path / "mpii" / "train.json").write_text(json.dumps([entry()]))
-    dataset = data.read(tmp_path / "mpii", "train")
+    (tmp_path / "mpii" / "train.json").write_text(json.dumps([entry(), entry(scale="big"), {"joints": []}]))
+    with pytest.raises(DataError, match=r"(?s)4 faults.*scale should be a number, found 'big'.*image should be text"):
+        data.read(tmp_path / "mpii", "train")
+    dataset = data.read(tmp_path / "mpii", "train", skip_broken=True)
+    assert len(dataset.scene(0)) == 1 and len(dataset.repairs) == 4
     with pytest.raises(DataError, match="are read, not written; write coco"):
         data.write(dataset, tmp_path / "out", "joints")
     assert data.write(dataset, tmp_path / "coco", "coco") == []

@@ -98,7 +98,10 @@ def test_what_is_written_is_read_back(tmp_path):
             lambda c, ids: ids.__setitem__((7, 7), 77),
             r"a\.png: segment ids \[77\] are in the PNG, but not in segments_info",
         ),
-        (lambda c, ids: c["annotations"][0]["segments_info"][0].update(category_id=8), r"segments of categories \[8\]"),
+        (
+            lambda c, ids: c["annotations"][0]["segments_info"][0].update(category_id=8),
+            r"image 5, segment \d+: category_id should be one of categories, found 8",
+        ),
         (
             lambda c, ids: c["annotations"][0].pop("segments_info"),
             "segments_info should be a list of segments, but it is missing",

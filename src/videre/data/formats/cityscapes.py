@@ -26,8 +26,9 @@ from PIL import Image, ImageDraw
 
 from videre.data.cleaning import fill_sizes
 from videre.data.dataset import Dataset, FileSource, Repair
+from videre.data.faults import Faults, Rule
 from videre.data.flat import Ragged
-from videre.data.rules import TEXT, Rule, demand, is_number, load_json
+from videre.data.rules import TEXT, is_number, load_json
 from videre.errors import DataError
 from videre.structures import Categories, Instances, Masks, Scene, Schema
 from videre.structures.scene import VOID
@@ -109,9 +110,10 @@ def read(path: Path, split: str | None = None, skip_broken: bool = False) -> Dat
     """Read the frames; pictures without polygons, and polygons without a picture, are left out and counted.
 
     Raises DataError for a file that is not of this form, a polygon of less than three corners or with one that is not
-    finite, a size that is not the picture's, labels that Cityscapes does not have, and where none have a picture.
+    finite, a size that is not the picture's, labels that Cityscapes does not have (all of them at once), and where none have
+    a picture.
     """
-    parts = splits(path) if split is None else [split]
+    parts, faults = splits(path) if split is None else [split], Faults(skip_broken)
     name = lambda picture: picture.relative_to(path / PICTURES).as_posix()
     pictures: dict[Path, Path] = {}
     repairs: list[Repair] = []
@@ -135,16 +137,20 @@ def read(path: Path, split: str | None = None, skip_broken: bool = False) -> Dat
         )
     names, paths = [name(p) for p in pictures.values()], [str(p) for p in pictures.values()]
     sizes, readable, unreadable = fill_sizes(np.zeros((len(paths), 2), np.int64), paths, names)
-    files = list(itertools.compress(pictures, readable))
-    names, paths = (list(itertools.compress(column, readable)) for column in (names, paths))
-    sizes = sizes[readable]
-    objects = [_read(file, picture, size) for file, picture, size in zip(files, paths, sizes.tolist())]
-    meanings = _meanings(path, files, objects)
+    files = list(pictures)
+    frames = [
+        _read(file, picture, size, faults, name) if known else None
+        for file, picture, size, known, name in zip(files, paths, sizes.tolist(), readable, names)
+    ]
+    meanings = _meanings(files, frames, names, faults)
+    whole = [frame is not None and all(label in meanings for label, _ in frame) for frame in frames]
+    files, names, paths, frames = (list(itertools.compress(c, whole)) for c in (files, names, paths, frames))
+    objects = [frame for frame in frames if frame is not None]
     known = [meanings[label] for frame in objects for label, _ in frame]
     source = _Frames(
         paths,
         names,
-        sizes,
+        sizes[np.array(whole, bool)],
         ids=[_stem(file) for file in files],
         starts=np.cumsum([0, *(len(frame) for frame in objects)]),
         classes=np.array([k for k, _ in known], np.uint8),
@@ -152,7 +158,7 @@ def read(path: Path, split: str | None = None, skip_broken: bool = False) -> Dat
         corners=Ragged.of([corners for frame in objects for _, corners in frame], np.float32, 2),
     )
     title = path.name + (f" {split}" if split else "")
-    return Dataset(source, Schema(pixels=PIXELS, things=THINGS), unreadable + repairs, title)
+    return Dataset(source, Schema(pixels=PIXELS, things=THINGS), unreadable + repairs + faults.settle(), title)
 
 
 def write(dataset: Dataset, path: Path, split: str = "train", lossy: bool = False) -> list[str]:
@@ -174,60 +180,63 @@ Object = tuple[str, np.ndarray]
 _CLASS_OF = dict.fromkeys(VOID_LABELS, VOID) | {name: k for k, name in enumerate(PIXELS)}
 
 
-def _read(file: Path, picture: str, size: list[int]) -> list[Object]:
-    """The objects to be painted, in that order."""
-    content = load_json(file)
-    if not isinstance(content, dict):
-        raise DataError(f"{file}: an object with imgHeight, imgWidth and objects is expected, found {content!r:.60}")
-    demand(file, "frame", [content], imgHeight=_SIDE, imgWidth=_SIDE, objects=_OBJECTS)
-    demand(file, "object", content["objects"], label=TEXT)
-    stated = [content["imgHeight"], content["imgWidth"]]
-    if stated != size:
-        raise DataError(
-            f"{file}: the polygons are of a picture of {stated[1]}x{stated[0]} (width x height), {picture} is "
-            f"{size[1]}x{size[0]}; resize it back, or the polygons with it"
-        )
-    return [
-        (o["label"], _corners(f"{file}: object {place} ({o['label']})", o.get("polygon")))
-        for place, o in enumerate(content["objects"])
-        if not o.get("deleted") and o["label"] != UNPAINTED
-    ]
+def _read(file: Path, picture: str, size: list[int], faults: Faults, name: str) -> list[Object] | None:
+    """The objects to be painted, in that order; None where the file has a fault: one that is left out would uncover what
+    lies behind it."""
+    own = Faults(skip=True)
+    try:
+        content = load_json(file)
+    except DataError as error:
+        faults.add(file, str(error).removeprefix(f"{file}: "), name)
+        return None
+    objects: list[Object] = []
+    if own.demand(file, "frame", [content], imgHeight=_SIDE, imgWidth=_SIDE, objects=_OBJECTS):
+        stated = [content["imgHeight"], content["imgWidth"]]
+        if stated != size:
+            says = f"the polygons are of a picture of {stated[1]}x{stated[0]} (width x height), {picture} is"
+            own.add(file, f"{says} {size[1]}x{size[0]}; resize it back, or the polygons with it")
+        for place, row in enumerate(content["objects"]):
+            label = row.get("label")
+            if not TEXT[1](label):
+                own.add(f"{file}: object {place}", f"label should be text, found {label!r:.60}; correct the file")
+            elif not row.get("deleted") and label != UNPAINTED:
+                if fault := _polygon_fault(row.get("polygon")):
+                    own.add(f"{file}: object {place} ({label})", fault)
+                else:
+                    objects.append((label, np.array(row["polygon"], np.float32)))
+    for where, what, _ in own.found:
+        faults.add(where, what, name)
+    return None if own.found else objects
 
 
-def _corners(where: str, polygon: Any) -> np.ndarray:
+def _polygon_fault(polygon: Any) -> str:
+    """What is wrong with a polygon, "" where nothing is."""
     if not isinstance(polygon, list):
-        raise DataError(f"{where}: polygon should be a list of corners [x, y], found {polygon!r:.60}; correct the file")
+        return f"polygon should be a list of corners [x, y], found {polygon!r:.60}; correct the file"
     for n, corner in enumerate(polygon):
         pair = isinstance(corner, list) and len(corner) == 2
         if not pair or not all(is_number(v) and abs(v) < LIMIT for v in corner):
-            raise DataError(
-                f"{where}: corner {n} should be [x, y], finite numbers of pixels, found {corner!r:.60}; "
-                "correct the file"
-            )
+            return f"corner {n} should be [x, y], finite numbers of pixels, found {corner!r:.60}; correct the file"
     if len(polygon) < 3:
-        raise DataError(
-            f"{where}: a polygon has at least 3 corners, found {len(polygon)}; correct the file, or take the object out"
-        )
-    return np.array(polygon, np.float32)
+        return f"a polygon has at least 3 corners, found {len(polygon)}; correct the file, or take the object out"
+    return ""
 
 
-def _meanings(path: Path, files: list[Path], objects: list[list[Object]]) -> dict[str, tuple[int, bool]]:
-    """Of each label that occurs its class of pixels, and whether it is of several things that nobody told apart.
-
-    Raises DataError with the counts of the labels that Cityscapes does not have.
-    """
-    counts = Counter(label for frame in objects for label, _ in frame)
+def _meanings(
+    files: list[Path], frames: list[list[Object] | None], names: list[str], faults: Faults
+) -> dict[str, tuple[int, bool]]:
+    """Of each label that occurs its class of pixels, and whether it is of several things that nobody told apart; a file with
+    labels that Cityscapes does not have is a fault."""
+    counts = Counter(label for frame in frames for label, _ in frame or ())
     meanings = {label: (_CLASS_OF[label], False) for label in counts if label in _CLASS_OF}  # "polegroup", too
     groups = {label: label.removesuffix(GROUP) for label in counts.keys() - meanings.keys() if label.endswith(GROUP)}
     meanings |= {label: (_CLASS_OF[single], True) for label, single in groups.items() if single in _CLASS_OF}
-    unknown = [label for label in counts if label not in meanings]
-    if unknown:
-        listed = ", ".join(f"{label!r} on {counts[label]} objects" for label in unknown[:5])
-        first = next(file for file, frame in zip(files, objects) if any(label in unknown for label, _ in frame))
-        raise DataError(
-            f"{path / TRUTH}: {listed} (first in {first.name}): Cityscapes has no such labels; correct the "
-            "files, or write polygons of other classes as labelme"
-        )
+    for file, frame, name in zip(files, frames, names):
+        unknown = Counter(label for label, _ in frame or () if label not in meanings)
+        if unknown:
+            listed = ", ".join(f"{label!r} on {count} objects" for label, count in list(unknown.items())[:5])
+            cure = "correct the file, or write polygons of other classes as labelme"
+            faults.add(file, f"{listed}: Cityscapes has no such labels; {cure}", name)
     return meanings
 
 

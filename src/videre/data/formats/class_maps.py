@@ -33,7 +33,7 @@ from videre.data.dataset import Dataset, FileSource, Repair
 from videre.data.faults import Faults
 from videre.data.formats.folders import SPLIT_NAME
 from videre.data.pairs import PICTURE_FOLDERS, find_folder, list_maps, pair
-from videre.data.rules import COLOR, INTEGER, TEXT, demand, integer, load_json
+from videre.data.rules import COLOR, INTEGER, TEXT, integer, load_json
 from videre.data.sizes import map_fault
 from videre.data.writing import file_names, losses, place_picture
 from videre.errors import DataError
@@ -232,8 +232,7 @@ def read(path: Path, split: str | None = None, skip_broken: bool = False) -> Dat
             Repair("class map without picture", name(m), "-", "no picture of its name", "dropped") for m in lost
         ]
     if not known:
-        faults.settle()
-        raise DataError(f"{path}: no picture{f' of {split}' if split else ''} has a class map")
+        faults.refuse(f"{path}: no picture{f' of {split}' if split else ''} has a class map")
     legend = read_legend(file) if file is not None else _voc_legend(path, list(known))
     legend, notices = legend.fitted(everything)
     stems, chosen = [name(p) for p in known], [str(m) for m in known.values()]
@@ -277,8 +276,8 @@ def as_palette(classes: np.ndarray, categories: Categories) -> bytes:
 
 
 def read_legend(file: Path) -> Legend:
-    """The classes that a list names. Raises DataError, naming the line or field, for a list that says something else."""
-    rows: list[tuple[int, str, Any]] = []
+    """The classes that a list names. Raises DataError with all lines or fields of a list that say something else."""
+    rows, faults = list[tuple[int, str, Any]](), Faults(optional=False)
     void: set[int] = {VOID}
     numbered = file.suffix != ".json"
     if not numbered:
@@ -287,15 +286,13 @@ def read_legend(file: Path) -> Legend:
             raise DataError(
                 f'{file}: expected {{"classes": [{{"id", "name", "color"}}], "void": id}}, found {data!r:.60}'
             )
-        demand(file, "class", data["classes"], id=INTEGER, name=TEXT, color=COLOR)
-        rows = [(int(c["id"]), c["name"], c.get("color")) for c in data["classes"]]
+        listed = faults.demand(file, "class", data["classes"], id=INTEGER, name=TEXT, color=COLOR)
+        rows = [(int(c["id"]), c["name"], c.get("color")) for c in listed]
         marked = data.get("void", [])
         marked = marked if isinstance(marked, list) else [marked]
         if any(integer(v) is None for v in marked):
-            raise DataError(
-                f"{file}: void should be an id or a list of ids, found {data['void']!r:.60}; correct the file"
-            )
-        void |= {int(v) for v in marked}
+            faults.add(file, f"void should be an id or a list of ids, found {data['void']!r:.60}; correct the file")
+        void |= {number for v in marked if (number := integer(v)) is not None}
     else:
         lines = read_lines(file)
         if file.suffix == ".csv":
@@ -305,14 +302,14 @@ def read_legend(file: Path) -> Legend:
         first = -1 if lines[:1] == [IGNORED] else 0
         rows = [(number, *_named(line)) for number, line in enumerate(lines, start=first) if number >= 0]
     for _, name, color in rows:
-        good = color is None or (isinstance(color, list | tuple) and len(color) == 3)
-        if not good or not all(isinstance(v, int) and 0 <= v <= 255 for v in color or ()):
-            raise DataError(f"{file}: the colour of {name!r} is three numbers of 0 to 255, found {color!r:.60}")
+        if not COLOR[1](color):
+            faults.add(file, f"the colour of {name!r} is {COLOR[0]}, found {color!r:.60}; correct it")
     void -= {i for i, _, _ in rows if i == VOID}  # a mask of 0 and 255 may name 255
     void |= {i for i, name, _ in rows if UNSAID.fullmatch(name)}
     kept = [row for row in rows if row[0] not in void]
     if len(kept) > VOID:
-        raise DataError(f"{file}: {len(kept)} classes; a map holds at most {VOID}")
+        faults.add(file, f"{len(kept)} classes; a map holds at most {VOID}")
+    faults.settle()
     colored = all(color is not None for _, _, color in kept)
     shades = lambda some: tuple((int(c[0]), int(c[1]), int(c[2])) for _, _, c in some if c is not None)
     return Legend(

@@ -31,7 +31,6 @@ from videre.data.rules import (
     as_key,
     as_number,
     as_numbers,
-    demand,
     integer,
     is_number,
     load_json,
@@ -358,15 +357,15 @@ class InstanceReader:
 
     def _skeleton(self, content: Content) -> Skeleton | None:
         rows = [c for c in content.categories if c.get("keypoints")]
+        rows = self.faults.demand(content.file, "category", rows, keypoints=NAMES, skeleton=PAIRS)
         if not rows:
             return None
-        demand(content.file, "category", rows, keypoints=NAMES, skeleton=PAIRS)
         if len({tuple(c["keypoints"]) for c in rows}) > 1:
             names = [c.get("name") for c in rows]
-            raise DataError(
-                f"{content.file}: categories {names} have different keypoints; a model learns one list of them: keep "
-                "one of these categories and its annotations in a file of its own"
-            )
+            cure = "keep one of these categories and its annotations in a file of its own"
+            found = f"categories {names} have different keypoints; a model learns one list of them"
+            self.faults.add(content.file, f"{found}: {cure}")
+            self.faults.refuse()
         joints = tuple(map(str, rows[0]["keypoints"]))
         edges = [(int(a), int(b)) for a, b in rows[0].get("skeleton") or ()]
         first = 0 if any(0 in edge for edge in edges) else 1  # COCO counts from 1
@@ -374,11 +373,10 @@ class InstanceReader:
             self.repairs.append(Repair("skeleton that counts from 0", "-", "-", f"{edges[:4]}", "read so"))
         wrong = [edge for edge in edges if not all(first <= end < len(joints) + first for end in edge)]
         if wrong:
-            raise DataError(
-                f"{content.file}: category {rows[0].get('name')}: skeleton joins keypoints {first} to "
-                f"{len(joints) + first - 1}, found {list(wrong[0])}; correct the file"
-            )
-        pairs = tuple((a - first, b - first) for a, b in edges)
+            expected = f"skeleton joins keypoints {first} to {len(joints) + first - 1}"
+            found = f"found {list(wrong[0])}; correct the file"
+            self.faults.add(f"{content.file}: category {rows[0].get('name')}", f"{expected}, {found}")
+        pairs = tuple((a - first, b - first) for a, b in edges if (a, b) not in wrong)
         if joints == COCO_PERSON.names:
             return Skeleton(joints, pairs, COCO_PERSON.flip_pairs, COCO_PERSON.sigmas)
         return Skeleton(joints, pairs, mirror_pairs(joints))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,13 +11,8 @@ from typing import Any
 import torch
 
 from videre.data.dataset import Dataset
-from videre.data.rules import (
-    BOX,
-    ID,
-    NUMBER,
-    demand,
-    load_json,
-)
+from videre.data.faults import Faults, Rule
+from videre.data.rules import ID, as_key, as_numbers, load_json
 from videre.errors import DataError
 from videre.files import write_atomic
 from videre.structures import Categories, Instances, Masks, Scene, Schema
@@ -64,45 +60,74 @@ def result_rows(scene: Scene, categories: Categories, image: int | str) -> list[
     return rows
 
 
+def _finite(value: Any, count: int | None = None) -> bool:
+    numbers = as_numbers(value, count)
+    return numbers is not None and all(map(math.isfinite, numbers))
+
+
+_SCORE: Rule = ("a finite number", lambda v: _finite([v]))
+_KINDS: dict[str, Rule] = {
+    "bbox": ("[x, y, width, height], finite numbers", lambda v: _finite(v, 4)),
+    "segmentation": ("run lengths with size and counts", lambda v: isinstance(v, dict) and {"size", "counts"} <= {*v}),
+    "keypoints": ("[x, y, score] of each keypoint, one after the other", lambda v: _finite(v) and len(v) % 3 == 0),
+}
+"""What a result may say of a thing; all results of a file say the same."""
+
+
 def read_results(path: str | Path, dataset: Dataset) -> list[Scene]:
     """Read COCO's result list as predictions, one scene for each picture of `dataset`, in its order.
 
-    Raises DataError for image or category ids that the data set does not have.
+    Raises DataError with all results that are not of this form, and for image or category ids that the data set does not
+    have.
     """
-    results, things = load_json(Path(path)), dataset.schema.things
+    results, things, faults = load_json(Path(path)), dataset.schema.things, Faults(optional=False)
     if not isinstance(results, list) or things is None:
         raise DataError(f"{path}: a result file is a JSON list, and the data set needs named things")
-    demand(path, "result", results, image_id=ID, category_id=ID, score=NUMBER)
-    demand(path, "result", [r for r in results if "bbox" in r], bbox=BOX)
+    kinds = [name for name in _KINDS if any(isinstance(r, dict) and name in r for r in results)]
+    if results and not kinds:
+        raise DataError(f"{path}: results have {', '.join(_KINDS)}; these have none of them")
+    rules = {"image_id": ID, "category_id": ID, "score": _SCORE} | {name: _KINDS[name] for name in kinds}
     rows: dict[Any, list[dict[str, Any]]] = {}
-    for result in results:
-        rows.setdefault(result["image_id"], []).append(result)
+    for result in faults.demand(path, "result", results, **rules):
+        rows.setdefault(as_key(result["image_id"]), []).append(result)
     label_of = {category: label for label, category in enumerate(things.source_ids)}
-    unknown = sorted({r["category_id"] for r in results} - set(label_of), key=str)
+    used = {as_key(r["category_id"]) for of_image in rows.values() for r in of_image}
+    unknown = sorted(used - set(label_of), key=str)
     if unknown:
-        raise DataError(f"{path}: categories {unknown[:10]} are not among the data set's {sorted(label_of)[:100]}")
+        faults.add(path, f"categories {unknown[:10]} are not among the data set's {sorted(label_of)[:100]}")
+    place = {as_key(dataset.scene(i).meta["id"]): i for i in range(len(dataset))}
+    strays = [key for key in rows if key not in place]
+    if strays:
+        faults.add(path, f"results for {len(strays)} images that are not in {dataset.title}: {strays[:5]}")
+    faults.settle()
     scenes = []
-    for i in range(len(dataset)):
+    for key, i in place.items():
         truth = dataset.scene(i)
-        found = rows.pop(truth.meta["id"], [])
-        scenes.append(Scene(truth.size, _predictions(found, label_of, truth.size), meta=truth.meta))
-    if rows:
-        raise DataError(f"{path}: results for {len(rows)} images that are not in {dataset.title}: {list(rows)[:5]}")
+        try:
+            found = _predictions(rows.get(key, []), kinds, label_of, truth.size)
+        except DataError as error:
+            raise DataError(f"{path}: image {key}: {error}") from error
+        scenes.append(Scene(truth.size, found, meta=truth.meta))
     return scenes
 
 
-def _predictions(found: list[dict[str, Any]], label_of: dict[int, int], size: tuple[int, int]) -> Instances:
+def _predictions(
+    found: list[dict[str, Any]], kinds: list[str], label_of: dict[Any, int], size: tuple[int, int]
+) -> Instances:
     fields: dict[str, Any] = {}
-    if all("segmentation" in r for r in found) and found:
+    numbers = lambda name: torch.tensor([as_numbers(r[name]) for r in found], dtype=torch.float32)
+    if "segmentation" in kinds and found:
         fields["masks"] = Masks.from_rle([r["segmentation"] for r in found], size)
-    if all("keypoints" in r for r in found) and found:
-        points = torch.tensor([r["keypoints"] for r in found], dtype=torch.float32).reshape(len(found), -1, 3)
+    if "keypoints" in kinds and found:
+        if len({len(r["keypoints"]) for r in found}) > 1:
+            raise DataError("its results have different numbers of keypoints")
+        points = numbers("keypoints").reshape(len(found), -1, 3)
         # results in the wild carry visibilities, logits or 1 in the third place
         fields |= {"keypoints": points[:, :, :2] + 0.5, "keypoint_scores": points[:, :, 2].clamp(0, 1)}
-    if all("bbox" in r for r in found):
-        boxes = torch.tensor([r["bbox"] for r in found], dtype=torch.float32).reshape(-1, 4)
+    if "bbox" in kinds or not found:
+        boxes = numbers("bbox").reshape(-1, 4)
         fields["boxes"] = torch.cat([boxes[:, :2], boxes[:, :2] + boxes[:, 2:].clamp(min=0)], 1)
     elif "masks" in fields:
         fields["boxes"] = fields["masks"].boxes()
-    labels = torch.tensor([label_of[r["category_id"]] for r in found], dtype=torch.int64)
-    return Instances(labels=labels, scores=torch.tensor([r["score"] for r in found]), **fields)
+    labels = torch.tensor([label_of[as_key(r["category_id"])] for r in found], dtype=torch.int64)
+    return Instances(labels=labels, scores=torch.tensor([float(r["score"]) for r in found]), **fields)

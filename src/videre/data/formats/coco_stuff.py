@@ -18,6 +18,7 @@ import dataclasses
 import itertools
 import json
 import re
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -27,19 +28,23 @@ import torch
 
 from videre.data.cleaning import fill_sizes
 from videre.data.dataset import Dataset, FileSource, Repair
+from videre.data.faults import Faults
 from videre.data.flat import Ragged
 from videre.data.formats.class_maps import UNSAID
 from videre.data.pairs import list_maps, pair
 from videre.data.pictures import usual_paths
 from videre.data.rules import (
     COLOR,
+    FLAG,
     ID,
     LARGEST,
     SIDE,
     TEXT,
     WHOLE,
     are_numbers,
-    demand,
+    as_flag,
+    as_key,
+    as_number,
     integer,
     load_json,
     looks_like_coco,
@@ -84,13 +89,14 @@ def splits(path: Path) -> list[str]:
 def read(path: Path, split: str | None = None, skip_broken: bool = False) -> Dataset:
     """Read a folder or one JSON; pictures without annotations or map are left out and counted, and so are maps alone.
 
-    Raises DataError for a file that is not of this form, for annotations of images or categories that are not listed,
-    and where no picture has a truth. Regions that overlap or do not fill the picture, and maps of another size or with
+    Raises DataError for a file that is not of this form, for annotations of images or categories that are not listed (all
+    faults at once), and where no picture has a truth. Regions that overlap or do not fill the picture, and maps of another size or with
     ids that are not listed, are errors when their truth is asked for.
     """
     files = [f for f in _files(path) if split is None or f.stem == PREFIX + split]
     if files:
-        return Dataset.cat([_read(file, f"{path.name} {file.stem.removeprefix(PREFIX)}") for file in files])
+        named = [(file, f"{path.name} {file.stem.removeprefix(PREFIX)}") for file in files]
+        return Dataset.cat([_read(file, title, skip_broken) for file, title in named])
     return Dataset.cat([_read_maps(path, part) for part in (_parts(path) if split is None else [split])])
 
 
@@ -163,73 +169,76 @@ def _pixelmaps(file: Path) -> Path:
     return file.with_name(f"{file.stem}_pixelmaps")
 
 
-def _read(file: Path, title: str) -> Dataset:
-    content = load_json(file)
+def _read(file: Path, title: str, skip_broken: bool) -> Dataset:
+    content, faults = load_json(file), Faults(skip_broken)
     parts = ("images", "annotations", "categories")
     missing = [name for name in parts if not isinstance(content, dict) or name not in content]
     if missing:
         raise DataError(
             f"{file}: an object with images, annotations and categories is expected; it has no {missing[0]}"
         )
-    demand(file, "category", content["categories"], id=WHOLE, name=TEXT, color=COLOR)
-    demand(file, "image", content["images"], id=ID, file_name=TEXT, height=SIDE, width=SIDE)
-    demand(file, "annotation", content["annotations"], image_id=ID)
-    images = {m["id"]: m for m in content["images"]}
-    if len(images) < len(content["images"]):
-        raise DataError(f"{file}: {len(content['images'])} images have {len(images)} different ids; give each its own")
-    annotated = {a["image_id"] for a in content["annotations"]}
+    categories = faults.demand(file, "category", content["categories"], id=WHOLE, name=TEXT, color=COLOR)
+    images: dict[Any, dict[str, Any]] = {}
+    for image in faults.demand(file, "image", content["images"], id=ID, file_name=TEXT, height=SIDE, width=SIDE):
+        if images.setdefault(as_key(image["id"]), image) is not image:
+            faults.add(f"{file}: image {image['id']}", "has the id of another; give each its own")
+    rules = {"image_id": ID, "iscrowd": FLAG} | ({} if (folder := _pixelmaps(file)).is_dir() else {"category_id": ID})
+    annotations = faults.demand(file, "annotation", content["annotations"], **rules)
+    annotated = {as_key(a["image_id"]) for a in annotations}
     stray = sorted(annotated - set(images), key=str)
     if stray:
-        raise DataError(f"{file}: annotations of {len(stray)} images that are not listed under images: {stray[:5]}")
-    folder = _pixelmaps(file)
+        faults.add(file, f"annotations of {len(stray)} images that are not listed under images: {stray[:5]}")
     maps = {p.stem: str(p) for p in list_maps(folder)}
     stem = lambda m: Path(m["file_name"]).stem
     known = [m for i, m in images.items() if i in annotated or stem(m) in maps]
     if not known:
-        raise DataError(f"{file}: no picture has annotations{' or a map' if folder.is_dir() else ''}")
+        faults.refuse(f"{file}: no picture has annotations{' or a map' if folder.is_dir() else ''}")
     bare = [stem(m) for m in known if stem(m) not in maps] if folder.is_dir() else []
     if bare:
-        raise DataError(
-            f"{folder}: {len(bare)} pictures with annotations have no map there ({bare[0]}.png, …); "
-            "complete the folder, or remove it to read the regions of the JSON"
+        faults.add(
+            folder,
+            f"{len(bare)} pictures with annotations have no map there ({bare[0]}.png, …); complete the folder, or remove "
+            "it to read the regions of the JSON",
         )
-    kept = {m["id"] for m in known}
+        known = [m for m in known if stem(m) in maps]
+    kept = {as_key(m["id"]) for m in known}
     repairs = [
         Repair("picture without annotations", m["file_name"], "-", "no annotation", "dropped")
         for i, m in images.items()
-        if i not in kept
+        if i not in kept and i not in annotated
     ]
     names = [m["file_name"] for m in known]
     paths = usual_paths(file, file.stem.removeprefix(PREFIX), names)
-    sizes = np.array([(m.get("height") or 0, m.get("width") or 0) for m in known], np.int64)
-    sizes, readable, unreadable = fill_sizes(sizes, paths, names)
+    stated = [(as_number(m.get("height")) or 0, as_number(m.get("width")) or 0) for m in known]
+    sizes, readable, unreadable = fill_sizes(np.array(stated, np.int64).reshape(-1, 2), paths, names)
     known, names, paths = (list(itertools.compress(rows, readable)) for rows in (known, names, paths))
     sizes, ids = sizes[readable], [m["id"] for m in known]
-    classes = _categories(file, content["categories"])
+    classes = _categories(file, categories, faults)
     source: FileSource
     if folder.is_dir():
         labels = {0: VOID, VOID: VOID} | {category: k for k, category in enumerate(classes.source_ids)}
         places = [maps[stem(m)] for m in known]
         source = _PixelMaps(paths, names, sizes, maps=places, ids=ids, labels=labels, listed=file)
     else:
-        rows = [a for a in content["annotations"] if not a.get("iscrowd")]
-        source = _regions(file, rows, classes, paths, names, sizes, ids)
-    return Dataset(source, Schema(pixels=classes), unreadable + repairs, title)
+        rows = [a for a in annotations if not as_flag(a.get("iscrowd"))]
+        source = _regions(file, rows, classes, paths, names, sizes, ids, faults)
+    return Dataset(source, Schema(pixels=classes), unreadable + repairs + faults.settle(), title)
 
 
-def _categories(file: Path, rows: list[dict[str, Any]]) -> Categories:
+def _categories(file: Path, rows: list[dict[str, Any]], faults: Faults) -> Categories:
     if len(rows) > VOID:
-        raise DataError(f"{file}: {len(rows)} categories; a map holds at most {VOID}")
+        faults.add(file, f"{len(rows)} categories; a map holds at most {VOID}")
     colored = all(c.get("color") is not None for c in rows)
     try:
         return Categories(
             tuple(c["name"] for c in rows),
             tuple(tuple(c["color"]) for c in rows) if colored else (),
-            tuple(c["id"] for c in rows),
+            tuple(int(c["id"]) for c in rows),
             tuple(c.get("supercategory") or "" for c in rows),
         )
     except DataError as error:
-        raise DataError(f"{file}: {error}") from None
+        faults.add(file, str(error))
+        faults.refuse()
 
 
 def _regions(
@@ -240,35 +249,40 @@ def _regions(
     names: list[str],
     sizes: np.ndarray,
     ids: list[int | str],
+    faults: Faults,
 ) -> _Regions:
-    """The regions of `rows` in flat arrays; DataError for those that no picture or class fits."""
-    demand(file, "annotation", rows, category_id=ID)
-    place = {identity: n for n, identity in enumerate(ids)}
-    rows = sorted((a for a in rows if a["image_id"] in place), key=lambda a: place[a["image_id"]])
-    owners = np.array([place[a["image_id"]] for a in rows], np.int64)
-    for a, owner in zip(rows, owners.tolist()):
-        where, (height, width) = f"{file}: annotation {a.get('id')}", sizes[owner].tolist()
+    """The regions of `rows` in flat arrays; those that no picture or class fits are faults."""
+    place = {as_key(identity): n for n, identity in enumerate(ids)}
+    label_of: dict[Any, int] = {category: label for label, category in enumerate(classes.source_ids)}
+    placed = sorted((place[as_key(a["image_id"])], n) for n, a in enumerate(rows) if as_key(a["image_id"]) in place)
+    owners, labels, regions = [], [], []
+    pixels: Counter[Any] = Counter()
+    for owner, n in placed:
+        a, (height, width) = rows[n], sizes[owner].tolist()
+        where = f"{file}: annotation {a.get('id')}"
         region: Any = a.get("segmentation")
         if not _are_runs(region):
-            raise DataError(
-                f"{where}: segmentation should be run lengths with size and counts, found {region!r:.60}; "
-                "correct the file; if it has outlines of instances, call it instances_….json"
+            what = (
+                f"segmentation should be run lengths with size and counts, found {region!r:.60}; correct the file; if it "
+                "has outlines of instances, call it instances_….json"
             )
-        if region["size"] != [height, width]:
-            raise DataError(
-                f"{where}: the region is {region['size'][1]}x{region['size'][0]} (width x height), the "
-                f"picture {paths[owner]} is {width}x{height}; correct the file"
+            faults.add(where, what, names[owner])
+        elif region["size"] != [height, width]:
+            what = (
+                f"the region is {region['size'][1]}x{region['size'][0]} (width x height), the picture {paths[owner]} is "
+                f"{width}x{height}; correct the file"
             )
-    label_of = {category: label for label, category in enumerate(classes.source_ids)}
-    pixels: dict[Any, int] = {}
-    for a in rows:
-        if a["category_id"] not in label_of:
-            area = int(_decoded(file, [a["segmentation"]]).area())
-            pixels[a["category_id"]] = pixels.get(a["category_id"], 0) + area
+            faults.add(where, what, names[owner])
+        elif as_key(a["category_id"]) not in label_of:
+            pixels[a["category_id"]] += int(_decoded(file, [region]).area())
+        else:
+            owners.append(owner)
+            labels.append(label_of[as_key(a["category_id"])])
+            regions.append(region)
     if pixels:
         listed = ", ".join(f"id {i} on {count} pixels" for i, count in list(pixels.items())[:5])
-        raise DataError(f"{file}: {listed}; categories has none of these: add them to it")
-    counts = [a["segmentation"]["counts"] for a in rows]
+        faults.add(file, f"{listed}; categories has none of these: add them to it")
+    counts = [region["counts"] for region in regions]
     texts = [c.encode() if isinstance(c, str) else rle_to_string(torch.tensor(c, dtype=torch.int64)) for c in counts]
     return _Regions(
         paths,
@@ -276,8 +290,8 @@ def _regions(
         sizes,
         file=file,
         ids=ids,
-        starts=np.cumsum([0, *np.bincount(owners, minlength=len(names))]),
-        labels=np.array([label_of[a["category_id"]] for a in rows], np.uint8),
+        starts=np.cumsum([0, *np.bincount(np.array(owners, np.int64), minlength=len(names))]),
+        labels=np.array(labels, np.uint8),
         runs=Ragged.of([np.frombuffer(text, np.uint8) for text in texts], np.uint8),
     )
 
@@ -417,19 +431,19 @@ def _read_maps(path: Path, split: str) -> Dataset:
 
 def _read_labels(file: Path) -> tuple[Categories, dict[int, int]]:
     """The classes, and what the values of the maps, which are their ids less 1, mean."""
-    rows = []
+    rows, faults = [], Faults(optional=False)
     for number, line in enumerate(read_text(file).split("\n"), start=1):
         row = re.fullmatch(r"(\d{1,9}):\s*(.+)", line.strip())
         if row:
             rows.append((int(row[1]), row[2]))
         elif line.strip():
-            raise DataError(
-                f"{file}: line {number} should be an id, a colon and a name (1: person), found {line.strip()!r}"
-            )
+            expected = "should be an id, a colon and a name (1: person)"
+            faults.add(f"{file}: line {number}", f"{expected}, found {line.strip()!r:.60}; correct the list")
     kept = [(i, name) for i, name in rows if not UNSAID.fullmatch(name)]
     wrong = [i for i, _ in kept if not 0 < i <= VOID]
     if wrong:
-        raise DataError(f"{file}: ids of classes are 1 to {VOID}, found {wrong[:5]}; correct the list")
+        faults.add(file, f"ids of classes are 1 to {VOID}, found {wrong[:5]}; correct the list")
+    faults.settle()
     try:
         classes = Categories(tuple(name for _, name in kept), source_ids=tuple(i for i, _ in kept))
     except DataError as error:

@@ -20,8 +20,9 @@ import torch
 
 from videre.data.cleaning import fill_sizes
 from videre.data.dataset import Dataset, FileSource, Repair
+from videre.data.faults import Faults, Rule
 from videre.data.pictures import PictureFinder
-from videre.data.rules import TEXT, Rule, are_numbers, demand, is_number, load_json
+from videre.data.rules import TEXT, are_numbers, is_number, load_json
 from videre.errors import DataError
 from videre.files import read_bytes
 from videre.images.listing import list_pictures
@@ -128,12 +129,12 @@ def splits(path: Path) -> list[str]:
 def read(path: Path, split: str | None = None, skip_broken: bool = False) -> Dataset:
     """Read the folder; pictures that are not there are left out and counted.
 
-    Raises DataError for a file of another form, naming the field or entry.
+    Raises DataError for a file of another form, naming the fields or entries.
     """
     if (path / "joints.mat").is_file():
         return _read_lsp(path)
     files = [f for f in _lists(path) if split in (None, f.stem)]
-    return Dataset.cat([_read_mpii(file, path) for file in files])
+    return Dataset.cat([_read_mpii(file, path, skip_broken) for file in files])
 
 
 def write(dataset: Dataset, path: Path, split: str = "train", lossy: bool = False) -> list[str]:
@@ -186,19 +187,27 @@ _PAIR: Rule = ("[x, y]", lambda v: v is None or (are_numbers(v, 2) and all(map(_
 _NUMBER: Rule = ("a number", lambda v: v is None or _small(v))
 
 
-def _read_mpii(file: Path, path: Path) -> Dataset:
-    by_picture: dict[str, list[Any]] = {}
-    entries = load_json(file)
-    demand(file, "entry", entries, image=TEXT, joints=_JOINTS, joints_vis=_SEEN, center=_PAIR, scale=_NUMBER)
-    for entry in entries:
+def _read_mpii(file: Path, path: Path, skip_broken: bool) -> Dataset:
+    by_picture, faults = dict[str, list[Any]](), Faults(skip_broken)
+    rules = {"image": TEXT, "joints": _JOINTS, "joints_vis": _SEEN, "center": _PAIR, "scale": _NUMBER}
+    for entry in faults.demand(file, "entry", load_json(file), **rules):
         points, seen = np.array(entry["joints"], float), np.array(entry["joints_vis"], float) > 0
         (x, y), half = entry.get("center") or (-1, -1), HEIGHT * (entry.get("scale") or -1) / 2
         there = min(x, y) >= 0 < half  # of persons that nobody has measured, -1
         box = np.array([x - half, y - half, x + half, y + half]) if there else None
         by_picture.setdefault(entry["image"], []).append((points, seen & (points >= 0).all(1), box))
     finder = PictureFinder([path / "images", path])
-    pictures = [finder.find(name) or path / "images" / name for name in by_picture]
-    return _dataset(pictures, list(by_picture.values()), MPII, f"{path.name} {file.stem}")
+    pictures = []
+    for name in list(by_picture):
+        try:
+            pictures.append(finder.find(name) or path / "images" / name)
+        except DataError as error:  # several may be meant
+            faults.add(file, f"image {error}", name)
+            del by_picture[name]
+    repairs = faults.settle()
+    dataset = _dataset(pictures, list(by_picture.values()), MPII, f"{path.name} {file.stem}")
+    dataset.repairs += tuple(repairs)
+    return dataset
 
 
 def _dataset(pictures: list[Path], rows: list[list[Any]], skeleton: Skeleton, title: str) -> Dataset:

@@ -89,8 +89,7 @@ def read(path: Path, split: str | None = None, skip_broken: bool = False) -> Dat
         bare = (p for p in list_pictures(part.pictures[0]) if p not in known)
         repairs += [Repair("picture without shapes", name(p), "-", "no JSON of its name", "dropped") for p in bare]
     if not contents:
-        faults.settle()
-        raise DataError(f"{path}: no picture{f' of {split}' if split else ''} has a JSON with shapes beside it")
+        faults.refuse(f"{path}: no picture{f' of {split}' if split else ''} has a JSON with shapes beside it")
     names = [content.name for content in contents.values()]
     paths = [str(content.picture or file) for file, content in contents.items()]
     inside = {i: content.data for i, content in enumerate(contents.values()) if content.picture is None}

@@ -20,9 +20,11 @@ import numpy as np
 
 from videre.data.cleaning import UNREADABLE
 from videre.data.dataset import Dataset, Repair
+from videre.data.faults import Faults
 from videre.data.flat import FlatSource, Ragged
 from videre.data.formats.folders import SPLIT_NAME
 from videre.data.pictures import PictureFinder
+from videre.data.rules import as_number
 from videre.data.writing import losses, placed
 from videre.errors import DataError
 from videre.files import read_text, write_atomic
@@ -77,7 +79,7 @@ def recognise(path: Path) -> str:
 
 def splits(path: Path) -> list[str]:
     """Values of the column `split`; without it the tables' own names, where they are called train, val, test."""
-    return sorted({row.split for file in _tables(path) for row in _rows(file) if row.split})
+    return sorted({row.split for file in _tables(path) for row in _rows(file, Faults()) if row.split})
 
 
 def read(path: Path, split: str | None = None, skip_broken: bool = False) -> Dataset:
@@ -86,19 +88,20 @@ def read(path: Path, split: str | None = None, skip_broken: bool = False) -> Dat
     A picture that is not where its path says is left out, with a repair.
 
     Raises:
-        DataError: a column, name or cell that is missing or cannot be meant, with its line; no picture at all is there.
+        DataError: columns, names or cells that are missing or cannot be meant, with their lines; no picture at all is
+            there.
     """
-    tables = _tables(path)
+    tables, faults = _tables(path), Faults(skip_broken)
     if len(tables) > 1 and not all(SPLIT_NAME.fullmatch(file.stem) for file in tables):
         raise DataError(
             f"{path}: has several tables of labels, {', '.join(t.name for t in tables)}, not all of them "
             "called train, val or test; name the one to read"
         )
-    rows = [row for file in tables for row in _rows(file)]
+    rows = [row for file in tables for row in _rows(file, faults)]
     classes = sorted({name for row in rows for name in row.classes})
     chosen = [row for row in rows if split in (None, row.split)]
     if not chosen:
-        raise DataError(f"{', '.join(map(str, tables))}: names no picture; a row has a picture's path and its labels")
+        faults.refuse(f"{', '.join(map(str, tables))}: names no picture; a row has a picture's path and its labels")
     root = path if path.is_dir() else path.parent
     finder, first = PictureFinder([root]), dict[str, _Row]()
     labels: dict[str, set[str]] = {}
@@ -108,7 +111,8 @@ def read(path: Path, split: str | None = None, skip_broken: bool = False) -> Dat
         try:
             picture = finder.find(row.picture)
         except DataError as error:
-            raise DataError(f"{row.where}: {error}") from None
+            faults.add(row.where, str(error), row.picture)
+            continue
         if picture is None:
             place = f"{row.file.name}:{row.line}"
             missing[row.picture] = Repair(UNREADABLE, row.picture, place, finder.looked(row.picture), "dropped")
@@ -116,10 +120,9 @@ def read(path: Path, split: str | None = None, skip_broken: bool = False) -> Dat
         name = picture.relative_to(root).as_posix()
         before = first.setdefault(name, row)
         if before.split != row.split and before.file == row.file:
-            raise DataError(
-                f"{row.where}: {row.picture} is in split {row.split!r}, and on line {before.line} in "
-                f"{before.split!r}; leave one"
-            )
+            found = f"{row.picture} is in split {row.split!r}, and on line {before.line} in {before.split!r}"
+            faults.add(row.where, f"{found}; leave one", name)
+            continue
         if before is not row and set(row.labels) - labels[name]:
             both = ", ".join(sorted(labels[name] | set(row.labels)))
             repairs.append(
@@ -127,10 +130,8 @@ def read(path: Path, split: str | None = None, skip_broken: bool = False) -> Dat
             )
         labels.setdefault(name, set()).update(row.labels)
     if not labels:
-        raise DataError(
-            f"{chosen[0].where}: {root / chosen[0].picture}: there is no such picture, nor is any other that "
-            "the table names; paths are relative to its folder"
-        )
+        missed = f"{root / chosen[0].picture}: there is no such picture, nor is any other that the table names"
+        faults.refuse(f"{chosen[0].where}: {missed}; paths are relative to its folder")
     if len(repairs) > MANY * len(labels):  # a row for each label is how the table is made
         repairs = []
     bare = [name for name, of in labels.items() if not of]
@@ -145,7 +146,8 @@ def read(path: Path, split: str | None = None, skip_broken: bool = False) -> Dat
         labels=Ragged.of([sorted(label_of[name] for name in names) for names in labels.values()], np.int64),
     )
     title = path.name + (f" {split}" if split else "")
-    return Dataset(source, Schema(pictures=Categories(tuple(classes))), (*missing.values(), *repairs), title)
+    repairs = [*missing.values(), *repairs, *faults.settle()]
+    return Dataset(source, Schema(pictures=Categories(tuple(classes))), repairs, title)
 
 
 def write(dataset: Dataset, path: Path, split: str = "train", lossy: bool = False) -> list[str]:
@@ -168,7 +170,7 @@ def write(dataset: Dataset, path: Path, split: str = "train", lossy: bool = Fals
             raise DataError(
                 f"{table}: is there already, with other columns than {','.join(WRITTEN)}; name a new folder"
             )
-        lines += [(r.picture, ";".join(r.labels), r.split) for r in _rows(table) if r.split != split]
+        lines += [(r.picture, ";".join(r.labels), r.split) for r in _rows(table, Faults()) if r.split != split]
     for filename, scene in placed(dataset, path / split):
         of = [] if scene.labels is None else scene.labels.tolist()
         lines.append((f"{split}/{filename}", ";".join(names[label] for label in of), split))
@@ -288,7 +290,7 @@ def _is_of_pictures(file: Path) -> bool:
     """Whether a table beside pictures is of their labels: other programs leave tables of many kinds."""
     finder = PictureFinder([file.parent])
     try:
-        return any(_is_there(finder, row.picture) for _, row in zip(range(_FIRST_ROWS), _rows(file)))
+        return any(_is_there(finder, row.picture) for _, row in zip(range(_FIRST_ROWS), _rows(file, Faults())))
     except DataError:
         return False
 
@@ -300,8 +302,8 @@ def _is_there(finder: PictureFinder, name: str) -> bool:
         return True
 
 
-def _rows(file: Path) -> Iterator[_Row]:
-    """The rows of a table one by one. Raises DataError with the line of what cannot be read."""
+def _rows(file: Path, faults: Faults) -> Iterator[_Row]:
+    """The rows of a table one by one, but for those with a fault. Raises DataError where the table as a whole has one."""
     text = read_text(file, keep_ends=True)
     lines = _lines(file, text, _delimiter(text))
     line, names = next(lines, (0, []))
@@ -314,35 +316,32 @@ def _rows(file: Path) -> Iterator[_Row]:
     for line, cells in table:
         where = f"{file}, line {line}"
         if len(cells) != len(names):
-            raise DataError(
-                f"{where}: has {len(cells)} cells where the first line names {len(names)} columns; correct it, "
-                'or write cells that hold the separator in "quotes"'
-            )
-        if not cells[header.picture]:
-            raise DataError(f"{where}: {names[header.picture]} is empty; name the picture, or remove the line")
+            cure = 'correct it, or write cells that hold the separator in "quotes"'
+            faults.add(where, f"has {len(cells)} cells where the first line names {len(names)} columns; {cure}")
+            continue
+        picture = cells[header.picture]
+        if not picture:
+            faults.add(where, f"{names[header.picture]} is empty; name the picture, or remove the line")
+            continue
         if header.label is not None:
             words = [_word(word.strip()) for word in _SEPARATOR.split(cells[header.label])]
             labels = known = tuple(word for word in words if word)
         else:
             known = tuple(classes.values())
-            labels = tuple(name for i, name in classes.items() if _is_one(cells[i], f"{where}: {name}"))
+            ones = {i: as_number(cells[i]) for i in classes}
+            for i in [i for i, value in ones.items() if value not in (0, 1)]:
+                cure = "correct it, or call the column of labels label"
+                faults.add(where, f"{classes[i]} should be 0 or 1, found {cells[i]!r}; {cure}", picture)
+            if not set(ones.values()) <= {0, 1}:
+                continue
+            labels = tuple(name for i, name in classes.items() if ones[i] == 1)
         split = default if header.split is None else cells[header.split]
-        yield _Row(file, line, cells[header.picture], labels, known, split, header.label is not None)
+        yield _Row(file, line, picture, labels, known, split, header.label is not None)
 
 
 def _word(text: str) -> str:
     """A label; a whole number that a program has written as 1.0 is 1."""
     return text.removesuffix(".0") if re.fullmatch(r"\d+\.0", text) else text
-
-
-def _is_one(cell: str, where: str) -> bool:
-    try:
-        value = float(cell)
-    except ValueError:
-        value = -1
-    if value not in (0, 1):
-        raise DataError(f"{where} should be 0 or 1, found {cell!r}; correct it, or call the column of labels label")
-    return value == 1
 
 
 def _lines(file: Path, text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:

@@ -18,8 +18,9 @@ import numpy as np
 import torch
 
 from videre.data.dataset import Dataset, FileSource, Repair
+from videre.data.faults import Faults, Rule
 from videre.data.pictures import PictureFinder, usual_paths
-from videre.data.rules import COLOR, ID, TEXT, WHOLE, Rule, demand, load_json
+from videre.data.rules import COLOR, FLAG, ID, TEXT, WHOLE, as_flag, as_key, load_json
 from videre.data.sizes import map_fault
 from videre.data.writing import file_names, losses, place_picture
 from videre.errors import DataError
@@ -47,11 +48,11 @@ def splits(path: Path) -> list[str]:
 def read(path: Path, split: str | None = None, skip_broken: bool = False) -> Dataset:
     """Read a folder or one file; pictures without segments are left out and counted.
 
-    Raises DataError for a file that is not of this form. A PNG that is missing, of another size, or with ids that are not
-    listed is an error when its truth is asked for.
+    Raises DataError for a file that is not of this form, with all its faults. A PNG that is missing, of another size, or
+    with ids that are not listed is an error when its truth is asked for.
     """
     files = [f for f in _files(path) if split is None or f.stem == PREFIX + split]
-    return Dataset.cat([_read(file, f"{path.name} {file.stem.removeprefix(PREFIX)}") for file in files])
+    return Dataset.cat([_read(file, f"{path.name} {file.stem.removeprefix(PREFIX)}", skip_broken) for file in files])
 
 
 def write(dataset: Dataset, path: Path, split: str = "train", lossy: bool = False) -> list[str]:
@@ -139,52 +140,86 @@ _SEGMENTS: Rule = (
 )
 
 
-def _read(file: Path, title: str) -> Dataset:
-    content = load_json(file)
+def _read(file: Path, title: str, skip_broken: bool) -> Dataset:
+    content, faults = load_json(file), Faults(skip_broken)
     parts = ("images", "annotations", "categories")
     missing = [name for name in parts if not isinstance(content, dict) or name not in content]
     if missing:
         raise DataError(
             f"{file}: images, annotations with segments_info and categories are expected; it has no {missing[0]}"
         )
-    categories = content["categories"]
-    demand(file, "category", categories, id=WHOLE, name=TEXT, color=COLOR, supercategory=_PARENT)
-    demand(file, "image", content["images"], id=ID, file_name=TEXT)
-    demand(file, "annotation", content["annotations"], image_id=ID, file_name=TEXT, segments_info=_SEGMENTS)
-    for a in content["annotations"]:
-        demand(file, f"image {a['image_id']}, segment", a["segments_info"], id=WHOLE, category_id=ID)
+    rules = {"id": WHOLE, "name": TEXT, "color": COLOR, "supercategory": _PARENT, "isthing": FLAG}
+    categories = faults.demand(file, "category", content["categories"], **rules)
+    images: dict[Any, str] = {}
+    for image in faults.demand(file, "image", content["images"], id=ID, file_name=TEXT):
+        name = images.setdefault(as_key(image["id"]), image["file_name"])
+        if name != image["file_name"]:
+            faults.add(
+                f"{file}: image {image['id']}", f"is {name} and {image['file_name']}; give each an id of its own"
+            )
     if len(categories) > VOID:
-        raise DataError(f"{file}: {len(categories)} categories; a map holds at most {VOID}")
+        faults.add(file, f"{len(categories)} categories; a map holds at most {VOID}")
     try:
         pixels = _categories(categories)
     except DataError as error:
-        raise DataError(f"{file}: {error}") from None
-    things = [{**c, "color": pixels.colors[k]} for k, c in enumerate(categories) if c.get("isthing", 1)]
-    segments = {a["image_id"]: a for a in content["annotations"]}
-    images = {m["id"]: m["file_name"] for m in content["images"]}
+        faults.add(file, str(error))
+        faults.refuse()
+    things = [{**c, "color": pixels.colors[k]} for k, c in enumerate(categories) if as_flag(c.get("isthing", 1))]
+    segments = _segments_of(file, content["annotations"], images, {as_key(c["id"]) for c in categories}, faults)
     finder = PictureFinder([file.with_suffix("")])
     place = {i: finder.find(a["file_name"]) or file.with_suffix("") / a["file_name"] for i, a in segments.items()}
     maps = {i: (str(place[i]), a["segments_info"]) for i, a in segments.items()}
-    stray = sorted(set(segments) - set(images), key=str)
-    if stray:
-        raise DataError(f"{file}: annotations of {len(stray)} images that are not listed under images: {stray[:5]}")
+    broken = {picture for _, _, picture in faults.found}
     repairs = [
         Repair("picture without segments", name, "-", "no annotation", "dropped")
         for i, name in images.items()
-        if i not in segments
+        if i not in segments and name not in broken
     ]
     known = [i for i in images if i in segments]
     if not known:
-        raise DataError(f"{file}: no picture has segments")
+        faults.refuse(f"{file}: no picture has segments")
     source = _Segments(
         usual_paths(file, file.stem.removeprefix(PREFIX), [images[i] for i in known]),
         [images[i] for i in known],
         maps=[maps[i] for i in known],
-        pixel_of={c["id"]: k for k, c in enumerate(categories)},
-        thing_of={c["id"]: k for k, c in enumerate(things)},
+        pixel_of={as_key(c["id"]): k for k, c in enumerate(categories)},
+        thing_of={as_key(c["id"]): k for k, c in enumerate(things)},
     )
     schema = Schema(pixels=pixels, things=_categories(things) if things else None)
-    return Dataset(source, schema, repairs, title)
+    return Dataset(source, schema, repairs + faults.settle(), title)
+
+
+def _segments_of(
+    file: Path, annotations: Any, images: dict[Any, str], categories: set[Any], faults: Faults
+) -> dict[Any, dict[str, Any]]:
+    """The annotation of each picture that has one without a fault, ids and flags as numbers."""
+    found, strays = dict[Any, dict[str, Any]](), list[Any]()
+    for a in faults.demand(file, "annotation", annotations, image_id=ID, file_name=TEXT, segments_info=_SEGMENTS):
+        key, where = as_key(a["image_id"]), f"{file}: image {a['image_id']}"
+        picture = images.get(key, "-")
+        if key not in images:
+            strays.append(a["image_id"])
+            continue
+        if key in found:
+            faults.add(where, "has several annotations; leave one", picture)
+            continue
+        own = Faults(skip=True)
+        rows = own.demand(
+            file, f"image {a['image_id']}, segment", a["segments_info"], id=WHOLE, category_id=ID, iscrowd=FLAG
+        )
+        for row in rows:
+            if as_key(row["category_id"]) not in categories:
+                listed = f"category_id should be one of categories, found {row['category_id']!r:.60}; add it to them"
+                own.add(f"{where}, segment {row['id']}", listed)
+        for place, what, _ in own.found:
+            faults.add(place, what, picture)
+        if not own.found:
+            numbers = ("id", "category_id")
+            kept = [r | {n: as_key(r[n]) for n in numbers} | {"iscrowd": as_flag(r.get("iscrowd"))} for r in rows]
+            found[key] = {"file_name": a["file_name"], "segments_info": kept}
+    if strays:
+        faults.add(file, f"annotations of {len(strays)} images that are not listed under images: {strays[:5]}")
+    return found
 
 
 def _categories(rows: list[dict[str, Any]]) -> Categories:
@@ -202,8 +237,8 @@ class _Segments(FileSource):
     """Scenes made from the PNGs, when asked for."""
 
     maps: list[tuple[str, list[dict[str, Any]]]] = dataclasses.field(default_factory=list)
-    pixel_of: dict[int, int] = dataclasses.field(default_factory=dict)
-    thing_of: dict[int, int] = dataclasses.field(default_factory=dict)
+    pixel_of: dict[Any, int] = dataclasses.field(default_factory=dict)
+    thing_of: dict[Any, int] = dataclasses.field(default_factory=dict)
     fields: frozenset[str] = frozenset(
         {"segmentation", "panoptic", "boxes", "instances.labels", "masks", "ignore", "ids", "areas"}
     )
@@ -219,18 +254,15 @@ class _Segments(FileSource):
         ids = colors[:, :, 0] | colors[:, :, 1] << 8 | colors[:, :, 2] << 16
         found, place = np.unique(ids, return_inverse=True)
         place = place.reshape(ids.shape)
-        listed = {int(row["id"]): row for row in rows}
+        listed = {row["id"]: row for row in rows}
         strange = [v for v in found.tolist() if v and v not in listed]
         if strange:
             raise DataError(f"{file}: segment ids {strange[:5]} are in the PNG, but not in segments_info")
-        unknown = sorted({row["category_id"] for row in rows} - set(self.pixel_of), key=str)
-        if unknown:
-            raise DataError(f"{file}: segments of categories {unknown[:5]} that are not listed under categories")
         shades = [self.pixel_of[listed[v]["category_id"]] if v else VOID for v in found.tolist()]
         there = [(n, v) for n, v in enumerate(found.tolist()) if v and listed[v]["category_id"] in self.thing_of]
         values = [n + 1 for n, _ in there]
         masks = Masks.from_label_map(place + 1, values)
-        crowd = torch.tensor([bool(listed[v].get("iscrowd", 0)) for _, v in there], dtype=torch.bool)
+        crowd = torch.tensor([listed[v]["iscrowd"] for _, v in there], dtype=torch.bool)
         labels = torch.tensor([self.thing_of[listed[v]["category_id"]] for _, v in there], dtype=torch.int64)
         instances = Instances(
             masks.boxes(),

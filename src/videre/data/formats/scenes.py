@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from videre.data.dataset import Dataset, FileSource
+from videre.data.faults import Faults
 from videre.data.pictures import PictureFinder
 from videre.data.rules import load_json
 from videre.data.scene_lines import read_scenes, scene_line
@@ -52,7 +53,7 @@ def splits(path: Path) -> list[str]:
 def read(path: Path, split: str | None = None, skip_broken: bool = False) -> Dataset:
     """Read one split, or all.
 
-    Raises DataError naming the file, the line and the field that cannot be read.
+    Raises DataError naming the file, the lines and the fields that cannot be read.
     """
     if not (path / SCHEMA).is_file():
         raise DataError(f"{path}: there is no {SCHEMA}, which says what the labels mean")
@@ -61,14 +62,19 @@ def read(path: Path, split: str | None = None, skip_broken: bool = False) -> Dat
         schema = Schema.from_json(content)
     except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError) as error:
         raise DataError(f"{path / SCHEMA}: not a schema ({error})") from error
-    names = splits(path) if split is None else [split]
-    rows = [row for name in names for row in read_scenes(path / f"{name}{ENDING}", schema)]
-    too_large = [f"{name} ({s.size[1]}x{s.size[0]})" for name, s in rows if s.size[0] * s.size[1] > most_pixels()]
-    if too_large:
-        raise DataError(
-            f"{path}: {too_large[0]}: no picture of this size is read; correct the file, or set VIDERE_MAX_PIXELS"
-        )
-    return Dataset(SceneSource.of(path, rows), schema, title=" ".join(filter(None, (path.name, split))))
+    names, faults = splits(path) if split is None else [split], Faults(skip_broken)
+    rows = []
+    for name in names:
+        file = path / f"{name}{ENDING}"
+        for picture, scene in read_scenes(file, schema, faults):
+            height, width = scene.size
+            if height * width <= most_pixels():
+                rows.append((picture, scene))
+            else:
+                cure = "no picture of this size is read; correct the file, or set VIDERE_MAX_PIXELS"
+                faults.add(file, f"{picture} ({width}x{height}): {cure}", picture)
+    title = " ".join(filter(None, (path.name, split)))
+    return Dataset(SceneSource.of(path, rows), schema, faults.settle(), title)
 
 
 def write(dataset: Dataset, path: Path, split: str = "train", lossy: bool = False) -> list[str]:
