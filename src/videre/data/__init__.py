@@ -188,8 +188,11 @@ def find_format(path: str | Path, format: str | None = None) -> str:
         return format
     found = {name: module.recognise(path) for name, module in FORMATS.items() if format is None}
     certain = [name for name, what in found.items() if what and name != "folders"]
+    if "voc" in certain:  # its maps, where there are some, beside its boxes
+        certain = [name for name in certain if name not in ("maps", "instances")]
     if "maps" in certain and "instances" in certain:
-        certain.remove("instances")  # PNGs of ids fit both; where several classes are named, the ids are classes
+        # VOC's objects have classes of pixels, too; other PNGs of ids fit both: where several are named, they are classes
+        certain.remove("maps" if instance_png.is_voc(path) else "instances")
     if "coco-stuff" in certain:  # its folders of PNGs look like theirs; its list and its JSON say what the values are
         certain = [name for name in certain if name not in ("maps", "planes")]
     if len(certain) > 1:

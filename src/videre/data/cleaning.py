@@ -10,6 +10,7 @@ import numpy as np
 from videre.data.dataset import Repair
 from videre.errors import ConfigError, DataError
 from videre.images.reading import most_pixels, picture_size
+from videre.structures import Polygons
 
 OnInvalid = Literal["drop", "error"]
 
@@ -57,6 +58,46 @@ def fill_sizes(
             "do not state their sizes"
         )
     return sizes, keep, repairs + [r for r in looked_up if r.picture not in {u.picture for u in repairs}]
+
+
+def are_drawn(masks: int, things: int) -> bool:
+    """Whether the truth is masks, where so many of the things have one; else it is boxes, with some outlines among them."""
+    return masks > 0 and 2 * masks >= things
+
+
+def complete_masks(
+    masks: Sequence[Polygons | np.ndarray | None],
+    sizes: np.ndarray,
+    pictures: Sequence[str],
+    annotations: Sequence[int | str],
+    found: str,
+    drawn: bool | None = None,
+) -> tuple[list[Polygons | np.ndarray] | None, np.ndarray, list[Repair]]:
+    """The masks of all things, of which some have none.
+
+    Where more than half have none, the truth is boxes: the masks of the others are left out. Else those without are
+    ignored, as nobody drew them: they are neither right nor wrong to find.
+
+    Args:
+        drawn: whether the truth is masks, where that is decided by more than these things.
+        masks: outlines or run lengths; None for a thing that has a box alone. sizes: [N, 2] height, width of each thing's
+            picture. pictures, annotations: picture name and annotation id of each. found: what is said of one without.
+
+    Returns:
+        the masks, None where the truth is boxes; bool [N] what to ignore; the repairs.
+    """
+    bare = np.array([mask is None for mask in masks], bool)
+    rows = lambda which: zip(np.array(pictures, object)[which].tolist(), np.array(annotations, object)[which].tolist())
+    if not (are_drawn(len(bare) - bare.sum(), len(bare)) if drawn is None else drawn):
+        told = f"{bare.sum()} of {len(bare)} things have a box alone"
+        return (
+            None,
+            np.zeros(len(bare), bool),
+            [Repair("mask among boxes", p, a, told, "left out") for p, a in rows(~bare)],
+        )
+    empty = [np.array([int(height * width)]) for height, width in sizes]
+    whole: list[Polygons | np.ndarray] = [empty[n] if mask is None else mask for n, mask in enumerate(masks)]
+    return whole, bare, [Repair("instance without mask", p, a, found, "ignored") for p, a in rows(bare)]
 
 
 def clean_boxes(

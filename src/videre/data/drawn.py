@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from videre.data.cleaning import UNREADABLE, clean_boxes, fill_sizes
+from videre.data.cleaning import UNREADABLE, are_drawn, clean_boxes, complete_masks, fill_sizes
 from videre.data.dataset import Dataset, Repair
 from videre.data.faults import Faults
 from videre.data.flat import FlatMasks, FlatSource, Ragged, Texts
@@ -149,10 +149,9 @@ def gather(
             there even where nothing has them.
     """
     shapes = [shape for d in drawings for shape in d.shapes]
-    has_masks = any(shape.outline is not None for shape in shapes)
-    # what nobody drew among outlines is neither right nor wrong to find
-    ignored = [shape.ignore or (has_masks and shape.outline is None) for shape in shapes]
-    has_ignore = "ignore" in always or any(ignored)
+    outlined = sum(shape.outline is not None for shape in shapes)
+    has_masks = are_drawn(outlined, len(shapes))
+    has_ignore = "ignore" in always or any(shape.ignore for shape in shapes) or (has_masks and outlined < len(shapes))
     has_captions = "captions" in always or any(d.captions for d in drawings)
     chosen = [d for d in drawings if split in (None, d.split)]
     names, repairs = [d.name for d in chosen], list(repairs)
@@ -172,19 +171,20 @@ def gather(
             "boxes": boxes[keep],
             "labels": np.array([label_of[shape.label] for _, shape in kept], np.int64),
         }
+        masks, bare, told = complete_masks(
+            [shape.outline for _, shape in kept],
+            sizes[owners[keep]],
+            [names[i] for i, _ in kept],
+            [shape.place for _, shape in kept],
+            "is a box only",
+            has_masks,
+        )
+        repairs += told
+        source.masks = None if masks is None else FlatMasks(masks)
         if has_ignore:
-            source.columns["ignore"] = np.array(
-                [shape.ignore or (has_masks and shape.outline is None) for _, shape in kept], bool
-            )
+            source.columns["ignore"] = np.array([shape.ignore for _, shape in kept], bool) | bare
         if schema.skeleton is not None:
             source.columns |= _keypoints([shape.marks for _, shape in kept], schema.skeleton)
-        if has_masks:
-            outlines: list[Polygons | np.ndarray] = []
-            for i, shape in kept:
-                if shape.outline is None:
-                    repairs.append(Repair("instance without mask", names[i], shape.place, "is a box only", "ignored"))
-                outlines.append(shape.outline if shape.outline is not None else np.array([int(sizes[i].prod())]))
-            source.masks = FlatMasks(outlines)
         source.starts = np.cumsum([0, *np.bincount(owners[keep], minlength=len(chosen))])
     if schema.pictures is not None:
         tag_of = {name: label for label, name in enumerate(schema.pictures)}

@@ -15,6 +15,16 @@ MAP_SUFFIXES = (".png", ".tif", ".tiff", ".bmp", ".gif", ".jpg", ".jpeg")
 """Of maps; JPEG is no good for them, which readers say."""
 
 
+VOC_CLASSES = ("SegmentationClass", "SegmentationClassPNG")
+VOC_OBJECTS = ("SegmentationObject", "SegmentationObjectPNG")
+"""VOC's folders of maps, which labelme's tools write, too, beside arrays of the same in folders that end in Npy."""
+
+
+def find_maps(path: Path, names: Sequence[str]) -> Path | None:
+    """The first folder of these names that has maps."""
+    return next((path / name for name in names if list_maps(path / name)), None)
+
+
 def find_folder(path: Path, names: Sequence[str]) -> Path | None:
     """The folder of a data set that has one of the names, the first name first; capitals do not matter."""
     there = {p.name.lower(): p for p in list_folders(path)}

@@ -113,6 +113,11 @@ PAIRS: Rule = ("pairs of numbers", lambda v: not v or (isinstance(v, list) and a
 FLAG: Rule = ("0 or 1", lambda v: as_flag(v) is not None)
 
 
+def is_background(name: str) -> bool:
+    """Whether a class is called as what belongs to no thing: "background", labelme's "_background_"."""
+    return name.strip(" _").lower() == "background"
+
+
 def looks_like_coco(file: Path) -> bool:
     """By the keys in the first and last bytes: the files are large."""
     if not file.is_file():
@@ -122,6 +127,8 @@ def looks_like_coco(file: Path) -> bool:
         stream.seek(max(0, file.stat().st_size - 4096))
         ends = head + stream.read()
     if not head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{") or b'"segments_info"' in ends:  # see `panoptic`
+        return False
+    if not re.search(rb'"(images|annotations|categories)"\s*:\s*\[', ends):  # as counts they are in many a report
         return False
     if re.search(rb'"categories"\s*:\s*\{', ends):  # Datumaro's, where COCO has a list
         return False

@@ -437,3 +437,46 @@ def test_sizes_whose_sides_changed_places_are_refused(tmp_path):
         DataError, match="image 7: height and width should be 20 and 30, as in the file, found 30 and 20"
     ):
         data.read(tmp_path)
+
+
+def test_the_background_is_no_class_of_things(tmp_path):
+    content = {
+        "images": [{"id": 1, "file_name": "a.png", "width": 4, "height": 4}],
+        "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [0, 0, 2, 2]}],
+        "categories": [{"id": 0, "name": "_background_"}, {"id": 1, "name": "bus"}],
+    }
+    write_picture(tmp_path / "a.png", np.zeros((4, 4, 3), np.uint8))
+    (tmp_path / "annotations.json").write_text(json.dumps(content))
+    dataset = data.read(tmp_path)
+    assert dataset.schema.things.names == ("bus",)
+    assert dataset.repair_counts() == {"category of the background, without annotations, left out": 1}
+    content["annotations"][0]["category_id"] = 0  # somebody has drawn it
+    (tmp_path / "annotations.json").write_text(json.dumps(content))
+    assert data.read(tmp_path).schema.things.names == ("_background_", "bus")
+
+
+def test_a_report_with_counts_is_no_annotation_file(tmp_path):
+    write_picture(tmp_path / "images" / "train" / "a.png", np.zeros((4, 4, 3), np.uint8))
+    (tmp_path / "labels" / "train").mkdir(parents=True)
+    (tmp_path / "labels" / "train" / "a.txt").write_text("0 .5 .5 .5 .5\n")
+    (tmp_path / "data.yaml").write_text("train: images/train\nnames: [x]\n")
+    (tmp_path / "statistics.json").write_text(json.dumps({"train": {"images": 1, "annotations": 1, "categories": 1}}))
+    assert data.find_format(tmp_path) == "yolo"
+
+
+def test_few_outlines_among_boxes_are_left_out(tmp_path):
+    rows = [{"id": n, "image_id": 1, "category_id": 1, "bbox": [0, 0, 2, 2], "segmentation": []} for n in range(3)]
+    rows[0]["segmentation"] = [[0, 0, 2, 0, 2, 2]]
+    content = {
+        "images": [{"id": 1, "file_name": "a.png", "width": 4, "height": 4}],
+        "annotations": rows,
+        "categories": [{"id": 1, "name": "bus"}],
+    }
+    write_picture(tmp_path / "a.png", np.zeros((4, 4, 3), np.uint8))
+    (tmp_path / "annotations.json").write_text(json.dumps(content))
+    dataset = data.read(tmp_path)
+    assert "masks" not in dataset.fields and not dataset.scene(0).instances.ignore.any()
+    assert dataset.repair_counts() == {"mask among boxes, left out": 1}
+    rows[1]["segmentation"] = [[0, 0, 2, 0, 2, 2]]
+    (tmp_path / "annotations.json").write_text(json.dumps(content))
+    assert data.read(tmp_path).scene(0).instances.ignore.tolist() == [False, False, True]

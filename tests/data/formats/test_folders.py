@@ -40,6 +40,11 @@ def test_plain_pictures_have_no_truth(tmp_path):
     assert len(data.read(tmp_path / "s", "val")) == 1
 
 
+def test_kinds_of_files_are_no_classes(tmp_path):
+    make(tmp_path, "JPEGImages/a.png", "SegmentationClassVisualization/a.png", "SegmentationSomething/a.png")
+    assert data.read(tmp_path).schema.pictures is None
+
+
 def test_what_cannot_be_meant_is_refused(tmp_path):
     make(tmp_path, "a/1.png", "b/2.png", "3.png")
     with pytest.raises(DataError, match=r"1 pictures lie outside the class folders: \['3.png'\]"):

@@ -139,7 +139,37 @@ def test_objects_of_voc_have_the_classes_of_their_pixels(tmp_path):
         write_picture(tmp_path / folder / "2007_000032.png", ids[:, :, None])
     (tmp_path / "ImageSets" / "Segmentation").mkdir(parents=True)
     (tmp_path / "ImageSets" / "Segmentation" / "train.txt").write_text("2007_000032\n")
-    dataset = data.read(tmp_path, "train", format="instances")
-    things = dataset.scene(0).instances
-    assert [dataset.schema.things[k] for k in things.labels.tolist()] == ["person", "dog"]
-    assert things.boxes.tolist() == [[0, 0, 2, 2], [3, 0, 4, 2]]
+    assert data.find_format(tmp_path) == "instances"
+    dataset = data.read(tmp_path, "train")
+    scene = dataset.scene(0)
+    assert [dataset.schema.things[k] for k in scene.instances.labels.tolist()] == ["person", "dog"]
+    assert scene.instances.boxes.tolist() == [[0, 0, 2, 2], [3, 0, 4, 2]]
+    assert scene.segmentation.tolist() == classes.tolist()  # which is void at the border
+    assert data.read(tmp_path, "train", format="maps").scene(0).segmentation.tolist() == classes.tolist()
+    (tmp_path / "Annotations").mkdir()
+    (tmp_path / "Annotations" / "2007_000032.xml").write_text(
+        "<annotation><filename>2007_000032.jpg</filename><size><width>4</width><height>2</height><depth>3</depth></size>"
+        "<object><name>dog</name><bndbox><xmin>4</xmin><ymin>1</ymin><xmax>4</xmax><ymax>2</ymax></bndbox></object>"
+        "</annotation>"
+    )
+    assert data.find_format(tmp_path) == "voc"  # unless another is named
+    assert data.read(tmp_path, "train", format="instances").fields >= {"masks", "segmentation"}
+
+
+def test_objects_that_labelme_has_written_have_the_classes_of_its_list(tmp_path):
+    write_picture(tmp_path / "JPEGImages" / "a.jpg", np.zeros((1, 4, 3), np.uint8))
+    write_picture(tmp_path / "SegmentationObjectPNG" / "a.png", np.array([[[0], [1], [2], [2]]], np.uint8))
+    write_picture(tmp_path / "SegmentationClassPNG" / "a.png", np.array([[[0], [1], [2], [2]]], np.uint8))
+    for folder in ("SegmentationClass", "SegmentationObject"):  # as arrays
+        (tmp_path / folder).mkdir()
+        np.save(tmp_path / folder / "a.npy", np.zeros((1, 4)))
+    (tmp_path / "class_names.txt").write_text("_background_\nbus\ncar\n")
+    dataset = data.read(tmp_path)
+    assert dataset.schema.things.names == ("bus", "car")
+    assert dataset.schema.pixels.names == ("_background_", "bus", "car")
+    scene = dataset.scene(0)
+    assert scene.instances.labels.tolist() == [0, 1] and scene.instances.boxes.tolist() == [[1, 0, 2, 1], [2, 0, 4, 1]]
+    write_picture(tmp_path / "SegmentationObjectPNG" / "a.png", np.array([[[1], [1], [2], [2]]], np.uint8))
+    write_picture(tmp_path / "SegmentationClassPNG" / "a.png", np.array([[[0], [0], [2], [2]]], np.uint8))
+    with pytest.raises(DataError, match=r"a\.png: objects 1 \(_background_\) have no class of things in .*a\.png"):
+        data.read(tmp_path).scene(0)

@@ -247,3 +247,11 @@ def test_without_masks_nothing_is_written(tmp_path: Path) -> None:
     bare.schema = Schema(pictures=Categories.of(["x"]))
     with pytest.raises(DataError, match="labelme holds outlines of things"):
         data.write(bare, tmp_path / "out", "labelme", lossy=True)
+
+
+def test_flags_alone_are_classes_of_pictures(tmp_path: Path) -> None:
+    put(tmp_path, "a", [], flags={"__ignore__": False, "cat": True, "dog": False})
+    put(tmp_path, "b", [], flags={"__ignore__": True, "cat": False, "dog": True})
+    found = data.read(tmp_path)
+    assert found.schema.things is None and list(found.schema.pictures) == ["cat", "dog"]
+    assert found.fields == {"labels"} and [found.scene(i).labels.tolist() for i in range(2)] == [[0], [1]]

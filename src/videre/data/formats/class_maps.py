@@ -32,7 +32,7 @@ from PIL import Image
 from videre.data.dataset import Dataset, FileSource, Repair
 from videre.data.faults import Faults
 from videre.data.formats.folders import SPLIT_NAME
-from videre.data.pairs import PICTURE_FOLDERS, find_folder, list_maps, pair
+from videre.data.pairs import PICTURE_FOLDERS, VOC_CLASSES, find_folder, find_maps, list_maps, pair
 from videre.data.rules import COLOR, INTEGER, TEXT, integer, load_json
 from videre.data.sizes import map_fault
 from videre.data.writing import file_names, losses, place_picture
@@ -187,7 +187,7 @@ def recognise(path: Path) -> str:
         return ""
     file = find_list(path)
     if _is_voc(path):
-        return "" if _has_boxes(path) else "class maps in SegmentationClass"
+        return "class maps in SegmentationClass"
     if file is None or (file.suffix != ".json" and len(read_legend(file).names) < 2):
         return ""
     return f"class maps, named in {file.name}"
@@ -233,7 +233,7 @@ def read(path: Path, split: str | None = None, skip_broken: bool = False) -> Dat
         ]
     if not known:
         faults.refuse(f"{path}: no picture{f' of {split}' if split else ''} has a class map")
-    legend = read_legend(file) if file is not None else _voc_legend(path, list(known))
+    legend = read_legend(file) if file is not None else voc_legend(path, list(known))
     legend, notices = legend.fitted(everything)
     stems, chosen = [name(p) for p in known], [str(m) for m in known.values()]
     source = _ClassMaps([str(p) for p in known], stems, maps=chosen, legend=legend)
@@ -347,7 +347,7 @@ class _ClassMaps(FileSource):
         return Scene(size, segmentation=torch.from_numpy(classes), meta=meta)
 
 
-def _voc_legend(path: Path, pictures: list[Path]) -> Legend:
+def voc_legend(path: Path, pictures: list[Path]) -> Legend:
     """VOC's classes, where the pictures are VOC's; DataError where nobody names others."""
     if not all(_OF_VOC.fullmatch(picture.stem) for picture in pictures):
         raise DataError(
@@ -363,18 +363,13 @@ def find_list(path: Path) -> Path | None:
 
 
 def _is_voc(path: Path) -> bool:
-    return (path / "SegmentationClass").is_dir() and (path / "JPEGImages").is_dir()
-
-
-def _has_boxes(path: Path) -> bool:
-    """Whether VOC's boxes are there too: then the format must be named."""
-    return any((path / "Annotations").glob("*.xml"))
+    return (path / "JPEGImages").is_dir() and find_maps(path, VOC_CLASSES) is not None
 
 
 def _parts(path: Path) -> list[tuple[str, list[Path], list[Path]]]:
     """Split, "" where there is none, with its pictures and maps."""
     if _is_voc(path):
-        return [("", list_pictures(path / "JPEGImages"), list_maps(path / "SegmentationClass"))]
+        return [("", list_pictures(path / "JPEGImages"), list_maps(find_maps(path, VOC_CLASSES)))]
     parts = [p for p in list_folders(path) if (path / f"{p.name}annot").is_dir()]
     if parts:
         return [(p.name, list_pictures(p), list_maps(path / f"{p.name}annot")) for p in parts]

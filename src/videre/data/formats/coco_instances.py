@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from videre.data.cleaning import OnInvalid, clean_boxes
+from videre.data.cleaning import OnInvalid, clean_boxes, complete_masks
 from videre.data.dataset import Repair
 from videre.data.faults import Faults
 from videre.data.flat import FlatMasks, FlatSource
@@ -32,6 +32,7 @@ from videre.data.rules import (
     as_number,
     as_numbers,
     integer,
+    is_background,
     is_number,
     load_json,
 )
@@ -140,13 +141,13 @@ class InstanceReader:
                 "visibility": points[:, :, 2].astype(np.uint8),
             }
         if masks is not None:
-            for n in np.flatnonzero(keep).tolist():
-                if masks[n] is None:
-                    found = "segmentation is empty"
-                    self.repairs.append(Repair("instance without mask", pictures[n], ids[n], found, "ignored"))
-                    ignore[n] = True  # neither right nor wrong to find: nobody drew it
-            empty = [np.array([int(source.sizes[o].prod())]) for o in owners]
-            source.masks = FlatMasks([empty[n] if masks[n] is None else masks[n] for n in np.flatnonzero(keep)])  # type: ignore[misc]
+            pick = lambda column: [column[n] for n in np.flatnonzero(keep)]
+            whole_masks, bare, repairs = complete_masks(
+                pick(masks), source.sizes[owners[keep]], pick(pictures), pick(ids), "segmentation is empty"
+            )
+            self.repairs += repairs
+            ignore[keep] |= bare
+            source.masks = None if whole_masks is None else FlatMasks(whole_masks)
         source.columns = {name: value[keep] for name, value in columns.items()}
         source.starts = np.cumsum([0, *np.bincount(owners[keep], minlength=len(source))])
         return schema
@@ -189,15 +190,17 @@ class InstanceReader:
     def _without_unused(self, rows: list[tuple[Any, str, Any]]) -> list[tuple[Any, str, Any]]:
         names = [name for _, name, _ in rows]
         parents = {parent for _, name, parent in rows if isinstance(parent, str) and parent != name}
-        doubtful = [row for row in rows if names.count(row[1]) > 1 or row[1] in parents]
+        doubtful = [row for row in rows if names.count(row[1]) > 1 or row[1] in parents or is_background(row[1])]
         if not doubtful:
             return rows
         used = set().union(*(c.used for c in self._all()))
         for key, name, _ in reversed(doubtful):
             twins = [k for k, n, _ in rows if n == name]
-            if key in used or len(rows) == 1 or (name not in parents and len(twins) == 1):
+            ground = is_background(name)
+            if key in used or len(rows) == 1 or (name not in parents and len(twins) == 1 and not ground):
                 continue
             kind = "category called like another" if len(twins) > 1 else "category of which others are kinds"
+            kind = "category of the background" if ground else kind
             self.repairs.append(Repair(f"{kind}, without annotations", "-", f"category {key}", name, "left out"))
             rows = [row for row in rows if row[0] != key]
         for name in {name for _, name, _ in rows}:

@@ -109,7 +109,8 @@ def _classes(path: Path) -> list[str]:
     named = splits(path)
     roots = [path / name for name in named] or [path]
     found = sorted({p.name for root in roots for p in list_folders(root) if _has_pictures(p)})
-    return found if len(found) > 1 and not {name.lower() for name in found} <= NO_CLASSES else []
+    kinds = [name for name in found if name.lower() in NO_CLASSES or name.startswith("Segmentation")]  # VOC's
+    return found if len(found) > 1 and kinds != found else []
 
 
 def _has_pictures(path: Path) -> bool:

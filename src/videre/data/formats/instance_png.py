@@ -3,7 +3,7 @@
 `images/<name>.*` and `labels/<name>.png` (or `masks`, `instances`, PennFudan's `PNGImages` and `PedMasks`), the map called like
 its picture, or with more before or after it (`_mask`); splits are lists `train.txt` beside them, or folders in both; and
 `classes.txt` has the name of the class ("object" without it). VOC's `SegmentationObject` beside `SegmentationClass` has things of VOC's
-classes.
+classes, or of those that a list names (see `class_maps`), and the class of every pixel.
 """
 
 from __future__ import annotations
@@ -14,17 +14,19 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from videre.data.dataset import Dataset, FileSource, Repair
+from videre.data.dataset import Dataset, FileSource, Repair, Source
 from videre.data.faults import Faults
+from videre.data.formats.class_maps import Legend, find_list, read_legend, voc_legend
 from videre.data.formats.folders import SPLIT_NAME
-from videre.data.pairs import PICTURE_FOLDERS, find_folder, list_maps, pair
+from videre.data.pairs import PICTURE_FOLDERS, VOC_CLASSES, VOC_OBJECTS, find_folder, find_maps, list_maps, pair
+from videre.data.rules import is_background
 from videre.data.sizes import map_fault
 from videre.data.writing import file_names, losses, place_picture
 from videre.errors import DataError
 from videre.files import read_lines, write_atomic
 from videre.images.listing import list_files, list_folders, list_pictures
 from videre.images.reading import read_ids
-from videre.structures import VOC_PIXELS, Categories, Instances, Masks, Scene, Schema
+from videre.structures import Categories, Instances, Masks, Scene, Schema
 from videre.structures.masks import distinct
 
 LOOKS_FOR = "instance PNG: images/<name>.* with labels/<name>.png (or masks/, instances/), one id per instance"
@@ -42,15 +44,15 @@ def recognise(path: Path) -> str:
     """What was found, or "" when this is no such folder."""
     if not path.is_dir():
         return ""
-    if _of_voc(path):
-        return "id maps in SegmentationObject, classes in SegmentationClass" if _has_no_boxes(path) else ""
+    if is_voc(path):
+        return "id maps in SegmentationObject, classes in SegmentationClass"
     images, maps = _folders(path)
     return f"id maps in {maps.relative_to(path).as_posix()}" if images is not None and maps is not None else ""
 
 
 def splits(path: Path) -> list[str]:
     """VOC's lists of segmentation, or folders called like splits; lists beside the folders are read for every format."""
-    if _of_voc(path):
+    if is_voc(path):
         return [p.stem for p in list_files(path / "ImageSets" / "Segmentation", ".txt")]
     return [p.name for p in _parts(path)]
 
@@ -58,20 +60,19 @@ def splits(path: Path) -> list[str]:
 def read(path: Path, split: str | None = None, skip_broken: bool = False, class_name: str | None = None) -> Dataset:
     """Read pictures and id maps; every instance is of the one class `class_name`, else of that in classes.txt.
 
-    VOC's SegmentationObject has the classes of its SegmentationClass. Pictures without a map are left out and counted. Maps
+    VOC's SegmentationObject has the classes of its SegmentationClass, which are the segmentation, too. Pictures without a map are left out and counted. Maps
     that seem to tell classes, not instances, are counted, too.
 
     Raises DataError when a map has another size than its picture, a picture has several maps, or classes.txt does not
     hold one name.
     """
     faults, repairs = Faults(skip_broken), list[Repair]()
-    if _of_voc(path):
-        images, maps, names = path / "JPEGImages", path / "SegmentationObject", _voc_classes(path)
+    if is_voc(path):
         listed = set(read_lines(path / "ImageSets" / "Segmentation" / f"{split}.txt")) if split is not None else None
-        pairs = pair(list_pictures(images), list_maps(maps))[0]
+        pairs = pair(list_pictures(path / "JPEGImages"), list_maps(find_maps(path, VOC_OBJECTS)))[0]
         of = {p: found for p, found in pairs.items() if found and (listed is None or p.stem in listed)}
     else:
-        home, names, of = path, (class_name or _class_name(path),), {}
+        home, of = path, {}
         for part in [home] if not _parts(path) else [p for p in _parts(path) if split in (None, p.name)]:
             pictures, folder = _folders(path, "" if part == home else part.name)
             if pictures is None or folder is None:
@@ -93,11 +94,19 @@ def read(path: Path, split: str | None = None, skip_broken: bool = False, class_
     stems = [p.stem for p in known]
     if len(set(stems)) < len(stems):  # of several splits
         stems = [p.relative_to(path).with_suffix("").as_posix() for p in known]
-    repairs += _semantic(stems, list(known.values())) if len(names) == 1 else []
-    classes = [str(path / "SegmentationClass" / m.name) for m in known.values()] if len(names) > 1 else []
-    source = _IdMaps([str(p) for p in known], stems, maps=[str(m) for m in known.values()], classes=classes)
-    title = path.name + (f" {split}" if split and (_of_voc(path) or _parts(path)) else "")
-    return Dataset(source, Schema(things=Categories(tuple(names))), repairs + faults.settle(), title)
+    paths, maps = [str(p) for p in known], [str(m) for m in known.values()]
+    title = path.name + (f" {split}" if split and (is_voc(path) or _parts(path)) else "")
+    if is_voc(path):
+        file, folder = find_list(path), find_maps(path, VOC_CLASSES)
+        assert folder is not None
+        legend = read_legend(file) if file is not None else voc_legend(path, list(known))
+        classes = [str(folder / f"{Path(m).stem}.png") for m in maps]
+        schema = Schema(things=_without_background(legend.schema.pixels), pixels=legend.schema.pixels)
+        source: Source = _Objects(paths, stems, maps=maps, classes=classes, legend=legend, schema=schema)
+        return Dataset(source, schema, repairs + faults.settle(), title)
+    schema = Schema(things=Categories((class_name or _class_name(path),)))
+    repairs += _semantic(stems, list(known.values()))
+    return Dataset(_IdMaps(paths, stems, maps=maps), schema, repairs + faults.settle(), title)
 
 
 def write(dataset: Dataset, path: Path, split: str = "train", lossy: bool = False) -> list[str]:
@@ -141,13 +150,9 @@ def write(dataset: Dataset, path: Path, split: str = "train", lossy: bool = Fals
 
 @dataclasses.dataclass
 class _IdMaps(FileSource):
-    """Scenes made from the id maps, when asked for: a map is as small to read as what could be kept of it.
-
-    classes: VOC's class maps, each thing's class being that of most of its pixels.
-    """
+    """Scenes made from the id maps, when asked for: a map is as small to read as what could be kept of it."""
 
     maps: list[str] = dataclasses.field(default_factory=list)
-    classes: list[str] = dataclasses.field(default_factory=list)
     fields: frozenset[str] = frozenset({"boxes", "instances.labels", "masks", "ids"})
 
     def scene(self, i: int) -> Scene:
@@ -155,21 +160,49 @@ class _IdMaps(FileSource):
         if ids.shape != size:
             raise DataError(map_fault(f"{self.maps[i]}: the id map is", ids.shape, self.paths[i], size))
         values, _, _ = distinct(ids)
-        values = values[(values != 0) & ~((values == BORDER) & bool(self.classes))]
+        values = values[values != 0]
         masks = Masks.from_label_map(ids, values.tolist())
         labels = torch.zeros(len(masks), dtype=torch.int64)
-        if self.classes:
-            classes = read_ids(self.classes[i])
-            if classes.shape != size:
-                raise DataError(map_fault(f"{self.classes[i]}: the class map is", classes.shape, self.paths[i], size))
-            for n, value in enumerate(values.tolist()):
-                labels[n] = int(np.bincount(classes[ids == value]).argmax()) - 1
-            if (labels < 0).any() or (labels >= len(VOC_PIXELS) - 1).any():
-                raise DataError(
-                    f"{self.maps[i]}: an object has no class of VOC's in {self.classes[i]}; correct the maps"
-                )
         instances = Instances(masks.boxes(), labels, masks=masks, ids=torch.from_numpy(values))
         return Scene(size, instances, meta={"path": self.paths[i], "id": self.names[i]})
+
+
+@dataclasses.dataclass
+class _Objects(FileSource):
+    """Scenes made from VOC's maps, when asked for: each thing's class is that of most of its pixels.
+
+    Args:
+        maps: of the objects. classes: of the pixels, which `legend` gives a meaning.
+    """
+
+    maps: list[str] = dataclasses.field(default_factory=list)
+    classes: list[str] = dataclasses.field(default_factory=list)
+    legend: Legend = dataclasses.field(default_factory=lambda: Legend((), ()))
+    schema: Schema = dataclasses.field(default_factory=Schema)
+    fields: frozenset[str] = frozenset({"boxes", "instances.labels", "masks", "ids", "segmentation"})
+
+    def scene(self, i: int) -> Scene:
+        ids, size, classes = read_ids(self.maps[i]), self.size(i), self.legend.labels(Path(self.classes[i]))
+        for what, file, found in (("id", self.maps[i], ids), ("class", self.classes[i], classes)):
+            if found.shape != size:
+                raise DataError(map_fault(f"{file}: the {what} map is", found.shape, self.paths[i], size))
+        things, pixels = self.schema.things, self.schema.pixels
+        assert things is not None and pixels is not None
+        values, _, _ = distinct(ids)
+        values = values[(values != 0) & (values != BORDER)]
+        most = [int(np.bincount(classes[ids == value]).argmax()) for value in values.tolist()]
+        names = [pixels[k] if k < len(pixels) else "void" for k in most]
+        strange = [f"{value} ({name})" for value, name in zip(values.tolist(), names) if name not in things.names]
+        if strange:
+            raise DataError(
+                f"{self.maps[i]}: objects {', '.join(strange[:5])} have no class of things in {self.classes[i]}; correct "
+                "the maps"
+            )
+        labels = torch.tensor([things.index(name) for name in names], dtype=torch.int64)
+        masks = Masks.from_label_map(ids, values.tolist())
+        instances = Instances(masks.boxes(), labels, masks=masks, ids=torch.from_numpy(values))
+        meta = {"path": self.paths[i], "id": self.names[i]}
+        return Scene(size, instances, segmentation=torch.from_numpy(classes), meta=meta)
 
 
 def _class_name(path: Path) -> str:
@@ -237,14 +270,18 @@ def _parts(path: Path) -> list[Path]:
     return [p for p in inside if _folders(path, p.name)[1] is not None]
 
 
-def _of_voc(path: Path) -> bool:
-    return all((path / name).is_dir() for name in ("SegmentationObject", "SegmentationClass", "JPEGImages"))
+def is_voc(path: Path) -> bool:
+    """Whether these are VOC's folders."""
+    maps = [find_maps(path, names) for names in (VOC_OBJECTS, VOC_CLASSES)]
+    return (path / "JPEGImages").is_dir() and None not in maps
 
 
-def _has_no_boxes(path: Path) -> bool:
-    """Whether VOC's XML files are elsewhere: else those are read, unless format="instances" is asked for."""
-    return not any((path / "Annotations").glob("*.xml"))
-
-
-def _voc_classes(path: Path) -> tuple[str, ...]:
-    return VOC_PIXELS.names[1:]
+def _without_background(pixels: Categories | None) -> Categories:
+    """Classes that things may have."""
+    assert pixels is not None
+    kept = [k for k, name in enumerate(pixels) if not is_background(name)]
+    return Categories(
+        tuple(pixels.names[k] for k in kept),
+        tuple(pixels.colors[k] for k in kept),
+        tuple(pixels.source_ids[k] for k in kept),
+    )

@@ -108,6 +108,15 @@ def read(path: Path, split: str | None = None, skip_broken: bool = False) -> Dat
     counts = Counter(label for content in rows for label, _ in content.shapes)
     if not counts:
         faults.settle()
+    flags = sorted({flag for part in _parts(path) for file in part.files for flag in _flags(file)})
+    of_pictures = (
+        Ragged.of([[k for k, f in enumerate(flags) if f in c.flags] for c in rows], np.int64) if flags else None
+    )
+    title = path.name + (f" {split}" if split else "")
+    if flags and not counts and not any(_labels(file) for part in _parts(path) for file in part.files):  # flags alone
+        flat = _Shapes(paths, names, sizes[readable], labels=of_pictures, data=data)
+        schema = Schema(pictures=Categories(tuple(flags)))
+        return Dataset(flat, schema, unreadable + repairs + faults.settle(), title)
     things = _classes(path, counts)
     owners = np.repeat(np.arange(len(rows)), [len(content.shapes) for content in rows])
     labels = [label for content in rows for label, _ in content.shapes]
@@ -124,15 +133,10 @@ def read(path: Path, split: str | None = None, skip_broken: bool = False) -> Dat
     }
     starts = np.cumsum([0, *np.bincount(owners[keep], minlength=len(rows))])
     masks = FlatMasks(list(itertools.compress(outlines, keep)))
-    flags = sorted({flag for part in _parts(path) for file in part.files for flag in _flags(file)})
-    of_pictures = (
-        Ragged.of([[k for k, f in enumerate(flags) if f in c.flags] for c in rows], np.int64) if flags else None
-    )
     schema = Schema(things=things, pictures=Categories(tuple(flags)) if flags else None)
     source = _Shapes(
         paths, names, sizes[readable], starts=starts, columns=columns, masks=masks, labels=of_pictures, data=data
     )
-    title = path.name + (f" {split}" if split else "")
     return Dataset(source, schema, unreadable + repairs + cleaned + faults.settle(), title)
 
 
@@ -377,9 +381,9 @@ def _labels(file: Path) -> set[str]:
 
 
 def _flags(file: Path) -> list[str]:
-    """The flags of a file, if any of them is set anywhere; labelme writes those that are not, too."""
+    """The flags of a file that are set; labelme writes those that are not, too."""
     flags = _peek(file).get("flags")
-    return [flag for flag, value in flags.items() if value] if isinstance(flags, dict) else []
+    return [flag for flag, value in flags.items() if value and flag != IGNORED] if isinstance(flags, dict) else []
 
 
 def _picture(file: Path, by_stem: dict[str, Path], named: str, finder: PictureFinder) -> Path | None:

@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from videre.data.cleaning import clean_boxes, fill_sizes
+from videre.data.cleaning import clean_boxes, complete_masks, fill_sizes
 from videre.data.dataset import Dataset, Repair
 from videre.data.faults import Faults
 from videre.data.flat import FlatMasks, FlatSource
@@ -433,16 +433,19 @@ def _fill_in(source: FlatSource, rows: list[list[_Row]], skeleton: Skeleton | No
         columns["keypoints"] = (points[:, :, :2] * scale[:, None]).astype(np.float32)
         columns["visibility"] = points[:, :, 2].astype(np.uint8)
     if any(len(row.outline) for row in flat):
-        drawn = np.array([len(row.outline) > 0 for row in flat], bool)
-        masks: list[Polygons | np.ndarray] = [
-            Polygons((row.outline * scale[n],)) if drawn[n] else np.array([sizes[n].prod()])
-            for n, row in enumerate(flat)
-        ]
-        for n in np.flatnonzero(~drawn & keep).tolist():
-            repairs.append(Repair("instance without mask", pictures[n], lines[n], "is a box only", "ignored"))
-        if not drawn.all():
-            columns["ignore"] = ~drawn  # neither right nor wrong to find: nobody drew it
-        source.masks = FlatMasks([masks[n] for n in np.flatnonzero(keep)])
+        there = np.flatnonzero(keep).tolist()
+        masks, bare, told = complete_masks(
+            [Polygons((flat[n].outline * scale[n],)) if len(flat[n].outline) else None for n in there],
+            sizes[keep],
+            [pictures[n] for n in there],
+            [lines[n] for n in there],
+            "is a box only",
+        )
+        repairs += told
+        if bare.any():
+            columns["ignore"] = np.zeros(len(flat), bool)
+            columns["ignore"][keep] = bare
+        source.masks = None if masks is None else FlatMasks(masks)
     source.columns = {name: value[keep] for name, value in columns.items()}
     source.starts = np.cumsum([0, *np.bincount(owners[keep], minlength=len(source))])
     source.__post_init__()  # the fields follow what was filled in
