@@ -160,6 +160,15 @@ def valid_datasets() -> dict[str, Files]:
         "ImageSets/Segmentation/train.txt": b"2007_000000\n2007_000001\n",
         "ImageSets/Segmentation/val.txt": b"2007_000002\n",
     }
+    found["instances voc"] = found["maps voc"] | {f"SegmentationObject/2007_00000{n}.png": _map(20) for n in range(3)}
+    found["maps roboflow"] = {
+        name: content
+        for n in range(3)
+        for name, content in ((f"train/p{n}.png", picture), (f"train/p{n}_mask.png", _map(3)))
+    } | {"train/_classes.csv": b"Pixel Value, Class\n0, background\n1, road\n2, sky\n"}
+    found["boxes-csv bare"] = {f"p{n}.png": picture for n in range(3)} | {
+        "boxes.csv": b"p0.png,1,2,30,40,cat\np1.png,,,,,\np2.png,5,6,7,8,dog\n"
+    }
     objects = [
         {"label": "road", "polygon": [[0, 20], [63, 20], [63, 47], [0, 47]]},
         {"label": "car", "polygon": [[5, 5], [30, 6], [28, 30], [4, 29]]},

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from videre.data.dataset import Dataset, Origin, Repair, Source
 from videre.data.formats import (
+    boxes_csv,
     cityscapes,
     class_maps,
     class_planes,
@@ -27,6 +28,7 @@ from videre.data.formats import (
     panoptic,
     parquet,
     scenes,
+    tables,
     voc,
     yolo,
 )
@@ -34,7 +36,7 @@ from videre.data.rules import load_json
 from videre.data.splits import by_list
 from videre.errors import ConfigError, DataError
 from videre.files import whole_folder
-from videre.images.listing import NOTES, is_hidden
+from videre.images.listing import is_hidden, is_note
 
 
 class Format(Protocol):
@@ -76,6 +78,7 @@ FORMATS: dict[str, Format] = {
     "cityscapes": cityscapes,
     "joints": joints,
     "csv": labels_csv,
+    "boxes-csv": boxes_csv,
     "scenes": scenes,
     "parquet": parquet,
     "folders": folders,
@@ -123,7 +126,7 @@ def read(
 
 ANNOTATIONS = (".xml", ".json", ".jsonl", ".csv", ".tsv", ".txt", ".mat", ".parquet", ".yaml", ".yml")
 """What annotations are kept in."""
-NO_LABELS = NOTES | {"requirements", "index", "all"}
+NO_LABELS = frozenset({"requirements", "index", "all"})
 """Files beside pictures that are no annotations."""
 
 
@@ -131,7 +134,7 @@ def _refuse_ignored(path: Path) -> None:
     """DataError where files of annotations lie in a folder that no reader understands: it is not without labels."""
     files = [p for p in path.rglob("*") if p.suffix.lower() in ANNOTATIONS and not is_hidden(p, path) and p.is_file()]
     is_list = lambda p: p.suffix.lower() == ".txt" and folders.SPLIT_NAME.fullmatch(p.stem)
-    files = [p for p in files if p.stem.lower() not in NO_LABELS and not is_list(p)]
+    files = [p for p in files if p.stem.lower() not in NO_LABELS and not is_list(p) and not is_note(p)]
     if files:
         counts = Counter(p.suffix.lower() for p in files)
         listed = ", ".join(f"{count} {suffix}" for suffix, count in counts.most_common())
@@ -145,7 +148,7 @@ def _refuse_ignored(path: Path) -> None:
 def _why(file: Path) -> str:
     """What is wrong with a table or a JSON, as their readers say: their first fault."""
     try:
-        if file.suffix.lower() in labels_csv.TABLES:
+        if file.suffix.lower() in tables.TABLES:
             labels_csv.read(file)
         elif file.suffix.lower() == ".json":
             load_json(file)
@@ -190,6 +193,8 @@ def find_format(path: str | Path, format: str | None = None) -> str:
     certain = [name for name, what in found.items() if what and name != "folders"]
     if "voc" in certain:  # its maps, where there are some, beside its boxes
         certain = [name for name in certain if name not in ("maps", "instances")]
+    if "boxes-csv" in certain and "csv" in certain:
+        certain.remove("csv")  # the classes in the table are those of the boxes
     if "maps" in certain and "instances" in certain:
         # VOC's objects have classes of pixels, too; other PNGs of ids fit both: where several are named, they are classes
         certain.remove("maps" if instance_png.is_voc(path) else "instances")

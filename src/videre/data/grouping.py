@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from videre.data.dataset import Dataset
-from videre.data.formats.labels_csv import TABLES
+from videre.data.formats.tables import TABLES
 from videre.data.pictures import PictureFinder
 from videre.errors import ConfigError, DataError
 from videre.files import read_text

@@ -13,7 +13,7 @@ from videre.data.dataset import Dataset, Origin
 from videre.data.flat import FlatSource
 from videre.errors import DataError
 from videre.images.clips import is_clip
-from videre.images.listing import NOTES, is_hidden, is_picture
+from videre.images.listing import is_hidden, is_note, is_picture
 from videre.structures import Instances, Scene
 from videre.structures.scene import VOID
 
@@ -173,6 +173,6 @@ def _passed_over(dataset: Dataset, path: Path) -> dict[str, int]:
                 counts["hidden files"] += 1
             elif is_clip(file):
                 counts["clips"] += 1
-            elif not is_picture(file) and file.suffix.lower() not in own and file.stem.lower() not in NOTES:
+            elif not is_picture(file) and file.suffix.lower() not in own and not is_note(file):
                 counts[f"{file.suffix.lower()} files" if file.suffix else "files without suffix"] += 1
     return {why: count for why, count in sorted(counts.items(), key=lambda item: (-item[1], item[0])) if count}

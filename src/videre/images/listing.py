@@ -37,7 +37,12 @@ SYSTEM_NAMES = frozenset(
 
 
 NOTES = frozenset({"readme", "license", "licence", "notes", "about"})
-"""Files beside pictures that need no mention, by their stems in small letters."""
+"""Files beside pictures that need no mention, by the first words of their names in small letters."""
+
+
+def is_note(path: Path) -> bool:
+    """Whether a file is one that needs no mention: README.md, README.roboflow.txt."""
+    return path.name.lower().partition(".")[0] in NOTES
 
 
 def is_hidden(path: Path, under: Path | None = None) -> bool:

@@ -241,3 +241,22 @@ def test_camvid_is_read_as_its_readme_says() -> None:
         raw = cv2.imread(str(root / "valannot" / f"{Path(read.name(i)).stem}.png"), cv2.IMREAD_UNCHANGED)
         truth = read.scene(i).segmentation.numpy()
         assert np.array_equal(np.where(truth == VOID, 11, truth), raw)
+
+
+def test_maps_beside_pictures_as_roboflow_exports_them(tmp_path: Path) -> None:
+    for split in ("train", "valid"):
+        put(tmp_path / split / "a_jpg.rf.1_mask.png", np.array([[0, 2, 5]], np.uint8))
+        write_picture(tmp_path / split / "a_jpg.rf.1.jpg", np.zeros((1, 3, 3), np.uint8))
+        write_picture(tmp_path / split / "bare.jpg", np.zeros((1, 3, 3), np.uint8))
+        (tmp_path / split / "_classes.csv").write_text("Pixel Value, Class\n0, background\n2, road\n5, sky\n")
+    (tmp_path / "README.roboflow.txt").write_text("exported")
+    assert data.find_format(tmp_path) == "maps" and data.splits(tmp_path) == ["train", "valid"]
+    found = data.read(tmp_path, "valid")
+    assert found.schema.pixels.names == ("background", "road", "sky") and len(found) == 1
+    assert found.scene(0).segmentation.tolist() == [[0, 1, 2]]
+    assert found.repair_counts() == {"picture without class map, dropped": 1}
+    (tmp_path / "train" / "_classes.csv").write_text("Pixel Value, Class\n0, background\nx, road\n7\n")
+    with pytest.raises(
+        DataError, match=r"(?s)2 faults.*_classes\.csv: a line should be an id and a name, found 'x, road'"
+    ):
+        data.read(tmp_path)

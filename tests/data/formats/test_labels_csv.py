@@ -78,7 +78,7 @@ def test_tables_called_like_splits_are_splits(tmp_path):
     assert labels(val) == {"b.png": ["ant"]} and val.schema.pictures.names == ("ant", "cat")
     assert labels(data.read(tmp_path)) == {"a.png": ["cat"], "b.png": ["ant"]}
     make(tmp_path, ["file,class", "b.png,ant"], file="more.csv")
-    with pytest.raises(DataError, match=r"has several tables of labels, more\.csv, train\.csv, val\.csv, not all of"):
+    with pytest.raises(DataError, match=r"has several tables, more\.csv, train\.csv, val\.csv, not all of"):
         data.read(tmp_path)
     assert len(data.read(tmp_path / "more.csv")) == 1
 
@@ -183,7 +183,6 @@ def test_tables_of_spreadsheets_and_competitions(tmp_path):
 
 def test_other_tables_beside_pictures_are_not_taken_for_labels(tmp_path):
     for file, table in {
-        "boxes.csv": ["filename,class,xmin,ymin,xmax,ymax", "a.png,cat,1,1,2,2"],
         "map.csv": ["name,id", "cat,0", "dog,1"],
         "sizes.csv": ["path,width,height", "a.png,6,4"],
         "long.csv": ["name,label", "x" * 5000 + ",cat"],
@@ -193,7 +192,7 @@ def test_other_tables_beside_pictures_are_not_taken_for_labels(tmp_path):
     assert data.find_format(tmp_path) == "folders"
     assert data.read(tmp_path, format="folders").fields == frozenset()
     with pytest.raises(
-        DataError, match=r"no labels that can be read, yet 5 \.csv lie here \(as .*\.csv: .*format folders"
+        DataError, match=r"no labels that can be read, yet 4 \.csv lie here \(as .*\.csv: .*format folders"
     ):
         data.read(tmp_path)
 
@@ -246,3 +245,15 @@ def test_what_a_table_cannot_hold_is_refused(tmp_path):
         DataError, match=re.escape("labels.csv: is there already, with other columns than path,labels,split")
     ):
         data.write(data.read(tmp_path / "in"), tmp_path / "out", "csv")
+
+
+def test_a_table_in_each_folder_of_a_split(tmp_path):
+    make(tmp_path / "train", ["filename, cat, dog", "a.png,1,0", "b.png,1,1"], "a.png", "b.png", file="_classes.csv")
+    make(tmp_path / "valid", ["filename, cat, dog", "a.png,0,1"], "a.png", file="_classes.csv")
+    assert data.find_format(tmp_path) == "csv" and data.splits(tmp_path) == ["train", "valid"]
+    assert labels(data.read(tmp_path)) == {
+        "train/a.png": ["cat"],
+        "train/b.png": ["cat", "dog"],
+        "valid/a.png": ["dog"],
+    }
+    assert labels(data.read(tmp_path, "valid")) == {"valid/a.png": ["dog"]}

@@ -263,7 +263,7 @@ def test_outlines_are_masks_and_boxes_among_them_are_ignored(tmp_path: Path) -> 
     assert things.boxes.tolist() == [[10, 10, 30, 30], PIXELS] and things.labels.tolist() == [0, 1]
     assert things.masks.area().tolist() == [400, 0] and things.ignore.tolist() == [False, True]
     assert kinds(found) == [("instance without mask", "a.png", "ignored")]
-    found = data.read(put(tmp_path / "boxes", "0 0.1 0.25 0.3 0.25 0.3 0.75 0.1 0.75", BOX, "0 .5 .5 .2 .2"))  # most are
+    found = data.read(put(tmp_path / "boxes", "0 0.1 0.25 0.3 0.25 0.3 0.75 0.1 0.75", BOX, "0 .5 .5 .2 .2"))
     assert "masks" not in found.fields and found.scene(0).instances.ignore is None and len(found.scene(0)) == 3
     assert kinds(found) == [("mask among boxes", "a.png", "left out")]
     text(tmp_path / "labels" / "a.txt", "0 0.1 0.25 0.3 0.25 0.2 0.75")

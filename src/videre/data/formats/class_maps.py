@@ -1,13 +1,15 @@
 """One PNG of classes per picture: streets, tissue, land cover.
 
-Two layouts: `images/[<split>/]<name>.*` with `annotations/[<split>/]<name>.png` (or labels, masks, …), and SegNet's
-`<split>/<name>.*` with `<split>annot/<name>.png`. The classes are named at the root, in one of
+Three layouts: `images/[<split>/]<name>.*` with `annotations/[<split>/]<name>.png` (or labels, masks, …), SegNet's
+`<split>/<name>.*` with `<split>annot/<name>.png`, and `[<split>/]<name>.*` with `<name>_mask.png` beside it, as Roboflow
+exports maps. The classes are named at the root, in one of
 
 - `classes.json`: {"classes": [{"id": 0, "name": "sky", "color": [128, 128, 128]}, …], "void": 11};
 - `classes.txt`, `class_names.txt`, `labels.txt`: a name a line, ids 0, 1, …; after a line `__ignore__`, as labelme
   writes it, ids begin with the next line;
 - `label_colors.txt` or `palette.txt`: `r g b name` a line; `labelmap.txt`: `name:r,g,b` a line, as CVAT writes it;
-- `class_dict.csv`: name, r, g, b.
+- `class_dict.csv`: name, r, g, b;
+- `_classes.csv`, Roboflow's, at the root or in the first split: id, name.
 
 VOC's own layout (`SegmentationClass/*.png` beside `JPEGImages/`) needs no such file where the pictures are VOC's. Maps are grey
 or palette pictures of ids, also stored as RGB, or in the classes' colours. 255 is void unless the list names it, and so is what a
@@ -62,6 +64,7 @@ FOLDERS = (
     "groundtruth",
     "annotation",
 )
+ROBOFLOW = "_classes.csv"
 LISTS = (
     "classes.json",
     "classes.txt",
@@ -71,7 +74,10 @@ LISTS = (
     "labelmap.txt",
     "palette.txt",
     "class_dict.csv",
+    ROBOFLOW,
 )
+BESIDE = "_mask"
+"""What the name of a map ends in that lies beside its picture."""
 LOOKS = 32
 """Maps that are looked into before anything is trained on them, spread over the set."""
 _OF_VOC = re.compile(r"\d{4}_\d{6}")
@@ -277,30 +283,15 @@ def as_palette(classes: np.ndarray, categories: Categories) -> bytes:
 
 def read_legend(file: Path) -> Legend:
     """The classes that a list names. Raises DataError with all lines or fields of a list that say something else."""
-    rows, faults = list[tuple[int, str, Any]](), Faults(optional=False)
-    void: set[int] = {VOID}
-    numbered = file.suffix != ".json"
-    if not numbered:
-        data = load_json(file)
-        if not isinstance(data, dict) or "classes" not in data:
-            raise DataError(
-                f'{file}: expected {{"classes": [{{"id", "name", "color"}}], "void": id}}, found {data!r:.60}'
-            )
-        listed = faults.demand(file, "class", data["classes"], id=INTEGER, name=TEXT, color=COLOR)
-        rows = [(int(c["id"]), c["name"], c.get("color")) for c in listed]
-        marked = data.get("void", [])
-        marked = marked if isinstance(marked, list) else [marked]
-        if any(integer(v) is None for v in marked):
-            faults.add(file, f"void should be an id or a list of ids, found {data['void']!r:.60}; correct the file")
-        void |= {number for v in marked if (number := integer(v)) is not None}
+    faults, void = Faults(optional=False), {VOID}
+    numbered = file.suffix != ".json" and file.name != ROBOFLOW
+    if numbered:
+        rows = _numbered(file)
+    elif file.name == ROBOFLOW:
+        rows = _of_roboflow(file, faults)
     else:
-        lines = read_lines(file)
-        if file.suffix == ".csv":
-            lines = [line for line in lines if not re.fullmatch(r"name\W+r\W+g\W+b", line, re.IGNORECASE)]
-        elif file.name == "labelmap.txt":
-            lines = [line for line in lines if not line.startswith("#")]
-        first = -1 if lines[:1] == [IGNORED] else 0
-        rows = [(number, *_named(line)) for number, line in enumerate(lines, start=first) if number >= 0]
+        rows, marked = _of_json(file, faults)
+        void |= marked
     for _, name, color in rows:
         if not COLOR[1](color):
             faults.add(file, f"the colour of {name!r} is {COLOR[0]}, found {color!r:.60}; correct it")
@@ -320,6 +311,48 @@ def read_legend(file: Path) -> Legend:
         shades([row for row in rows if row[0] in void]),
         numbered,
     )
+
+
+_Class = tuple[int, str, Any]
+"""Id, name, and colour or None."""
+
+
+def _of_json(file: Path, faults: Faults) -> tuple[list[_Class], set[int]]:
+    """The classes of classes.json, and the ids that mean nothing."""
+    data = load_json(file)
+    if not isinstance(data, dict) or "classes" not in data:
+        raise DataError(f'{file}: expected {{"classes": [{{"id", "name", "color"}}], "void": id}}, found {data!r:.60}')
+    listed = faults.demand(file, "class", data["classes"], id=INTEGER, name=TEXT, color=COLOR)
+    marked = data.get("void", [])
+    marked = marked if isinstance(marked, list) else [marked]
+    if any(integer(v) is None for v in marked):
+        faults.add(file, f"void should be an id or a list of ids, found {data['void']!r:.60}; correct the file")
+    void = {number for v in marked if (number := integer(v)) is not None}
+    return [(int(c["id"]), c["name"], c.get("color")) for c in listed], void
+
+
+def _of_roboflow(file: Path, faults: Faults) -> list[_Class]:
+    """The classes of _classes.csv."""
+    rows: list[_Class] = []
+    for line in read_lines(file)[1:]:
+        stated, _, name = line.partition(",")
+        number = integer(stated.strip())
+        if number is None or not name.strip():
+            faults.add(file, f"a line should be an id and a name, found {line!r:.60}; correct it")
+        else:
+            rows.append((number, name.strip(), None))
+    return rows
+
+
+def _numbered(file: Path) -> list[_Class]:
+    """The classes of a list whose ids follow from its order."""
+    lines = read_lines(file)
+    if file.suffix == ".csv":
+        lines = [line for line in lines if not re.fullmatch(r"name\W+r\W+g\W+b", line, re.IGNORECASE)]
+    elif file.name == "labelmap.txt":
+        lines = [line for line in lines if not line.startswith("#")]
+    first = -1 if lines[:1] == [IGNORED] else 0
+    return [(number, *_named(line)) for number, line in enumerate(lines, start=first) if number >= 0]
 
 
 def _named(line: str) -> tuple[str, list[int] | None]:
@@ -359,11 +392,26 @@ def voc_legend(path: Path, pictures: list[Path]) -> Legend:
 
 def find_list(path: Path) -> Path | None:
     """The file that names the classes."""
-    return next((path / name for name in LISTS if (path / name).is_file()), None)
+    folders = [path, *(p for p in list_folders(path) if SPLIT_NAME.fullmatch(p.name))]
+    files = [path / name for name in LISTS] + [folder / ROBOFLOW for folder in folders]
+    return next((file for file in files if file.is_file() and (file.name != ROBOFLOW or _is_legend(file))), None)
+
+
+def _is_legend(file: Path) -> bool:
+    """Whether Roboflow's list is of the values of maps: it calls tables of pictures' classes so, too."""
+    return [word.strip().lower() for word in read_lines(file)[0].split(",")] == ["pixel value", "class"]
 
 
 def _is_voc(path: Path) -> bool:
     return (path / "JPEGImages").is_dir() and find_maps(path, VOC_CLASSES) is not None
+
+
+def _beside(folder: Path) -> tuple[list[Path], list[Path]]:
+    """Pictures, and the maps that lie among them."""
+    files = list_pictures(folder)
+    stems = {file.stem.lower() for file in files}
+    is_map = lambda file: file.stem.lower().endswith(BESIDE) and file.stem.lower().removesuffix(BESIDE) in stems
+    return [f for f in files if not is_map(f)], [f for f in files if is_map(f)]
 
 
 def _parts(path: Path) -> list[tuple[str, list[Path], list[Path]]]:
@@ -375,7 +423,9 @@ def _parts(path: Path) -> list[tuple[str, list[Path], list[Path]]]:
         return [(p.name, list_pictures(p), list_maps(path / f"{p.name}annot")) for p in parts]
     images, maps = find_folder(path, PICTURE_FOLDERS), find_folder(path, FOLDERS)
     if images is None or maps is None:
-        return []
+        splits = [p for p in list_folders(path) if SPLIT_NAME.fullmatch(p.name)]
+        found = [(folder.name if splits else "", *_beside(folder)) for folder in splits or [path]]
+        return [part for part in found if part[2]]
     parts = [p for p in list_folders(images) if SPLIT_NAME.fullmatch(p.name)]
     if not parts:
         return [("", list_pictures(images), list_maps(maps))]

@@ -22,43 +22,31 @@ from videre.data.cleaning import UNREADABLE
 from videre.data.dataset import Dataset, Repair
 from videre.data.faults import Faults
 from videre.data.flat import FlatSource, Ragged
-from videre.data.formats.folders import SPLIT_NAME
+from videre.data.formats.tables import (
+    LABEL,
+    PICTURE,
+    SPLIT,
+    TABLES,
+    check_splits,
+    is_there,
+    names_of,
+    read_lines_of,
+    split_of,
+    tables_of,
+)
 from videre.data.pictures import PictureFinder
 from videre.data.rules import as_number
 from videre.data.writing import losses, placed
 from videre.errors import DataError
-from videre.files import read_text, write_atomic
-from videre.images.listing import list_files
+from videre.files import write_atomic
 from videre.structures import Categories, Schema
 
 LOOKS_FOR = "csv: *.csv whose first line has path (or file, filename, image, name) and label, or path and a column of 0 and 1 for each class"
 HOLDS = {"labels"}
 
-TABLES = (".csv", ".tsv")
 OWN = frozenset(TABLES)
-PICTURE = (
-    "path",
-    "file",
-    "filename",
-    "file_name",
-    "filepath",
-    "file_path",
-    "filepaths",
-    "image",
-    "image_path",
-    "image_name",
-    "image_id",
-    "imageid",
-    "img",
-    "picture",
-    "photo",
-    "name",
-    "id",
-)
-LABEL = ("label", "labels", "class", "classes", "category", "class_name", "label_name", "tags", "target")
 INDEX = ("", "unnamed: 0", "index")
 """Columns of row numbers, as programs write them beside the pictures' names."""
-SPLIT = "split"
 BOXES = ("xmin", "x_min", "x1", "bbox")
 """Columns of tables with a row for each box: their labels are not the picture's."""
 
@@ -74,7 +62,7 @@ _FIRST_ROWS = 20
 
 def recognise(path: Path) -> str:
     """What was found, or "" when this is neither a table nor a folder with a table of its pictures' labels."""
-    return ", ".join(file.name for file in _tables(path))
+    return names_of(path, _tables(path))
 
 
 def splits(path: Path) -> list[str]:
@@ -92,22 +80,19 @@ def read(path: Path, split: str | None = None, skip_broken: bool = False) -> Dat
             there.
     """
     tables, faults = _tables(path), Faults(skip_broken)
-    if len(tables) > 1 and not all(SPLIT_NAME.fullmatch(file.stem) for file in tables):
-        raise DataError(
-            f"{path}: has several tables of labels, {', '.join(t.name for t in tables)}, not all of them "
-            "called train, val or test; name the one to read"
-        )
+    check_splits(path, tables)
     rows = [row for file in tables for row in _rows(file, faults)]
     classes = sorted({name for row in rows for name in row.classes})
     chosen = [row for row in rows if split in (None, row.split)]
     if not chosen:
         faults.refuse(f"{', '.join(map(str, tables))}: names no picture; a row has a picture's path and its labels")
     root = path if path.is_dir() else path.parent
-    finder, first = PictureFinder([root]), dict[str, _Row]()
+    finders, first = {file: PictureFinder([file.parent, root]) for file in tables}, dict[str, _Row]()
     labels: dict[str, set[str]] = {}
     repairs: list[Repair] = []
     missing: dict[str, Repair] = {}
     for row in chosen:
+        finder = finders[row.file]
         try:
             picture = finder.find(row.picture)
         except DataError as error:
@@ -273,46 +258,24 @@ class _Header:
 
 def _tables(path: Path) -> list[Path]:
     """The file itself, or those of a folder that hold labels of the pictures there."""
-    if path.is_file():
-        return [path] if path.suffix.lower() in TABLES and not _is_open_images(path) else []
-    tables = list_files(path, *TABLES)
-    return [] if any(map(_is_open_images, tables)) else [f for f in tables if _is_of_pictures(f)]
-
-
-def _is_open_images(file: Path) -> bool:
-    """By its first line; its labels have confidences, and are of boxes for the most part."""
-    with file.open("rb") as stream:
-        line = stream.read(1000).replace(b"\0", b"").partition(b"\n")[0]
-    return {b"ImageID", b"LabelName"} <= {name.strip() for name in line.lstrip(b"\xef\xbb\xbf\xff\xfe").split(b",")}
+    return tables_of(path, _is_of_pictures)
 
 
 def _is_of_pictures(file: Path) -> bool:
     """Whether a table beside pictures is of their labels: other programs leave tables of many kinds."""
     finder = PictureFinder([file.parent])
     try:
-        return any(_is_there(finder, row.picture) for _, row in zip(range(_FIRST_ROWS), _rows(file, Faults())))
+        return any(is_there(finder, row.picture) for _, row in zip(range(_FIRST_ROWS), _rows(file, Faults())))
     except DataError:
         return False
 
 
-def _is_there(finder: PictureFinder, name: str) -> bool:
-    try:
-        return finder.find(name) is not None
-    except DataError:  # several may be meant
-        return True
-
-
 def _rows(file: Path, faults: Faults) -> Iterator[_Row]:
     """The rows of a table one by one, but for those with a fault. Raises DataError where the table as a whole has one."""
-    text = read_text(file, keep_ends=True)
-    lines = _lines(file, text, _delimiter(text))
-    line, names = next(lines, (0, []))
-    if not line:
-        raise DataError(f"{file}: the file is empty; its first line should name the columns, as in path,label")
-    table = list(lines)
+    (_, names), *table = read_lines_of(file)
     header = _Header.of(names, file).fitted([cells for _, cells in table if len(cells) == len(names)], file)
     classes = {i: header.names[i] for i in header.classes()}
-    default = file.stem if SPLIT_NAME.fullmatch(file.stem) else ""
+    default = split_of(file)
     for line, cells in table:
         where = f"{file}, line {line}"
         if len(cells) != len(names):
@@ -342,32 +305,3 @@ def _rows(file: Path, faults: Faults) -> Iterator[_Row]:
 def _word(text: str) -> str:
     """A label; a whole number that a program has written as 1.0 is 1."""
     return text.removesuffix(".0") if re.fullmatch(r"\d+\.0", text) else text
-
-
-def _lines(file: Path, text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    """Number and cells, without the spaces around them, of every line that is not blank."""
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    last = 0
-    while True:
-        try:
-            cells = [cell.strip() for cell in next(reader)]
-        except StopIteration:
-            return
-        except csv.Error as error:
-            raise DataError(f"{file}, line {last + 1}: {error}; correct it") from None
-        if any(cells):
-            yield last + 1, cells  # a quoted cell may go on over several lines: the first of them
-        last = reader.line_num
-
-
-def _delimiter(text: str) -> str:
-    """What separates the columns: that which the first line names a picture with, and among such the most columns."""
-
-    def fit(delimiter: str) -> tuple[bool, int]:
-        try:
-            names = next(csv.reader(text.lstrip("\r\n ").splitlines()[:1], delimiter=delimiter), [])
-        except csv.Error:  # a cell is too long: what follows says where
-            return False, 0
-        return any(name.strip().lower() in PICTURE for name in names), len(names)
-
-    return max((",", ";", "\t"), key=fit)
