@@ -18,7 +18,7 @@ from videre.data.formats.coco_results import read_results, write_results
 from videre.data.splits import by_list
 from videre.errors import DataError
 from videre.images.reading import picture_size, write_picture
-from videre.structures import COCO_PERSON, Categories, Schema
+from videre.structures import COCO_PERSON, Categories, Masks, Schema
 
 from ..shared import real
 
@@ -299,7 +299,7 @@ def test_results_are_what_pycocotools_takes_and_come_back(tmp_path):
         ("bbox", [1, 2, 3, "x"], r"result at place 0: bbox should be \[x, y, width, height\], finite numbers, found"),
         ("score", float("nan"), "result at place 0: score should be a finite number, found nan"),
         ("keypoints", [1, 2], r"result at place 0: keypoints should be \[x, y, score\] of each"),
-        ("segmentation", [[1, 2, 3, 4, 5, 6]], "result at place 0: segmentation should be run lengths with size and"),
+        ("segmentation", 5, "result at place 0: segmentation should be run lengths or polygons, found 5"),
     ]:
         row = {"image_id": 1, "category_id": 1, "score": 0.5, "bbox": [1, 2, 3, 4], field: value}
         (tmp_path / "w.json").write_text(json.dumps([{k: v for k, v in row.items() if v is not None}]))
@@ -307,6 +307,24 @@ def test_results_are_what_pycocotools_takes_and_come_back(tmp_path):
             read_results(tmp_path / "w.json", dataset)
     with pytest.raises(DataError, match="need boxes, labels and scores"):
         write_results([dataset.scene(0)], dataset.schema, tmp_path / "x.json")
+
+
+def test_outlines_in_results_are_masks_unless_they_are_the_boxes():
+    dataset = data.read(real("coco_mini"), "val2017", format="coco")
+    first = dataset.scene(0)
+    row = {"image_id": str(first.meta["id"]), "category_id": 1, "score": "0.5", "bbox": [1, 2, 3, 4]}
+    corners = [1, 2, 1, 6, 4, 6, 4, 2]
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "r.json"
+        file.write_text(json.dumps([row | {"segmentation": [corners]}]))  # as loadRes of pycocotools leaves them
+        found = read_results(file, dataset)[0].instances
+        assert found.masks is None and found.boxes.tolist() == [[1, 2, 4, 6]] and found.scores.tolist() == [0.5]
+        file.write_text(json.dumps([row | {"segmentation": [[1, 2, 4, 2, 4, 6]]}]))
+        found = read_results(file, dataset)[0].instances
+        assert (
+            found.masks.area().tolist()
+            == Masks.from_polygons([[np.array([[1, 2], [4, 2], [4, 6]])]], first.size).area().tolist()
+        )
 
 
 def test_coco_mini_reads_whole_in_all_three_kinds():

@@ -229,7 +229,7 @@ class InstanceReader:
         for a, owner in zip(rows, owners):
             height, width = self.source.sizes[owner].tolist()
             try:
-                masks.append(_mask(a.get("segmentation"), (height, width)))
+                masks.append(read_mask(a.get("segmentation"), (height, width)))
             except DataError as error:
                 name = f"image {a['image_id']} ({self.source.names[owner]}), annotation {a.get('id', '?')}"
                 self.faults.add(f"{self.base.file}: {name}", f"segmentation: {error}")
@@ -400,7 +400,7 @@ class InstanceReader:
         return Skeleton(tuple(f"keypoint {k}" for k in range(1, count + 1)), (), None)
 
 
-def _mask(segmentation: Any, size: tuple[int, int]) -> Polygons | np.ndarray | None:
+def read_mask(segmentation: Any, size: tuple[int, int]) -> Polygons | np.ndarray | None:
     """Polygons, or run lengths; None where nothing is drawn. DataError that says what was expected and found."""
     if not segmentation:
         return None

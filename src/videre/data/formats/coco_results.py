@@ -12,10 +12,11 @@ import torch
 
 from videre.data.dataset import Dataset
 from videre.data.faults import Faults, Rule
+from videre.data.formats.coco_instances import read_mask
 from videre.data.rules import ID, as_key, as_numbers, load_json
 from videre.errors import DataError
 from videre.files import write_atomic
-from videre.structures import Categories, Instances, Masks, Scene, Schema
+from videre.structures import Categories, Instances, Masks, Polygons, Scene, Schema
 
 
 def write_results(scenes: Sequence[Scene], schema: Schema, path: str | Path) -> None:
@@ -68,7 +69,7 @@ def _finite(value: Any, count: int | None = None) -> bool:
 _SCORE: Rule = ("a finite number", lambda v: _finite([v]))
 _KINDS: dict[str, Rule] = {
     "bbox": ("[x, y, width, height], finite numbers", lambda v: _finite(v, 4)),
-    "segmentation": ("run lengths with size and counts", lambda v: isinstance(v, dict) and {"size", "counts"} <= {*v}),
+    "segmentation": ("run lengths or polygons", lambda v: isinstance(v, dict | list) and bool(v)),
     "keypoints": ("[x, y, score] of each keypoint, one after the other", lambda v: _finite(v) and len(v) % 3 == 0),
 }
 """What a result may say of a thing; all results of a file say the same."""
@@ -84,6 +85,8 @@ def read_results(path: str | Path, dataset: Dataset) -> list[Scene]:
     if not isinstance(results, list) or things is None:
         raise DataError(f"{path}: a result file is a JSON list, and the data set needs named things")
     kinds = [name for name in _KINDS if any(isinstance(r, dict) and name in r for r in results)]
+    if {"bbox", "segmentation"} <= {*kinds} and all(map(_is_box, results)):
+        kinds.remove("segmentation")  # pycocotools has written the boxes as outlines, too
     if results and not kinds:
         raise DataError(f"{path}: results have {', '.join(_KINDS)}; these have none of them")
     rules = {"image_id": ID, "category_id": ID, "score": _SCORE} | {name: _KINDS[name] for name in kinds}
@@ -111,13 +114,33 @@ def read_results(path: str | Path, dataset: Dataset) -> list[Scene]:
     return scenes
 
 
+def _is_box(result: Any) -> bool:
+    """Whether an outline is that of the box."""
+    outline = result.get("segmentation") if isinstance(result, dict) else None
+    box = as_numbers(result.get("bbox"), 4) if outline else None
+    ring = as_numbers(outline[0], 8) if isinstance(outline, list) and len(outline) == 1 else None
+    if box is None or ring is None:
+        return False
+    x, y, x2, y2 = box[0], box[1], box[0] + box[2], box[1] + box[3]
+    return ring == [x, y, x, y2, x2, y2, x2, y]
+
+
+def _runs(segmentation: Any, size: tuple[int, int]) -> torch.Tensor:
+    """Run lengths of a mask; those of nothing where it encloses nothing."""
+    mask = read_mask(segmentation, size)
+    if isinstance(mask, Polygons):
+        return Masks.from_polygons([mask], size).runs()[0]
+    return torch.tensor([size[0] * size[1]]) if mask is None else torch.from_numpy(mask)
+
+
 def _predictions(
     found: list[dict[str, Any]], kinds: list[str], label_of: dict[Any, int], size: tuple[int, int]
 ) -> Instances:
     fields: dict[str, Any] = {}
     numbers = lambda name: torch.tensor([as_numbers(r[name]) for r in found], dtype=torch.float32)
     if "segmentation" in kinds and found:
-        fields["masks"] = Masks.from_rle([r["segmentation"] for r in found], size)
+        runs = [_runs(r["segmentation"], size) for r in found]
+        fields["masks"] = Masks.from_runs(torch.cat(runs), torch.tensor([0, *map(len, runs)]).cumsum(0), size)
     if "keypoints" in kinds and found:
         if len({len(r["keypoints"]) for r in found}) > 1:
             raise DataError("its results have different numbers of keypoints")
