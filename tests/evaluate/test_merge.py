@@ -45,7 +45,7 @@ def everything(seed: int) -> tuple[Scene, Scene]:
 def test_parts_of_an_evaluation_become_the_whole(order: list[int]) -> None:
     pairs = [everything(seed) for seed in range(12)]
     fields = [frozenset().union(*(scene.present() for scene in side)) for side in zip(*pairs, strict=True)]
-    empty = lambda: Evaluation(SCHEMA, *fields, Options(bootstrap=20))
+    empty = lambda: Evaluation(SCHEMA, *fields, Options())
     whole, parts = empty(), [empty() for _ in range(3)]
     for i, (prediction, truth) in enumerate(pairs):
         whole.add(i, prediction, truth)
@@ -53,7 +53,7 @@ def test_parts_of_an_evaluation_become_the_whole(order: list[int]) -> None:
     merged = parts[order[0]]
     for other in order[1:]:
         merged.merge(parts[other])
-    one, two = whole.report(), merged.report()
+    one, two = whole.report(bootstrap=20), merged.report(bootstrap=20)
     assert set(one.sections) == {"things", "joints", "pixels", "labels", "proposals"} & set(one.sections)
     assert len(one.sections) >= 4 and two.pictures == one.pictures == 12
     assert json.dumps(two.to_json(), sort_keys=True) == json.dumps(one.to_json(), sort_keys=True)
@@ -72,10 +72,10 @@ def scene(count: int) -> Scene:
 
 
 def test_a_mean_leaves_out_pictures_that_have_no_number() -> None:
-    tally = Count(SCHEMA, Options(bootstrap=200))
+    tally = Count(SCHEMA, Options())
     for i, (found, true) in enumerate(((1, 2), (2, 0), (3, 2))):
         tally.add(i, scene(found), scene(true))
-    section = tally.section()
+    section = tally.section(200)
     assert section.metrics == {"count": 1.0}
     assert section.to_json() == {"protocol": "Found for each that there is.", "pictures": [0.5, None, 1.5]}
     assert section.intervals["count"].low == 0.5 and section.intervals["count"].high == 1.5
@@ -88,9 +88,9 @@ def test_recall_of_proposals_by_hand() -> None:
     )
     proposals = torch.tensor([[0.0, 0, 10, 8], *[[0.0, 40, 5, 45]] * 10, [40, 40, 50, 50]])
     scores = torch.tensor([0.5, *[0.9] * 10, 0.1])
-    tally = ProposalRecall(SCHEMA, Options(bootstrap=0))
+    tally = ProposalRecall(SCHEMA, Options())
     tally.add(0, Scene((50, 50), proposals=proposals, proposal_scores=scores), Scene((50, 50), true))
-    metrics = tally.section().metrics
+    metrics = tally.section(0).metrics
     assert metrics["proposals recall@10"] == 0 and metrics["proposals AR@10"] == 0
     assert metrics["proposals recall@100"] == 0.5
     assert metrics["proposals AR@100"] == pytest.approx(0.5 * 7 / 10)  # .50 to .80

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
 import torch
 from scenes import CONFIGS, SCHEMA
 
 from videre.evaluate import evaluate_model
+from videre.evaluate.model import count_model
 from videre.models import find_model
 from videre.models.checkpoint import read_checkpoint
 from videre.predict import Predictor
@@ -43,3 +45,20 @@ def test_the_last_numbers_are_those_of_the_log(tmp_path: Path) -> None:
     logged = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     best = max(entry["metrics"]["top-1"] for entry in logged if "metrics" in entry)
     assert run.report is not None and run.report.metrics["top-1"] == best
+
+
+def test_the_report_is_that_of_the_best_weights_without_a_second_pass(tmp_path: Path, monkeypatch) -> None:
+    passes = []
+    monkeypatch.setattr(
+        "videre.train.finish.count_model", lambda *args, **named: passes.append(1) or count_model(*args, **named)
+    )
+    torch.manual_seed(0)
+    model = find_model("classifier")(SCHEMA, SQUARE, **CONFIGS["classifier"])
+    data = tiny_data()
+    run = train(model, data, tiny_recipe(pictures=24, lr=1e-3), tmp_path, validation=data, progress="none")
+    logged = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert len(passes) == sum("metrics" in entry for entry in logged)
+    again = read_checkpoint(tmp_path / "best.safetensors").build()
+    found = evaluate_model(Predictor(again, engine="plain"), data)
+    assert run.report is not None and found.metrics == pytest.approx(run.report.metrics, abs=1e-6)
+    assert found.intervals["top-1"] == run.report.intervals["top-1"]

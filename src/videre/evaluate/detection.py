@@ -48,15 +48,15 @@ class Detection:
         """Take over another process's pictures."""
         self.scenes |= other.scenes
 
-    def section(self) -> DetectionSection | None:
+    def section(self, bootstrap: int) -> DetectionSection | None:
         """Average precision of every kind that both sides have."""
         if not self.scenes:
             return None
         predictions, truths = (list(side) for side in zip(*(self.scenes[i] for i in sorted(self.scenes)), strict=True))
         both: list[Kind] = [kind for kind in ("boxes", "masks", "keypoints") if kind in self.options.fields]  # type: ignore[misc]
-        most, samples = self.options.max_detections, self.options.bootstrap
+        most = self.options.max_detections
         results = {kind: coco_evaluate(predictions, truths, self.schema, kind, most) for kind in both}
-        intervals = {kind: bootstrap_ap(r.rankings, samples) for kind, r in results.items()} if samples else {}
+        intervals = {kind: bootstrap_ap(r.rankings, bootstrap) for kind, r in results.items()} if bootstrap else {}
         voc = voc_evaluate(predictions, truths, self.schema)
         section = DetectionSection(
             predictions, truths, self.schema, results, intervals, voc, {}, False, str(self.options.limits)

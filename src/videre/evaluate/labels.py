@@ -37,8 +37,9 @@ class LabelSection:
 
     Args:
         probabilities: float64 [N, K], of each picture and class. truths: bool [N, K].
-        intervals: by metric. schema: names the classes.
-        temperature: where it was chosen on these very pictures. numbers: of the pictures in the data.
+        intervals: by metric. schema: names the classes. options: of the evaluation. bootstrap: resamplings for the
+            intervals; 0: none.
+        temperature: where it was chosen on these very pictures.
     """
 
     probabilities: np.ndarray
@@ -46,6 +47,7 @@ class LabelSection:
     intervals: dict[str, Interval]
     schema: Schema
     options: Options
+    bootstrap: int
     temperature: float | None = None
 
     @property
@@ -172,7 +174,7 @@ class LabelSection:
         """The section of the same net at this temperature; now it is at 1."""
         # rounded as a prediction's scores are
         probabilities = at_temperature(self.probabilities, temperature, exclusive).astype(np.float32).astype(float)
-        section = compare_labels(probabilities, self.truths, self.schema, self.options)
+        section = compare_labels(probabilities, self.truths, self.schema, self.options, self.bootstrap)
         return dataclasses.replace(section, temperature=temperature)
 
 
@@ -200,19 +202,21 @@ class Labels:
         """Take over another process's pictures."""
         self.rows |= other.rows
 
-    def section(self) -> LabelSection | None:
+    def section(self, bootstrap: int) -> LabelSection | None:
         """Accuracy, or average precision where there may be several."""
         if not self.rows:
             return None
         probabilities, true = (np.array(side) for side in zip(*(self.rows[i] for i in sorted(self.rows)), strict=True))
-        return compare_labels(probabilities, true, self.schema, self.options)
+        return compare_labels(probabilities, true, self.schema, self.options, bootstrap)
 
 
-def compare_labels(probabilities: np.ndarray, truths: np.ndarray, schema: Schema, options: Options) -> LabelSection:
+def compare_labels(
+    probabilities: np.ndarray, truths: np.ndarray, schema: Schema, options: Options, bootstrap: int
+) -> LabelSection:
     """The section of probabilities [N, K] and truths bool [N, K]."""
     of = measure(probabilities, truths, bool((truths.sum(1) == 1).all()))
-    intervals = intervals_of(of, len(truths), options.bootstrap, options.seed)
-    return LabelSection(probabilities, truths, intervals, schema, options)
+    intervals = intervals_of(of, len(truths), bootstrap, options.seed)
+    return LabelSection(probabilities, truths, intervals, schema, options, bootstrap)
 
 
 def measure(probabilities: np.ndarray, truths: np.ndarray, single: bool) -> Callable[[np.ndarray], dict[str, float]]:

@@ -32,12 +32,14 @@ class MeanSection(Undecided):
 
     Args:
         name: of the number. values: float64 [N], NaN where a picture has none. protocol: how it is measured.
+        bootstrap: resamplings for the interval; 0: none. seed: of them.
     """
 
     name: str
     values: np.ndarray
     protocol: str
-    options: Options
+    bootstrap: int
+    seed: int
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -48,7 +50,7 @@ class MeanSection(Undecided):
     def intervals(self) -> dict[str, Interval]:
         """Of the mean."""
         of = lambda drawn: {self.name: _mean(self.values[drawn])}
-        return intervals_of(of, len(self.values), self.options.bootstrap, self.options.seed)
+        return intervals_of(of, len(self.values), self.bootstrap, self.seed)
 
     @property
     def headline(self) -> list[str]:
@@ -98,13 +100,13 @@ class MeanMetric:
         """Take over another process's pictures."""
         self.values |= other.values
 
-    def section(self) -> MeanSection | None:
+    def section(self, bootstrap: int) -> MeanSection | None:
         """The mean."""
         if not self.values:
             return None
         values = np.array([self.values[i] for i in sorted(self.values)], float)
         protocol = " ".join((self.measure.__doc__ or "").split())
-        return MeanSection(self.name, values, protocol, self.options)
+        return MeanSection(self.name, values, protocol, bootstrap, self.options.seed)
 
 
 def _mean(values: Sequence[float] | np.ndarray) -> float:

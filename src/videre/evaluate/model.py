@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -20,6 +21,23 @@ from videre.structures import Renaming, Scene
 from videre.structures.scene import field_of
 
 
+@dataclasses.dataclass
+class Counted:
+    """What was counted on a data set, from which reports are made.
+
+    Args:
+        unread: what is said of each picture that could not be read, by its number. first: metrics that come first.
+    """
+
+    evaluation: Evaluation
+    unread: dict[int, str]
+    first: tuple[str, ...]
+
+    def report(self, bootstrap: int = 500) -> Report:
+        """bootstrap: resamplings for the intervals; 0: none."""
+        return self.evaluation.report(self.first, self.unread, bootstrap)
+
+
 def evaluate_model(
     predictor: Predictor,
     data: Dataset,
@@ -28,7 +46,6 @@ def evaluate_model(
     bootstrap: int = 500,
     tick: Callable[[int], None] | None = None,
     watch: Callable[[Scene, Scene], None] | None = None,
-    shared: bool = False,
 ) -> Report:
     """Predict all pictures (everything above the model's own floor, no display threshold) and compare, in one pass.
 
@@ -39,12 +56,28 @@ def evaluate_model(
         max_detections: counted a picture and class; more than the model gives of itself lifts its limit for this
             evaluation. None: as many as the model gives, at least COCO's 100.
         tick: called with the number of pictures done. watch: called with each prediction and its truth.
-        shared: among the processes of a training: each takes its part of the pictures, the first one gets the report of
-            all, the others that of their own part.
 
     Raises:
         DataError: a class or keypoint of the data is unknown to the model, the data lacks what it takes or have nothing to
         compare with, or no picture can be read.
+    """
+    return count_model(predictor, data, max_detections=max_detections, tick=tick, watch=watch).report(bootstrap)
+
+
+def count_model(
+    predictor: Predictor,
+    data: Dataset,
+    *,
+    max_detections: int | None = None,
+    tick: Callable[[int], None] | None = None,
+    watch: Callable[[Scene, Scene], None] | None = None,
+    shared: bool = False,
+) -> Counted:
+    """The pass of `evaluate_model`, of which several reports may be made.
+
+    Args:
+        shared: among the processes of a training: each takes its part of the pictures, the first one gets what all have
+            counted, the others what they have themselves.
     """
     if missing := sorted(predictor.model.takes - data.fields):
         raise DataError(
@@ -55,7 +88,6 @@ def evaluate_model(
     limits = model.limits.lifted(max_detections)
     options = Options(
         max_detections=max_detections or max(USUAL, limits.max_detections or 0),
-        bootstrap=bootstrap,
         limits=limits,
         thresholds=predictor.thresholds if model.thresholds else None,
     )
@@ -78,7 +110,7 @@ def evaluate_model(
         print(f"videre: {error}; left out of the evaluation", file=sys.stderr)
     if not evaluation.pictures and first:
         raise DataError(f"{data.title}: none of its {len(data)} pictures can be read; there is nothing to evaluate on")
-    return evaluation.report(model.headline, unread)
+    return Counted(evaluation, unread, tuple(model.headline))
 
 
 def _pictures(

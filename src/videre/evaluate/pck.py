@@ -153,7 +153,7 @@ class Joints:
         """Take over another process's pictures."""
         self.scenes |= other.scenes
 
-    def section(self) -> JointSection | None:
+    def section(self, bootstrap: int) -> JointSection | None:
         """By every measure that the skeleton has the joints for."""
         if self.schema.skeleton is None or not self.scenes:
             return None
@@ -163,7 +163,7 @@ class Joints:
             truths,
             self.schema.skeleton,
             measure,
-            bootstrap=self.options.bootstrap,
+            bootstrap=bootstrap,
             seed=self.options.seed,  # type: ignore[arg-type]
         )
         poses = [pose for measure in (PCK, PCKH) if (pose := of(measure)) is not None]

@@ -195,7 +195,7 @@ class Pixels:
         self.confusions |= other.confusions
         self.examples.merge(other.examples)
 
-    def section(self) -> PixelSection | None:
+    def section(self, bootstrap: int) -> PixelSection | None:
         """Everything summed over the set."""
         if not self.rows:
             return None
@@ -203,7 +203,7 @@ class Pixels:
         confusion = None if self.schema.overlap else np.array([self.confusions[i] for i in numbers])
         counts = PixelCounts(confusion, *np.array([self.rows[i] for i in numbers]).swapaxes(0, 1))
         of = lambda drawn: summarise(counts, np.bincount(drawn, minlength=len(numbers)))
-        intervals = intervals_of(of, len(numbers), self.options.bootstrap, self.options.seed)
+        intervals = intervals_of(of, len(numbers), bootstrap, self.options.seed)
         return PixelSection(counts, intervals, self.schema, numbers, self.examples)
 
 

@@ -36,12 +36,13 @@ class ProposalSection(Undecided):
 
     Args:
         best: of each picture float64 [T, len(COUNTS)], the largest IoU of each true box among so many proposals.
-        proposals: mean number a picture. options: of the evaluation.
+        proposals: mean number a picture. bootstrap: resamplings for the intervals; 0: none. seed: of them.
     """
 
     best: Sequence[np.ndarray]
     proposals: float
-    options: Options
+    bootstrap: int
+    seed: int
 
     @functools.cached_property
     def metrics(self) -> dict[str, float]:
@@ -52,7 +53,7 @@ class ProposalSection(Undecided):
     def intervals(self) -> dict[str, Interval]:
         """Of all of them."""
         of = functools.partial(_recall, self.best)
-        return intervals_of(of, len(self.best), self.options.bootstrap, self.options.seed)
+        return intervals_of(of, len(self.best), self.bootstrap, self.seed)
 
     @property
     def headline(self) -> list[str]:
@@ -105,12 +106,13 @@ class ProposalRecall:
         """Take over another process's pictures."""
         self.rows |= other.rows
 
-    def section(self) -> ProposalSection | None:
+    def section(self, bootstrap: int) -> ProposalSection | None:
         """Recall over all true boxes."""
         if not self.rows:
             return None
         best = [self.rows[i][0] for i in sorted(self.rows)]
-        return ProposalSection(best, float(np.mean([count for _, count in self.rows.values()])), self.options)
+        mean = float(np.mean([count for _, count in self.rows.values()]))
+        return ProposalSection(best, mean, bootstrap, self.options.seed)
 
 
 def _recall(best: Sequence[np.ndarray], pictures: np.ndarray) -> dict[str, float]:

@@ -125,9 +125,11 @@ class Evaluation:
         for name, tally in self.tallies.items():
             tally.merge(other.tallies[name])
 
-    def report(self, first: Sequence[str] = (), unread: Mapping[int, str] | None = None) -> Report:
-        """All that was counted."""
-        found = {name: tally.section() for name, tally in self.tallies.items()}
+    def report(
+        self, first: Sequence[str] = (), unread: Mapping[int, str] | None = None, bootstrap: int = 500
+    ) -> Report:
+        """All that was counted. bootstrap: resamplings for the intervals; 0: none."""
+        found = {name: tally.section(bootstrap) for name, tally in self.tallies.items()}
         sections = {name: section for name, section in found.items() if section is not None}
         return Report(sections, len(self.pictures), self.schema, tuple(first), unread or {})
 
@@ -154,10 +156,10 @@ def evaluate(
     if len(predictions) != len(truths):
         raise DataError(f"{len(predictions)} predictions for {len(truths)} truths")
     there = lambda scenes: frozenset().union(*(scene.present() for scene in scenes))
-    options = Options(bootstrap=bootstrap, thresholds=thresholds, limits=limits or Limits())
+    options = Options(thresholds=thresholds, limits=limits or Limits())
     if max_detections is not None:
         options = dataclasses.replace(options, max_detections=max_detections)
     evaluation = Evaluation(schema, there(predictions), there(truths), options)
     for i, (prediction, truth) in enumerate(zip(predictions, truths, strict=True)):
         evaluation.add(i, prediction, truth)
-    return evaluation.report()
+    return evaluation.report(bootstrap=bootstrap)

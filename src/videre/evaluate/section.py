@@ -29,14 +29,13 @@ class Options:
 
     Args:
         fields: qualified names of the fields that both predictions and truths have.
-        max_detections: counted a picture and class. bootstrap: resamplings; 0: no intervals. seed: of them.
+        max_detections: counted a picture and class. seed: of the resamplings for intervals.
         thresholds: by class, the model's own; None: those of the largest F1 on these pictures, and the report says so.
         limits: of the model, to be shown.
     """
 
     fields: frozenset[str] = frozenset()
     max_detections: int = USUAL
-    bootstrap: int = 500
     seed: int = 0
     thresholds: Mapping[str, float] | None = None
     limits: Limits = dataclasses.field(default_factory=Limits)
@@ -132,8 +131,8 @@ class Metric(Protocol):
     def merge(self, other: Self) -> None:
         """Count what another process has counted, of other pictures."""
 
-    def section(self) -> Section | None:
-        """The numbers; None where there was nothing to count."""
+    def section(self, bootstrap: int) -> Section | None:
+        """The numbers, with intervals by so many resamplings (0: none); None where there was nothing to count."""
 
 
 def flat(values: Mapping[str, float]) -> dict[str, float | None]:

@@ -31,7 +31,7 @@ from videre.models.base import Model
 from videre.models.stages import Descent, Fit
 from videre.structures import ImageBatch, Scene
 from videre.train.estimate import within_minutes
-from videre.train.finish import evaluator, finish
+from videre.train.finish import Validator, finish
 from videre.train.folder import RunFolder, averaged, plan_of, recorded
 from videre.train.interrupt import Interrupt
 from videre.train.optimizer import Average, choose_trained, make_optimizer, set_rate
@@ -109,7 +109,7 @@ def train(
                 f"with what is true there ({', '.join(sorted(validation.fields))}); add one to METRICS, or train without "
                 "validation data (--val none)"
             )
-        evaluate = evaluator(validation, device)
+        evaluate = Validator(validation, device)
     with joined(device) as (rank, world):
         if recipe.minutes is not None and recipe.pictures is None and world > 1:
             raise ConfigError("minutes are measured by one process; give several an exact number of pictures")
@@ -121,7 +121,8 @@ def train(
         training.together = together
         done = training.run(mode)
     ends = done and rank == 0 and (page or validation is not None)
-    report = finish(out, model, validation, device, page) if ends else None
+    counted = evaluate.best if isinstance(evaluate, Validator) else None
+    report = finish(out, model, validation, device, page, counted) if ends else None
     status, stopped = training.status, None if done else int(training.interrupt.signal)
     return Run(out, status.metrics, done, report, dict(status.left_out), stopped)
 
@@ -457,6 +458,8 @@ class _Training:
         status.stale, status.best = 0 if better else status.stale + 1, max(value, status.best)
         if better:
             self.folder.keep_weights("best", trained, status)
+            if isinstance(self.evaluate, Validator):
+                self.evaluate.keep()
         self.folder.log({"step": status.step, "metrics": status.metrics})
         listed = "  ".join(f"{name} {value:.3f}" for name, value in status.metrics.items())
         self.bar.say(f"step {status.step}  {listed}" + ("  (best)" if better else ""))
