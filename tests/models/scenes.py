@@ -55,6 +55,9 @@ CONFIGS = {
     "hourglass-pose": {"width": 32, "norm": "group"},
     "movenet": {"norm": "group", "fpn_norm": "group"},
     "classifier": {"backbone": "mobilenet_v2", "norm": "group"},
+    "rcnn": {"backbone": "mobilenet_v2", "norm": "group", "size": 48, "context": 4},
+    "sppnet": {"backbone": "mobilenet_v2", "norm": "group", "hidden": 32, "scales": [0.5, 1]},
+    "fast-rcnn": {"backbone": "mobilenet_v2", "norm": "group", "hidden": 32},
     "faster-rcnn": TINY,
     "faster-rcnn-c4": {
         "backbone": "resnet18",

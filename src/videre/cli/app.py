@@ -15,6 +15,7 @@ from videre.cli import (
     models,
     neighbours,
     predict,
+    proposals,
     train,
     transfer,
 )
@@ -33,6 +34,7 @@ app.command("predict")(predict.predict)
 app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
 app.command("export")(export.export)
+app.command("proposals")(proposals.proposals)
 app.command("transfer")(transfer.transfer)
 app.command("features")(features.features)
 app.command("neighbours")(neighbours.neighbours)

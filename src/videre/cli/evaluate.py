@@ -11,7 +11,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from videre.cli.options import Device, Engine, Flip, Format, PlanFile, Quiet, Scales, SkipBroken, Tile, parse_views
+from videre.cli.options import (
+    Device,
+    Engine,
+    Flip,
+    Format,
+    PlanFile,
+    Proposals,
+    Quiet,
+    Scales,
+    SkipBroken,
+    Tile,
+    parse_views,
+)
 
 if TYPE_CHECKING:
     from videre.data.results import Writer
@@ -38,6 +50,7 @@ def evaluate(
     ] = None,
     format: Format = None,
     skip_broken: SkipBroken = False,
+    proposals: Proposals = None,
     device: Device = "auto",
     engine: Engine = "auto",
     plan: PlanFile = None,
@@ -55,6 +68,7 @@ def evaluate(
     from rich.console import Console
     from rich.progress import Progress
 
+    from videre.cli.proposals import propose
     from videre.data import read, splits
     from videre.engine.allocator import keep_memory
     from videre.engine.plan import Plan
@@ -71,6 +85,8 @@ def evaluate(
     views = parse_views(tile, flip, scales)
     predictor = load(model, device, engine=engine, plan=Plan.read(plan) if plan else None, views=views)
     dataset = read(data, split, format, skip_broken)
+    if proposals is not None:
+        dataset = propose(dataset, proposals, predictor.model, device, quiet)
     with contextlib.ExitStack() as open_files:
         bar = open_files.enter_context(
             Progress(console=Console(stderr=True), transient=True, disable=quiet or not sys.stderr.isatty())

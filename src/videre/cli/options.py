@@ -42,6 +42,13 @@ Flip = Annotated[bool, typer.Option("--flip", help="Look at each picture mirrore
 Scales = Annotated[
     str | None, typer.Option(help="Look at each picture at these scales, as in 0.75,1,1.25.  [default: 1]")
 ]
+Proposals = Annotated[
+    str | None,
+    typer.Option(
+        help="Boxes that are looked at, for a system that takes them: a method (a system that gives proposals, or a checkpoint "
+        "of one), whose results are kept, or a file (.jsonl) that `videre proposals` wrote.  [default: the model's method]"
+    ),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
 
 

@@ -42,6 +42,10 @@ def predict(
             "predict writes them.  [default: nothing]"
         ),
     ] = None,
+    proposals: Annotated[
+        str | None,
+        typer.Option(help="The method that finds proposals where none are given.  [default: the model's]"),
+    ] = None,
     quiet: Quiet = False,
 ) -> None:
     """Predict pictures with a trained model.
@@ -64,6 +68,8 @@ def predict(
     views = parse_views(tile, flip, scales)
     predictor = load(model, device, engine=engine, plan=Plan.read(plan) if plan else None, views=views)
     schema = predictor.model.schema
+    if proposals is not None:
+        predictor.propose_by(proposals)
     scenes = dict(read_scenes(given, schema)) if given is not None else None
     source = with_given(pictures_from(pictures, out, predictor.model.preprocess.frames), scenes)
     done = failed = found = 0

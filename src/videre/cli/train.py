@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from videre.cli.options import Device, Format, PlanFile, Quiet, SkipBroken, parse_settings
+from videre.cli.options import Device, Format, PlanFile, Proposals, Quiet, SkipBroken, parse_settings
 
 
 def train(
@@ -53,6 +53,7 @@ def train(
             help="A setting of recipe, model or preprocessing; --settings lists them.  [default: as listed there]",
         ),
     ] = None,
+    proposals: Proposals = None,
     format: Format = None,
     skip_broken: SkipBroken = False,
     device: Device = "auto",
@@ -89,6 +90,7 @@ def train(
         return _list_settings(model)
     if data is None:
         raise ConfigError(f"say what to train on: videre train {model} DATA, a folder or an annotation file")
+    from videre.cli.proposals import method_of, propose
     from videre.data import read, splits
     from videre.data.dataset import unread_in_words
     from videre.data.flat import FlatSource
@@ -113,12 +115,19 @@ def train(
     training = read(data, split, format, skip_broken)
     validation = read(data, val, format, skip_broken) if val is not None else None
     given = parse_settings(settings)
+    if proposals is not None:
+        given["proposals"] = method_of(proposals)
     if resume and source is not None:
         raise ConfigError("--resume goes on with the run's own weights; leave --from out")
     if resume:
         start = resume_training(model, training, backbone, tune, given, recorded(out))
     else:
         start = prepare_training(model, training, backbone, source, tune, given)
+    if "proposals" in start.model.takes:
+        chosen_method = proposals or start.model.config.get("proposals") or ""
+        training = propose(training, chosen_method, start.model, device, quiet)
+        if validation is not None:
+            validation = propose(validation, chosen_method, start.model, device, quiet)
     if validation is not None:
         start.model.require(validation.fields, validation.title)
         _same_classes(training, validation, start.model)

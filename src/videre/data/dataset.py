@@ -125,7 +125,7 @@ class Dataset(Sequence[tuple[np.ndarray, Scene]]):
 
     def scene(self, i: int) -> Scene:
         """The truth about picture i, without reading the picture."""
-        place = self._place(i)
+        place = self.place(i)
         try:
             return self.source.scene(place)
         except (DataError, ShapeError) as error:  # instances are made before their scene, and know no picture
@@ -149,7 +149,7 @@ class Dataset(Sequence[tuple[np.ndarray, Scene]]):
 
     def picture(self, i: int) -> Any:
         """Picture i, uint8 or uint16 [H, W, C] RGB, or a `Clip`. Raises DataError when its size is not what its truth says."""
-        place = self._place(i)
+        place = self.place(i)
         picture, (height, width) = self.source.picture(place), self.source.size(place)
         found = picture.size if isinstance(picture, AnyClip) else picture.shape[:2]
         if found != (height, width):
@@ -161,15 +161,15 @@ class Dataset(Sequence[tuple[np.ndarray, Scene]]):
 
     def size(self, i: int) -> tuple[int, int]:
         """Height and width of picture i, from the annotation or the file's header."""
-        return self.source.size(self._place(i))
+        return self.source.size(self.place(i))
 
     def path(self, i: int) -> Path | None:
         """The file of picture i."""
-        return self.source.path(self._place(i))
+        return self.source.path(self.place(i))
 
     def name(self, i: int) -> str:
         """What picture i is called inside the set: unique, and the same wherever the set lies."""
-        return self.source.name(self._place(i))
+        return self.source.name(self.place(i))
 
     def where(self, i: int) -> str:
         """Where picture i is, for messages: its file, or its name where it has none."""
@@ -177,9 +177,10 @@ class Dataset(Sequence[tuple[np.ndarray, Scene]]):
 
     def picture_as_is(self, i: int) -> np.ndarray:
         """Picture i, whatever its annotation says of its size: to show what is wrong."""
-        return self.source.picture(self._place(i))
+        return self.source.picture(self.place(i))
 
-    def _place(self, i: int) -> int:
+    def place(self, i: int) -> int:
+        """The number in the source of picture i."""
         if not -len(self) <= i < len(self):
             raise IndexError(f"{self.title} has {len(self)} pictures, asked for number {i}")
         return int(self._index[i])
@@ -199,7 +200,7 @@ class Dataset(Sequence[tuple[np.ndarray, Scene]]):
     def over(self, source: Source, schema: Schema) -> Dataset:
         """The same pictures with the truths of another source of as many, which says of them what `schema` means."""
         other = Dataset(source, schema, self.repairs, self.title, self._index)
-        other.skip_broken = self.skip_broken
+        other.origin, other.skip_broken = self.origin, self.skip_broken
         return other
 
     @staticmethod

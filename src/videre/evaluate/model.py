@@ -79,7 +79,7 @@ def count_model(
         shared: among the processes of a training: each takes its part of the pictures, the first one gets what all have
             counted, the others what they have themselves.
     """
-    if missing := sorted(predictor.model.takes - data.fields):
+    if missing := sorted(predictor.model.takes - data.fields - predictor.finds):
         raise DataError(
             f"{data.title} has no {', '.join(missing)}, which a {type(predictor.model).__name__} takes; it has "
             f"{', '.join(sorted(data.fields)) or 'nothing'}"

@@ -15,11 +15,10 @@ from torch import Tensor, nn
 
 from videre.errors import ConfigError
 from videre.layers.losses import mean_count, smooth_l1
-from videre.layers.matcher import NEGATIVE, assign, ignore_covered, sample
 from videre.layers.roi_pooler import RoIPooler, fill_up
-from videre.layers.roi_targets import BoxTarget, Samples, to_rois
+from videre.layers.roi_targets import BoxTarget, Samples, sample_proposals, to_rois
 from videre.layers.rpn import RPN
-from videre.ops.boxes import box_iou, clip_boxes, decode_boxes, encode_boxes
+from videre.ops.boxes import clip_boxes, decode_boxes, encode_boxes
 from videre.ops.nms import nms
 from videre.structures import Categories, ImageBatch, Instances, Scene
 from videre.structures.limits import Limits
@@ -30,14 +29,33 @@ FEW_SIZES = 40
 """Proposals are filled up to a multiple of this, of which the usual thousand is one; see `fill_up`."""
 
 
-class TwoLayers(nn.Module):
-    """Flatten, then two fully connected layers with ReLU."""
+def linear(inputs: int, outputs: int, rank: int = 0) -> nn.Module:
+    """A fully connected layer; of a rank it is two, the first without a bias (Fast R-CNN section 3.1)."""
+    if not rank:
+        return nn.Linear(inputs, outputs)
+    return nn.Sequential(nn.Linear(inputs, rank, bias=False), nn.Linear(rank, outputs))
 
-    def __init__(self, inputs: int, width: int) -> None:
+
+def truncate(layer: nn.Linear, rank: int) -> dict[str, Tensor]:
+    """The weights of `linear(…, rank)` that are nearest to a layer's: its `rank` largest singular values."""
+    u, s, v = torch.linalg.svd(layer.weight.detach().double(), full_matrices=False)
+    first, second = s[:rank, None] * v[:rank], u[:, :rank]
+    found = {"0.weight": first.to(layer.weight.dtype), "1.weight": second.to(layer.weight.dtype)}
+    return found if layer.bias is None else found | {"1.bias": layer.bias.detach()}
+
+
+class TwoLayers(nn.Module):
+    """Flatten, then two fully connected layers with ReLU.
+
+    Args:
+        ranks: of each layer the singular values that are kept, 0: all; see `truncate`.
+    """
+
+    def __init__(self, inputs: int, width: int, ranks: Sequence[int] = (0, 0)) -> None:
         super().__init__()
         self.width = width
-        self.fc1 = nn.Linear(inputs, width)
-        self.fc2 = nn.Linear(width, width)
+        self.fc1 = linear(inputs, width, ranks[0])
+        self.fc2 = linear(width, width, ranks[1])
 
     def forward(self, x: Tensor) -> Tensor:
         return F.relu(self.fc2(F.relu(self.fc1(x.flatten(1)))))
@@ -50,7 +68,8 @@ class BoxHead(nn.Module):
         pooler: from maps and RoIs to [R, C, S, S]. body: from that to [R, width].
         classes: K; the logits have K + 1 columns, background last.
         batch, positive: proposals sampled a picture in training, share of positives.
-        class_weights: K + 1 numbers.
+        class_weights: K + 1 numbers. background_low: least overlap of a negative with a true box (Fast R-CNN's hard ones: .1).
+        beta: of smooth L1.
     """
 
     class_weights: Tensor
@@ -66,8 +85,11 @@ class BoxHead(nn.Module):
         positive: float,
         nms_threshold: float,
         class_weights: Sequence[float],
+        background_low: float = 0.0,
+        beta: float = 1 / 9,
     ) -> None:
         super().__init__()
+        self.background_low, self.beta = background_low, beta
         self.pooler, self.body, self.classes = pooler, body, classes
         self.batch, self.positive = batch, positive
         self.nms_threshold = nms_threshold
@@ -80,25 +102,13 @@ class BoxHead(nn.Module):
         hidden = self.body(self.pooler(features, rois))
         return self.scores(hidden), self.deltas(hidden).view(-1, self.classes, 4)
 
-    @torch.no_grad()
     def sample(
         self, proposals: list[Tensor], targets: Sequence[BoxTarget], generators: list[torch.Generator]
     ) -> Samples:
         """Proposals and true boxes to train on: at least half overlap is positive, less is background."""
-        rois, labels, matches, sizes = [], [], [], []
-        for i, (boxes, target) in enumerate(zip(proposals, targets)):
-            boxes = torch.cat([boxes, target.boxes])
-            matched = assign(box_iou(target.boxes, boxes), low=0.5, high=0.5)
-            matched = ignore_covered(matched, boxes, target.ignored)
-            chosen = torch.cat(sample(matched, self.batch, self.positive, generators[i]))
-            matched = matched[chosen]
-            background = torch.full_like(matched, self.classes)
-            with_target = target.labels[matched.clamp(min=0)] if len(target.labels) else background
-            labels.append(torch.where(matched >= 0, with_target, background))
-            rois.append(to_rois(boxes[chosen], i))
-            matches.append(torch.where(matched >= 0, matched, NEGATIVE))
-            sizes.append(len(chosen))
-        return Samples(torch.cat(rois), torch.cat(labels), torch.cat(matches), sizes)
+        return sample_proposals(
+            proposals, targets, generators, self.classes, self.batch, self.positive, self.background_low
+        )
 
     def losses(self, features: Sequence[Tensor], samples: Samples, targets: Sequence[BoxTarget]) -> dict[str, Tensor]:
         """Cross-entropy over the classes, and smooth L1 of the true class's deltas for the positives."""
@@ -108,7 +118,7 @@ class BoxHead(nn.Module):
         positive = samples.positive
         truth = samples.gather([t.boxes for t in targets])
         goal = encode_boxes(truth, samples.rois[positive, 1:], BOX_WEIGHTS)
-        box = smooth_l1(deltas[positive, samples.labels[positive]], goal) + deltas.sum() * 0
+        box = smooth_l1(deltas[positive, samples.labels[positive]], goal, self.beta) + deltas.sum() * 0
         return {"class": classification, "box": box / mean_count(len(samples.rois), logits)}
 
     def detect(

@@ -1,4 +1,4 @@
-"""RoI align over a pyramid: each box is read from the level that fits its size (FPN eq. 1)."""
+"""RoI align or pool over a pyramid: each box is read from the level that fits its size (FPN eq. 1)."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from videre.ops.roi_align import roi_align
+from videre.ops.roi_pool import roi_pool
 
 
 def fill_up(rois: Tensor, multiple: int = 16) -> Tensor:
@@ -28,16 +29,24 @@ class RoIPooler(nn.Module):
         resolution: side of the output.
         sampling_ratio: samples per bin and axis; 0 adapts to the box.
         aligned: shift by half a pixel (detectron2); torchvision's published weights expect False.
+        maximum: RoI pool (the largest feature of each bin, its edges rounded) instead of RoI align.
     """
 
-    def __init__(self, strides: Sequence[int], resolution: int, sampling_ratio: int = 2, aligned: bool = False) -> None:
+    def __init__(
+        self,
+        strides: Sequence[int],
+        resolution: int,
+        sampling_ratio: int = 2,
+        aligned: bool = False,
+        maximum: bool = False,
+    ) -> None:
         super().__init__()
         self.strides = list(strides)
-        self.resolution, self.sampling_ratio, self.aligned = resolution, sampling_ratio, aligned
+        self.resolution, self.sampling_ratio, self.aligned, self.maximum = resolution, sampling_ratio, aligned, maximum
 
     def at(self, resolution: int) -> RoIPooler:
         """The same at another resolution."""
-        return RoIPooler(self.strides, resolution, self.sampling_ratio, self.aligned)
+        return RoIPooler(self.strides, resolution, self.sampling_ratio, self.aligned, self.maximum)
 
     def levels(self, rois: Tensor) -> Tensor:
         """Index of the level of each RoI [R, 5]: a box of side 224 is read at stride 16, one of half at half."""
@@ -48,14 +57,18 @@ class RoIPooler(nn.Module):
 
     def forward(self, features: Sequence[Tensor], rois: Tensor) -> Tensor:
         """Maps [B, C, H_l, W_l] and RoIs [R, 5] (picture, xyxy in batch pixels) to [R, C, resolution, resolution]."""
-        args = (self.resolution, self.sampling_ratio, self.aligned)
         if len(self.strides) == 1:
-            return roi_align(features[0], rois, args[0], 1 / self.strides[0], *args[1:])
+            return self._pool(features[0], rois, self.strides[0])
         level = self.levels(rois)
         pooled, order = [], []
         for i, stride in enumerate(self.strides):
             index = (level == i).nonzero().flatten()
-            pooled.append(roi_align(features[i], rois[index], args[0], 1 / stride, *args[1:]))
+            pooled.append(self._pool(features[i], rois[index], stride))
             order.append(index)
         # one gather back to the order of the RoIs; empty levels take part, so that every map gets a gradient
         return torch.cat(pooled)[torch.cat(order).argsort()]
+
+    def _pool(self, features: Tensor, rois: Tensor, stride: int) -> Tensor:
+        if self.maximum:
+            return roi_pool(features, rois, self.resolution, 1 / stride)
+        return roi_align(features, rois, self.resolution, 1 / stride, self.sampling_ratio, self.aligned)

@@ -9,7 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from videre.structures import Scene
+from videre.layers.matcher import IGNORED, NEGATIVE, assign, ignore_covered, sample
+from videre.ops.boxes import box_iou
+from videre.structures import ImageBatch, Scene
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,6 +61,60 @@ class Samples:
         return torch.cat(parts)
 
 
+@torch.no_grad()
+def sample_proposals(
+    proposals: list[Tensor],
+    targets: Sequence[BoxTarget],
+    generators: list[torch.Generator],
+    classes: int,
+    batch: int,
+    positive: float,
+    background_low: float = 0.0,
+) -> Samples:
+    """Proposals and true boxes to train on, `batch` a picture: at least half overlap is positive, less is background.
+
+    Args:
+        classes: K, the label of background. positive: largest share of positives. background_low: least overlap of a negative
+            with a true box; where a picture has none of these, easier ones serve.
+    """
+    rois, labels, matches, sizes = [], [], [], []
+    for i, (boxes, target) in enumerate(zip(proposals, targets)):
+        boxes = torch.cat([boxes, target.boxes])
+        iou = box_iou(target.boxes, boxes)
+        matched = assign(iou, low=0.5, high=0.5)
+        if background_low > 0 and len(target.boxes):
+            hard = (matched == NEGATIVE) & (iou.amax(0) >= background_low)
+            easy = (matched == NEGATIVE) & ~hard
+            matched = torch.where(easy & hard.any(), IGNORED, matched)
+        matched = ignore_covered(matched, boxes, target.ignored)
+        chosen = torch.cat(sample(matched, batch, positive, generators[i]))
+        matched = matched[chosen]
+        background = torch.full_like(matched, classes)
+        with_target = target.labels[matched.clamp(min=0)] if len(target.labels) else background
+        labels.append(torch.where(matched >= 0, with_target, background))
+        rois.append(to_rois(boxes[chosen], i))
+        matches.append(torch.where(matched >= 0, matched, NEGATIVE))
+        sizes.append(len(chosen))
+    return Samples(torch.cat(rois), torch.cat(labels), torch.cat(matches), sizes)
+
+
 def to_rois(boxes: Tensor, picture: int) -> Tensor:
     """Boxes [P, 4] to RoIs [P, 5] with the index of the picture first."""
     return F.pad(boxes, (1, 0), value=picture)
+
+
+def best_proposals(batch: ImageBatch, most: int) -> list[Tensor]:
+    """The `most` best proposals [P, 4] that each picture of a batch is given, in the batch's frame, clipped to the picture.
+
+    Those that have no scores are taken in their order; those without area are left out.
+    """
+    found = []
+    for scene, (height, width) in zip(batch.given, batch.sizes, strict=True):
+        boxes = scene.proposals
+        assert boxes is not None  # the contract gives what is taken
+        if scene.proposal_scores is not None:
+            boxes = boxes[scene.proposal_scores.argsort(descending=True, stable=True)]
+        limits = torch.tensor([width, height, width, height], dtype=boxes.dtype, device=boxes.device)
+        boxes = torch.minimum(boxes[:most].clamp(min=0), limits)
+        found.append(boxes[((boxes[:, 2:] - boxes[:, :2]) > 0).all(1)].to(batch.image.device))
+    return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import takewhile
 from pathlib import Path
@@ -142,7 +143,7 @@ class Predictor:
         for name, source, *rest in pictures:
             try:
                 picture = source() if callable(source) else self._as_rgb(source, order)
-                prepared = prepare(picture, self.model.preprocess, given=self._given(name, *rest))
+                prepared = prepare(picture, self.model.preprocess, given=self._given(name, picture, *rest))
             except VidereError as error:
                 yield from self._run(waiting, threshold)
                 waiting = []
@@ -174,11 +175,32 @@ class Predictor:
             )
         return scenes
 
-    def _given(self, name: str, scene: Scene | None = None) -> Scene | None:
+    @property
+    def finds(self) -> frozenset[str]:
+        """Fields that the model takes and that are found where they are not given: proposals, by the model's own method."""
+        return frozenset({"proposals"}) if self.model.config.get("proposals") else frozenset()
+
+    def propose_by(self, method: str) -> None:
+        """Find proposals by another method than the model's own. ConfigError where the model takes none."""
+        if "proposals" not in self.model.takes:
+            raise ConfigError(f"a {type(self.model).__name__} takes no proposals")
+        self.model.config["proposals"] = method
+        self.__dict__.pop("_proposer", None)
+
+    @functools.cached_property
+    def _proposer(self) -> Any:
+        from videre.predict.proposals import Proposer
+
+        return Proposer(self.model.config["proposals"], str(self.device))
+
+    def _given(self, name: str, picture: Any, scene: Scene | None = None) -> Scene | None:
         """What the model takes and accepts, and nothing else; None where it takes nothing. DataError where it is missing."""
         kind = type(self.model)
         if not kind.takes | kind.accepts:
             return None
+        if self.finds and "proposals" in kind.takes and (scene is None or scene.proposals is None):
+            found = self._proposer(picture)
+            scene = found if scene is None else scene.joined(found)
         missing = sorted(field for field in kind.takes if scene is None or not scene.has(field))
         if missing:
             raise DataError(
@@ -218,7 +240,7 @@ def with_given(
         for name in given:
             ends.setdefault(Path(name).name, []).append(name)
         for name, picture in pictures:
-            yield name, picture, given.get(_named(name, ends.get(Path(name).name, [])))
+            yield name, picture, given.get(end_like(name, ends.get(Path(name).name, [])))
         return
     in_order = None if given is None else iter([given] if isinstance(given, Scene) else given)
     for name, picture in pictures:
@@ -230,7 +252,7 @@ def with_given(
         raise DataError("more scenes are given than there are pictures")
 
 
-def _named(name: str, known: Sequence[str]) -> str:
+def end_like(name: str, known: Sequence[str]) -> str:
     """Which of the known names, all with the same last part, is that of a picture; the longest common end decides."""
     if len(known) < 2:
         return known[0] if known else name

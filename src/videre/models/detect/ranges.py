@@ -28,6 +28,9 @@ RANGES = {
     "class_weights": (0, math.inf),
     "multiplier": (0.01, 100),
     "norm_eps": (0, 1),
+    "background_low": (0, 0.5),
+    "scales": (0.01, 100),
+    "ranks": (0, math.inf),
 }
 """Least and most of each number of a detector's settings, both allowed."""
 
@@ -42,5 +45,5 @@ def check_ranges(config: Mapping[str, Any]) -> None:
                 limit = f"at least {least:g}" if most == math.inf else f"within {least:g} and {most:g}"
                 raise ConfigError(f"{name} must be {limit}, found {number}")
     for name in ("rpn_pre_nms", "rpn_post_nms"):
-        if len(config[name]) != 2:
+        if len(config.get(name, (0, 0))) != 2:
             raise ConfigError(f"{name} takes two numbers, for training and for prediction, found {list(config[name])}")

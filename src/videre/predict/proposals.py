@@ -1,0 +1,106 @@
+"""Proposals for systems that take them: found once for a picture by a method, and kept in the cache by content.
+
+proposer = Proposer("selective-search")
+scene = proposer(picture)                # proposals [P, 4], proposal_scores [P], the best first
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from videre.errors import ConfigError
+from videre.files import cache_folder, read_bytes, write_atomic
+from videre.images.prepare import prepare
+from videre.models import MODELS, find_model
+from videre.models.base import Model
+from videre.predict.predictor import load
+from videre.structures import Scene, Schema
+from videre.version import __version__
+
+FIELDS = frozenset({"proposals", "proposal_scores"})
+
+
+class Proposer:
+    """Finds the proposals of pictures.
+
+    Args:
+        method: a system that gives proposals and needs no weights ("selective-search"), or a checkpoint of one that does, or of
+            a detector with a region proposal network. device: of a net.
+        keep: whether results are kept in the cache, and looked up there.
+
+    Raises:
+        ConfigError: there is no such method, or it gives no proposals.
+    """
+
+    def __init__(self, method: str, device: str = "auto", keep: bool = True) -> None:
+        self.method, self.keep = method, keep
+        if method in MODELS:
+            kind = find_model(method)
+            if "proposals" not in kind.gives:
+                raise ConfigError(f"{method} gives no proposals of its own; name a checkpoint of it, or {_methods()}")
+            self.model: Model = kind(Schema()).eval()
+            weights = ""
+        else:
+            if not Path(method).is_file():
+                raise ConfigError(
+                    f"there is no method {method!r} for proposals, and no such file; there are {_methods()}"
+                )
+            self.model = load(method, device).model
+            if "proposals" not in self.model.gives and not hasattr(self.model, "propose"):
+                raise ConfigError(f"{method}: a {type(self.model).__name__} finds no proposals; there are {_methods()}")
+            weights = hashlib.sha256(read_bytes(method)).hexdigest()
+        said = [type(self.model).__name__, self.model.config, repr(self.model.preprocess), weights, __version__]
+        self._method_key = hashlib.sha256(json.dumps(said, sort_keys=True).encode())
+
+    def __call__(self, picture: np.ndarray) -> Scene:
+        """Of a picture uint8 or uint16 [H, W, C]: a scene with proposals in its own pixels, the best first."""
+        file = self.file(picture)
+        if self.keep and file.is_file():
+            return read_kept(file, (picture.shape[0], picture.shape[1]))
+        scene = self.find(picture)
+        if self.keep:
+            data = io.BytesIO()
+            boxes, scores = scene.proposals, scene.proposal_scores
+            assert boxes is not None
+            if scores is None:
+                np.savez(data, boxes=boxes.numpy())
+            else:
+                np.savez(data, boxes=boxes.numpy(), scores=scores.numpy())
+            write_atomic(file, data.getvalue())
+        return scene
+
+    @torch.inference_mode()
+    def find(self, picture: np.ndarray) -> Scene:
+        """The same without the cache."""
+        device = next((p.device for p in self.model.parameters()), torch.device("cpu"))
+        batch = prepare(picture, self.model.preprocess).to(device)
+        propose: Any = self.model.predict if "proposals" in self.model.gives else self.model.propose
+        return propose(batch)[0].to("cpu").only(FIELDS)
+
+    def file(self, picture: np.ndarray) -> Path:
+        """Where the proposals of a picture are kept, by what it shows."""
+        key = self._method_key.copy()
+        key.update(repr((picture.shape, str(picture.dtype))).encode())
+        key.update(np.ascontiguousarray(picture).data)
+        name = key.hexdigest()
+        return cache_folder() / "proposals" / name[:2] / f"{name}.npz"
+
+
+def read_kept(file: Path, size: tuple[int, int]) -> Scene:
+    """A scene of the proposals in a file of the cache."""
+    with np.load(io.BytesIO(read_bytes(file))) as kept:
+        fields = {"proposals": torch.from_numpy(kept["boxes"])}
+        if "scores" in kept:
+            fields["proposal_scores"] = torch.from_numpy(kept["scores"])
+    return Scene.unchecked(size=size, **fields)
+
+
+def _methods() -> str:
+    return ", ".join(name for name in MODELS if "proposals" in find_model(name).gives)
