@@ -251,6 +251,8 @@ def _describe(training: Any, validation: Any, start: Any, out: Path, steps: int 
             lines.append(
                 f"  {both} of them are trained on, too: what is measured on these says nothing about new pictures"
             )
+    scenes = (scene for i in range(len(training)) if (scene := training.usable_scene(i)) is not None)
+    lines += start.model.notes(scenes)
     lines += start.lines
     if len(stages) > 1:
         kinds = (f"{stage.name} ({'descent' if isinstance(stage, Descent) else 'fit'})" for stage in stages)

@@ -12,6 +12,7 @@ METRICS: dict[str, str | type[Metric]] = {
     "pixels": "videre.evaluate.pixels:Pixels",
     "labels": "videre.evaluate.labels:Labels",
     "proposals": "videre.evaluate.proposals:ProposalRecall",
+    "localisation": "videre.evaluate.localisation:Localisation",
 }
 """Every metric by the name of its section; where a model says nothing, the first that runs leads the headline."""
 

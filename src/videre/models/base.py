@@ -167,6 +167,10 @@ class Model(nn.Module):
         """The parts of a training, in order; one that trains everything trainable, unless a system says otherwise."""
         return (Descent(),)
 
+    def notes(self, truths: Iterable[Scene]) -> list[str]:
+        """What a user should know of a training on these true scenes (in their own pixels) before it begins, a line each."""
+        return []
+
     def reset_calibration(self) -> None:
         """Forget what `calibrate` has chosen."""
         self.thresholds = {}
