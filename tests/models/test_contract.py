@@ -11,7 +11,7 @@ from probes import Captioner, Graph, Moments, Regions, Shapes
 from scenes import CONFIGS, PREPROCESS, SCHEMA, batch_of, example
 from torch.utils._pytree import tree_leaves
 
-from videre.errors import DataError
+from videre.errors import ConfigError, DataError
 from videre.models import MODELS, Model, find_model, model_name
 from videre.models.checkpoint import read_checkpoint, save_checkpoint
 from videre.models.segment import deconvnet
@@ -39,6 +39,14 @@ def predict(predictor: Predictor, cases: list[tuple[Any, Scene]]) -> list[Scene]
     return predictor.predict([picture for picture, _ in cases], threshold=0, given=given)
 
 
+def skip_untrained(model: Model) -> None:
+    """Methods that have nothing to train say so, and the rest of a test of training is skipped."""
+    if not model.stages():
+        with pytest.raises(ConfigError, match="has nothing to train"):
+            model.losses(None, [])
+        pytest.skip("nothing to train")
+
+
 def test_config_rebuilds_the_model(model: Model) -> None:
     again = type(model)(model.schema, model.preprocess, **model.config)
     assert {n: v.shape for n, v in again.state_dict().items()} == {n: v.shape for n, v in model.state_dict().items()}
@@ -46,6 +54,7 @@ def test_config_rebuilds_the_model(model: Model) -> None:
 
 
 def test_losses_are_finite_and_reach_every_trained_tensor(model: Model) -> None:
+    skip_untrained(model)
     model.train()
     for zeros in (p for p in model.parameters() if not p.any()):
         torch.nn.init.normal_(zeros, std=0.1)  # a head that begins with zeros (FCN's) holds back the gradients below it
@@ -62,7 +71,8 @@ def test_losses_are_finite_and_reach_every_trained_tensor(model: Model) -> None:
 
 
 def test_a_batch_without_objects_trains(model: Model) -> None:
-    """PITFALLS of the peers: losses divided by nothing, empty tensors of the wrong rank."""
+    skip_untrained(model)
+    # pitfalls of the peers: losses divided by nothing, empty tensors of the wrong rank
     model.train()
     batch, truths = batch_of(model, [example(model, (64, 64), 3, things=0), example(model, (64, 64), 4, things=0)])
     losses = model.losses(batch, truths)
@@ -74,6 +84,7 @@ def test_a_batch_without_objects_trains(model: Model) -> None:
 
 
 def test_ten_steps_on_one_batch_lower_the_loss(model: Model) -> None:
+    skip_untrained(model)
     model.train()
     batch, truths = batch_of(model, [example(model, (64, 80), 5), example(model, (64, 80), 6)])
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2 if model_name(model) in PROBES else 1e-3)
@@ -141,6 +152,7 @@ def test_compiled_equals_eager(model: Model) -> None:
 
 
 def test_data_without_what_it_needs_is_refused(model: Model) -> None:
+    skip_untrained(model)
     (wanted, *_) = sorted(model.needs)
     with pytest.raises(DataError, match=rf"has no .*{wanted}"):
         model.require({*all_fields()} - {wanted}, "my data")

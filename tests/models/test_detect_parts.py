@@ -80,7 +80,7 @@ def test_proposals_are_the_best_of_each_level_after_nms(training):
     logits = [torch.randn(2, len(a), generator=generator) for a in anchors]
     deltas = [torch.randn(2, len(a), 4, generator=generator) * 0.7 for a in anchors]
     before, after = (40, 50) if training else (25, 30)
-    found = model.rpn.select(logits, deltas, anchors, batch)
+    found = [boxes for boxes, _ in model.rpn.select(logits, deltas, anchors, batch)]
     for i, size in enumerate(SIZES):
         rows = []
         for level, anchor in enumerate(anchors):

@@ -163,6 +163,15 @@ def two_stage_losses(
     return losses | head.losses(features, samples, targets), samples
 
 
+def as_proposals(found: Sequence[tuple[Tensor, Tensor]], batch: ImageBatch) -> list[Scene]:
+    """Boxes [P, 4] and scores [P] of each picture as scenes with proposals in the pixels of the original pictures."""
+    scenes = []
+    for i, ((boxes, scores), size) in enumerate(zip(found, batch.originals, strict=True)):
+        own = clip_boxes(batch.motion(i).inverse().boxes(boxes.float().cpu()), size)
+        scenes.append(Scene.unchecked(size=size, proposals=own, proposal_scores=scores.float().cpu()))
+    return scenes
+
+
 def as_scenes(outputs: Mapping[str, Any], batch: ImageBatch) -> list[Scene]:
     """Detections in the pixels of the original pictures, clipped to them."""
     scenes = []

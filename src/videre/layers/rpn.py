@@ -64,6 +64,10 @@ class RPN(nn.Module):
 
     def propose(self, features: Sequence[Tensor], batch: ImageBatch) -> list[Tensor]:
         """Proposals [P, 4] of each picture, best first."""
+        return [boxes for boxes, _ in self.scored(features, batch)]
+
+    def scored(self, features: Sequence[Tensor], batch: ImageBatch) -> list[tuple[Tensor, Tensor]]:
+        """Proposals [P, 4] of each picture and their objectness [P], best first."""
         logits, deltas = self(features)
         return self.select(logits, deltas, self.anchors_of(features, batch), batch)
 
@@ -75,8 +79,9 @@ class RPN(nn.Module):
     @torch.no_grad()
     def select(
         self, logits: list[Tensor], deltas: list[Tensor], anchors: list[Tensor], batch: ImageBatch
-    ) -> list[Tensor]:
-        """The best anchors of each level, moved by their deltas, clipped to the picture, thinned by NMS per level."""
+    ) -> list[tuple[Tensor, Tensor]]:
+        """The best anchors of each level, moved by their deltas, clipped to the picture, thinned by NMS per level; and their
+        objectness, a probability."""
         before, after = (n[0 if self.training else 1] for n in (self.pre_nms, self.post_nms))
         proposals = []
         for i, size in enumerate(batch.sizes):
@@ -89,7 +94,8 @@ class RPN(nn.Module):
             score, box, level_of = torch.cat(scores), clip_boxes(torch.cat(boxes), size), torch.cat(levels)
             large = ((box[:, 2:] - box[:, :2]) >= 1e-3).all(dim=1)
             score, box, level_of = score[large], box[large], level_of[large]
-            proposals.append(box[nms(box, score, self.nms_threshold, level_of)[:after]])
+            keep = nms(box, score, self.nms_threshold, level_of)[:after]
+            proposals.append((box[keep], score[keep].sigmoid()))
         return proposals
 
     def losses(
@@ -102,7 +108,7 @@ class RPN(nn.Module):
         """Objectness and box losses on sampled anchors; and the proposals, through which no gradient flows."""
         logits, deltas = self(features)
         anchors = self.anchors_of(features, batch)
-        proposals = self.select(logits, deltas, anchors, batch)
+        proposals = [boxes for boxes, _ in self.select(logits, deltas, anchors, batch)]
         all_logits, all_deltas, all_anchors = torch.cat(logits, 1), torch.cat(deltas, 1), torch.cat(anchors)
         objectness, box = all_logits.sum() * 0, all_deltas.sum() * 0
         count = 0

@@ -98,6 +98,10 @@ def train(
         ConfigError: the folder holds another run, or there is nothing to resume.
     """
     recipe, out = recipe or Recipe(), Path(out)
+    if not model.stages():
+        raise ConfigError(
+            f"a {type(model).__name__} has nothing to train; it finds proposals as it is: `videre proposals METHOD DATA`"
+        )
     model.require(data.fields, data.title)
     together = evaluate is None
     page = together if page is None else page

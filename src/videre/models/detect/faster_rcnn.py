@@ -16,18 +16,28 @@ import itertools
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from videre.backbones import LIGHT, make_backbone, takes
 from videre.errors import ConfigError
 from videre.layers.anchors import Anchors
-from videre.layers.box_head import BoxHead, TwoLayers, as_scenes, deployed_boxes, two_stage_losses, weigh_classes
+from videre.layers.box_head import (
+    BoxHead,
+    TwoLayers,
+    as_proposals,
+    as_scenes,
+    deployed_boxes,
+    two_stage_losses,
+    weigh_classes,
+)
 from videre.layers.fpn import FeaturePyramid
 from videre.layers.roi_pooler import RoIPooler
-from videre.layers.roi_targets import BoxTarget, Samples
+from videre.layers.roi_targets import BoxTarget, Samples, best_proposals
 from videre.layers.rpn import RPN
 from videre.models.base import Model, Outputs, Rows, picture_generators
 from videre.models.detect.ranges import check_ranges
+from videre.models.stages import Descent, Stage
 from videre.structures import ImageBatch, Preprocess, Scene, Schema
 from videre.structures.limits import Limits
 
@@ -55,8 +65,12 @@ class FasterRCNN(Model):
         score_threshold: least score of the predictions kept for evaluation.
         max_detections: most predictions kept a picture.
         class_weights: weight of a class in the classification loss, by name ("background" too); 1 where absent.
+        steps: 1: all four losses at once (approximate joint training); 4: the paper's alternation. The RPN, with the
+            convolutions; the detector on its proposals, with the convolutions; the RPN alone; the detector alone on the
+            proposals of that. The second step goes on from the convolutions of the first (the paper begins them anew).
     """
 
+    accepts = frozenset({"proposals", "proposal_scores"})
     needs = frozenset({"boxes", "instances.labels"})
     gives = frozenset({"boxes", "instances.labels", "scores"})
     mixes_formats = True
@@ -91,9 +105,13 @@ class FasterRCNN(Model):
         nms: float = 0.5,
         max_detections: int = 100,
         class_weights: dict[str, float] | None = None,
+        steps: int = 1,
     ) -> None:
         super().__init__(schema, preprocess)
         check_ranges(self.config)
+        if steps not in (1, 4):
+            raise ConfigError(f"Faster R-CNN is trained in 1 step or in 4, found steps={steps}")
+        self.steps = steps
         self.limits = Limits(score_threshold, max_detections)
         if schema.things is None:
             raise ConfigError("Faster R-CNN finds things: the schema must name their categories (schema.things)")
@@ -150,6 +168,34 @@ class FasterRCNN(Model):
     def detect(self, features: Sequence[Tensor], batch: ImageBatch, limits: Limits) -> Outputs:
         """From features to detections in the batch's frame."""
         return self.box_head.detect(features, self.rpn.propose(features, batch), batch, limits)
+
+    @torch.no_grad()
+    def propose(self, batch: ImageBatch) -> list[Scene]:
+        """The proposals of the RPN alone, in the pixels of the original pictures."""
+        return as_proposals(self.rpn.scored(self.features(batch.image), batch), batch)
+
+    def stages(self) -> Sequence[Stage]:
+        """One, or the four of the alternation."""
+        if self.steps == 1:
+            return super().stages()
+        trunk = ("backbone.", "neck.")
+        return (
+            Descent("1-rpn", (*trunk, "rpn."), losses=self._rpn_losses, evaluates=False),
+            Descent("2-detector", (*trunk, "box_head."), losses=self._head_losses, given=self.propose, evaluates=False),
+            Descent("3-rpn", ("rpn.",), losses=self._rpn_losses, evaluates=False),
+            Descent("4-detector", ("box_head.",), losses=self._head_losses, given=self.propose),
+        )
+
+    def _rpn_losses(self, batch: ImageBatch, targets: Sequence[BoxTarget]) -> dict[str, Tensor]:
+        """rpn_objectness and rpn_box."""
+        targets = [target.to(batch.image.device) for target in targets]
+        return self.rpn.losses(self.features(batch.image), batch, targets, picture_generators(batch))[0]
+
+    def _head_losses(self, batch: ImageBatch, targets: Sequence[BoxTarget]) -> dict[str, Tensor]:
+        """class and box, on given proposals."""
+        targets = [target.to(batch.image.device) for target in targets]
+        samples = self.box_head.sample(best_proposals(batch, self.rpn.post_nms[0]), targets, picture_generators(batch))
+        return self.box_head.losses(self.features(batch.image), samples, targets)
 
     def target(self, truth: Scene) -> BoxTarget:
         """The true boxes that are trained on."""
