@@ -1,0 +1,1 @@
+"""Proposals: boxes that may hold a thing, of whatever class."""

@@ -1,0 +1,135 @@
+"""Selective Search: proposals from a grouping of regions, by several similarities in several colour spaces.
+
+Uijlings, van de Sande, Gevers and Smeulders, Selective Search for Object Recognition, IJCV 2013. A picture falls into small
+regions, and those are grouped until one is left; every region on the way gives a box. One grouping finds what is told
+apart by what it looks at, so groupings are made from all combinations of a colour space, a size of the first regions
+and a set of similarities (section 3.2, and section 5.2 for which), and their boxes are taken together.
+
+The order (section 4.1): the i-th box of a grouping, counted back from the whole picture, is given i times a random number in
+[0, 1], so that large regions tend to come first, and no grouping has all the first places. Smaller is better.
+
+    boxes, scores = selective_search(picture, "fast")
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import cv2
+import numpy as np
+import torch
+
+from videre.ops.graph_segmentation import graph_segmentation
+from videre.ops.group_regions import SIMILARITIES, describe_regions, group_regions, pixel_bins
+
+ALL, NO_COLOUR, FILL, SIZE = SIMILARITIES, ("texture", "size", "fill"), ("fill",), ("size",)
+
+
+@dataclasses.dataclass(frozen=True)
+class Strategy:
+    """Which groupings are made: all combinations.
+
+    Args:
+        spaces: of colour, keys of SPACES.
+        similarities: sets of what `group_regions` compares.
+        scales: k of the first regions, which have at least k pixels.
+    """
+
+    spaces: tuple[str, ...]
+    similarities: tuple[tuple[str, ...], ...]
+    scales: tuple[int, ...]
+
+
+MODES = {
+    "single": Strategy(("hsv",), (ALL,), (100,)),
+    "fast": Strategy(("hsv", "lab"), (ALL, NO_COLOUR), (50, 100)),
+    "quality": Strategy(("hsv", "lab", "rgi", "h", "i"), (ALL, NO_COLOUR, FILL, SIZE), (50, 100, 150, 300)),
+}
+"""As in the paper: 1, 8 and 80 groupings."""
+
+
+def selective_search(
+    picture: np.ndarray, mode: str | Strategy = "fast", seed: int = 0, min_side: float = 20, sigma: float = 0.8
+) -> tuple[np.ndarray, np.ndarray]:
+    """Boxes that may hold a thing.
+
+    Args:
+        picture: (H, W, 3) uint8, RGB.
+        mode: a key of MODES, or a strategy of your own.
+        seed: of the random numbers in the order.
+        min_side: boxes with a shorter side are dropped, pixels.
+        sigma: of the Gaussian that smooths the picture before it falls into regions, pixels.
+    Returns:
+        boxes (P, 4) float32 xyxy, pixels, right and bottom edges excluded, the best first, each one once; and
+        scores (P) float32 in (0, 1], falling: 1 / (1 + the number that orders them), no probability.
+    Raises:
+        ValueError: no such picture, or no such mode.
+    """
+    if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != np.uint8 or picture.size == 0:
+        raise ValueError(f"selective_search: picture {picture.shape} of {picture.dtype}, expected (H, W, 3) of uint8")
+    if isinstance(mode, str) and mode not in MODES:
+        raise ValueError(f"selective_search: mode is {mode!r}, expected one of {', '.join(MODES)}")
+    strategy = MODES[mode] if isinstance(mode, str) else mode
+
+    def describe(space: str) -> tuple[np.ndarray, np.ndarray]:
+        colours = SPACES[space](picture)
+        return colours, pixel_bins(colours)
+
+    def group(described: tuple[np.ndarray, np.ndarray], scale: int) -> list[np.ndarray]:
+        colours, bins = described
+        regions = describe_regions(colours, graph_segmentation(colours, scale, sigma, min_size=scale), bins)
+        return [group_regions(regions, chosen)[0] for chosen in strategy.similarities]
+
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool:  # the kernels release the interpreter lock
+        described = list(pool.map(describe, strategy.spaces))
+        jobs = [(space, scale) for space in described for scale in strategy.scales]
+        groupings = [boxes for found in pool.map(group, *zip(*jobs)) for boxes in found]
+    random = np.random.default_rng(seed)
+    order = np.concatenate([np.arange(len(boxes), 0, -1) * random.random(len(boxes)) for boxes in groupings])
+    return _best_first(np.concatenate(groupings), order, min_side)
+
+
+def _best_first(boxes: np.ndarray, order: np.ndarray, min_side: float) -> tuple[np.ndarray, np.ndarray]:
+    """Boxes and scores by rising order, without small ones and all but the best of equal ones."""
+    large = (boxes[:, 2:] - boxes[:, :2]).min(1) >= min_side
+    boxes, order = boxes[large], order[large]
+    rank = np.argsort(order, kind="stable")
+    boxes, order = boxes[rank], order[rank]
+    first = np.sort(np.unique(boxes, axis=0, return_index=True)[1])
+    return boxes[first], (1 / (1 + order[first])).astype(np.float32)
+
+
+def _hsv(picture: np.ndarray) -> np.ndarray:
+    return cv2.cvtColor(picture, cv2.COLOR_RGB2HSV_FULL)
+
+
+def _lab(picture: np.ndarray) -> np.ndarray:
+    return cv2.cvtColor(picture, cv2.COLOR_RGB2LAB)
+
+
+def _intensity(picture: np.ndarray) -> np.ndarray:
+    return cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)[..., None]
+
+
+def _rgi(picture: np.ndarray) -> np.ndarray:
+    """Shares of red and green, and the intensity; black has equal shares."""
+    total = picture.sum(2, dtype=np.float32)
+    shares = np.divide(
+        picture[..., :2],
+        total[..., None],
+        out=np.full((*total.shape, 2), 1 / 3, np.float32),
+        where=total[..., None] > 0,
+    )
+    return np.concatenate([255 * shares, _intensity(picture).astype(np.float32)], 2)
+
+
+SPACES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "hsv": _hsv,
+    "lab": _lab,
+    "rgi": _rgi,
+    "h": lambda picture: np.ascontiguousarray(_hsv(picture)[..., :1]),
+    "i": _intensity,
+}
+"""Pictures (H, W, C), each channel from 0 to 255."""
