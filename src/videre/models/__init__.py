@@ -27,6 +27,7 @@ MODELS: dict[str, str | type[Model]] = {
     "hourglass": "videre.models.segment.hourglass:HourglassSegmenter",
     "hourglass-pose": "videre.models.pose.hourglass:HourglassPose",
     "movenet": "videre.models.pose.movenet:MoveNet",
+    "selective-search": "videre.models.propose.selective_search:SelectiveSearch",
     "single-object": "videre.models.detect.single_object:SingleObject",
     "window-detector": "videre.models.detect.window_detector:WindowDetector",
     "rcnn": "videre.models.detect.rcnn:RCNN",

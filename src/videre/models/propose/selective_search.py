@@ -21,8 +21,11 @@ import cv2
 import numpy as np
 import torch
 
+from videre.errors import ConfigError
+from videre.models.propose.method import ProposalMethod
 from videre.ops.graph_segmentation import graph_segmentation
 from videre.ops.group_regions import SIMILARITIES, describe_regions, group_regions, pixel_bins
+from videre.structures import Preprocess, Schema
 
 ALL, NO_COLOUR, FILL, SIZE = SIMILARITIES, ("texture", "size", "fill"), ("fill",), ("size",)
 
@@ -133,3 +136,30 @@ SPACES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "i": _intensity,
 }
 """Pictures (H, W, C), each channel from 0 to 255."""
+
+
+class SelectiveSearch(ProposalMethod):
+    """Selective Search as a system.
+
+    Args:
+        schema, preprocess: of no consequence; the picture is seen in its own size.
+        mode: "single", "fast" or "quality". seed, min_side: as of `selective_search`.
+    """
+
+    def __init__(
+        self,
+        schema: Schema,
+        preprocess: Preprocess | None = None,
+        *,
+        mode: str = "fast",
+        seed: int = 0,
+        min_side: float = 20.0,
+    ) -> None:
+        super().__init__(schema, preprocess)
+        if mode not in MODES:
+            raise ConfigError(f"mode must be one of {', '.join(MODES)}, found {mode!r}")
+        self.mode, self.seed, self.min_side = mode, seed, min_side
+
+    def find(self, picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """See `selective_search`."""
+        return selective_search(picture, self.mode, self.seed, self.min_side)
