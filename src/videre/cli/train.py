@@ -124,10 +124,10 @@ def train(
     else:
         start = prepare_training(model, training, backbone, source, tune, given)
     if "proposals" in start.model.takes:
-        chosen_method = proposals or start.model.config.get("proposals") or ""
-        training = propose(training, chosen_method, start.model, device, quiet)
+        method = proposals or start.model.config.get("proposals") or ""
+        training = propose(training, method, start.model, device, quiet)
         if validation is not None:
-            validation = propose(validation, chosen_method, start.model, device, quiet)
+            validation = propose(validation, method, start.model, device, quiet)
     if validation is not None:
         start.model.require(validation.fields, validation.title)
         _same_classes(training, validation, start.model)

@@ -204,16 +204,25 @@ class Model(nn.Module):
         return {}
 
     @classmethod
+    def findable(cls) -> frozenset[str]:
+        """Of the fields that it takes those that a setting of the same name names a method for (proposals)."""
+        return cls.takes & arguments(cls).keys()
+
+    @classmethod
     def require(cls, fields: Iterable[str], source: str = "the data set") -> None:
         """Raise DataError when truth of `fields` cannot train this model."""
         there = set(fields)
         missing = sorted((cls.needs | cls.takes) - there)
         if missing:
-            hint = "; masks become one by `videre data convert DATA maps OUT --to-pixels`"
+            hints = {
+                "segmentation": "; masks become one by `videre data convert DATA maps OUT --to-pixels`"
+                * ("masks" in there),
+                "proposals": "; name a method or a file with --proposals (data.given.with_proposals)",
+            }
             raise DataError(
                 f"{cls.__name__} trains on {', '.join(sorted(cls.needs | cls.takes))}; {source} has no "
                 f"{', '.join(missing)} (it has: {', '.join(sorted(there)) or 'nothing'})"
-                + (hint if missing == ["segmentation"] and "masks" in there else "")
+                + (hints.get(missing[0], "") if len(missing) == 1 else "")
             )
 
 

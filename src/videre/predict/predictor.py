@@ -178,7 +178,7 @@ class Predictor:
     @property
     def finds(self) -> frozenset[str]:
         """Fields that the model takes and that are found where they are not given: proposals, by the model's own method."""
-        return frozenset({"proposals"}) if self.model.config.get("proposals") else frozenset()
+        return frozenset(field for field in type(self.model).findable() if self.model.config.get(field))
 
     def propose_by(self, method: str) -> None:
         """Find proposals by another method than the model's own. ConfigError where the model takes none."""
@@ -198,7 +198,7 @@ class Predictor:
         kind = type(self.model)
         if not kind.takes | kind.accepts:
             return None
-        if self.finds and "proposals" in kind.takes and (scene is None or scene.proposals is None):
+        if "proposals" in self.finds and (scene is None or scene.proposals is None):
             found = self._proposer(picture)
             scene = found if scene is None else scene.joined(found)
         missing = sorted(field for field in kind.takes if scene is None or not scene.has(field))

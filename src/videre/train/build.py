@@ -70,7 +70,7 @@ def prepare_training(
         the system needs. WeightsError: the file does not fit.
     """
     kind = find_model(name)
-    kind.require(data.fields, data.title)
+    kind.require(data.fields | kind.findable(), data.title)
     for_recipe, for_pictures, for_model = _asked_for(kind, data, backbone, tune, settings or {})
     fresh = {"tune": "scratch", **({} if "optimizer" in for_recipe else FRESH)} if source is None else {}
     recipe = Recipe().replace(**{"augment": kind.augment, **fresh, **for_recipe})
@@ -124,7 +124,7 @@ def resume_training(
     if record["model"] != name and find_model(record["model"]) is not find_model(name):
         raise ConfigError(f"the run there trains {record['model']}, not {name}; resume that, or name another --out")
     kind = find_model(name)
-    kind.require(data.fields, data.title)
+    kind.require(data.fields | kind.findable(), data.title)
     for_recipe, for_pictures, for_model = _asked_for(kind, data, backbone, tune, settings)
     recipe = Recipe.from_json({**record["recipe"], **for_recipe})
     torch.manual_seed(recipe.seed)
