@@ -90,7 +90,12 @@ def test_recall_of_proposals_by_hand() -> None:
     scores = torch.tensor([0.5, *[0.9] * 10, 0.1])
     tally = ProposalRecall(SCHEMA, Options())
     tally.add(0, Scene((50, 50), proposals=proposals, proposal_scores=scores), Scene((50, 50), true))
-    metrics = tally.section(0).metrics
+    section = tally.section(0)
+    assert list(section.abo)[:2] == list(SCHEMA.things)[:2] and list(section.abo.values())[:2] == pytest.approx(
+        [0.8, 0]
+    )
+    metrics = section.metrics
+    assert metrics["proposals MABO"] == pytest.approx(0.4)
     assert metrics["proposals recall@10"] == 0 and metrics["proposals AR@10"] == 0
     assert metrics["proposals recall@100"] == 0.5
     assert metrics["proposals AR@100"] == pytest.approx(0.5 * 7 / 10)  # .50 to .80

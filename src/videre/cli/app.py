@@ -6,6 +6,7 @@ import typer
 
 from videre.cli import (
     bench,
+    compress,
     data,
     doctor,
     evaluate,
@@ -35,6 +36,7 @@ app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
 app.command("export")(export.export)
 app.command("proposals")(proposals.proposals)
+app.command("compress")(compress.compress)
 app.command("transfer")(transfer.transfer)
 app.command("features")(features.features)
 app.command("neighbours")(neighbours.neighbours)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -91,20 +93,13 @@ def propose(dataset: Dataset, proposals: str, model: Model, device: str, quiet: 
         return with_proposals(dataset, proposals, device, tick)
 
 
-class _bar:
-    """A bar on the terminal, as a context that gives what it is told with."""
+@contextlib.contextmanager
+def _bar(quiet: bool, total: int, what: str) -> Iterator[Callable[[int], None]]:
+    """A bar on the terminal, and what it is told with how much is done."""
+    from rich.console import Console
+    from rich.progress import Progress
 
-    def __init__(self, quiet: bool, total: int, what: str) -> None:
-        from rich.console import Console
-        from rich.progress import Progress
-
-        self.bar = Progress(console=Console(stderr=True), transient=True, disable=quiet or not sys.stderr.isatty())
-        self.total, self.what = total, what
-
-    def __enter__(self):  # type: ignore[no-untyped-def]
-        bar = self.bar.__enter__()
-        task = bar.add_task(self.what, total=self.total)
-        return lambda n: bar.update(task, completed=n)
-
-    def __exit__(self, *error: object) -> None:
-        self.bar.__exit__(*error)  # type: ignore[arg-type]
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=quiet or not sys.stderr.isatty()) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda done: bar.update(task, completed=done)

@@ -140,6 +140,21 @@ def precision_recall(precision: np.ndarray, names: Sequence[str], iou: float = 0
     return figure
 
 
+def recall_curves(overlaps: Sequence[float], recalls: Mapping[str, Sequence[float]]) -> Figure:
+    """Recall of true boxes over the overlap that is asked for.
+
+    Args:
+        recalls: by name, one value an overlap.
+    """
+    figure, axes = _figure()
+    for n, (name, series) in enumerate(recalls.items()):
+        axes.plot(overlaps, series, color=SERIES[n % len(SERIES)], linewidth=1.8, label=name)
+    axes.set_ylim(0, 1)
+    axes.set_xlim(min(overlaps, default=0), max(overlaps, default=1))
+    _finish(axes, "IoU with the best proposal", "recall")
+    return figure
+
+
 def confusion(matrix: np.ndarray, names: Sequence[str], most: int = 20, background: bool = True) -> Figure:
     """What each true class was taken for.
 

@@ -143,7 +143,7 @@ class Predictor:
         for name, source, *rest in pictures:
             try:
                 picture = source() if callable(source) else self._as_rgb(source, order)
-                prepared = prepare(picture, self.model.preprocess, given=self._given(name, picture, *rest))
+                prepared = prepare(picture, self.model.preprocess, given=self.given_of(name, picture, *rest))
             except VidereError as error:
                 yield from self._run(waiting, threshold)
                 waiting = []
@@ -193,7 +193,7 @@ class Predictor:
 
         return Proposer(self.model.config["proposals"], str(self.device))
 
-    def _given(self, name: str, picture: Any, scene: Scene | None = None) -> Scene | None:
+    def given_of(self, name: str, picture: Any, scene: Scene | None = None) -> Scene | None:
         """What the model takes and accepts, and nothing else; None where it takes nothing. DataError where it is missing."""
         kind = type(self.model)
         if not kind.takes | kind.accepts:
