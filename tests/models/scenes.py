@@ -57,7 +57,7 @@ CONFIGS = {
     "classifier": {"backbone": "mobilenet_v2", "norm": "group"},
     "single-object": {"backbone": "mobilenet_v2", "norm": "group", "objects": 2, "hidden": 16, "cells": 2},
     "window-detector": {"width": 8, "hidden": 16, "ratio": 2.0},
-    "rcnn": {"backbone": "mobilenet_v2", "norm": "group", "size": 48, "context": 4},
+    "rcnn": {"backbone": "mobilenet_v2", "norm": "group", "crop_size": 48, "context": 4},
     "sppnet": {"backbone": "mobilenet_v2", "norm": "group", "hidden": 32, "scales": [0.5, 1]},
     "fast-rcnn": {"backbone": "mobilenet_v2", "norm": "group", "hidden": 32},
     "faster-rcnn": TINY,

@@ -186,7 +186,7 @@ def test_a_compressed_fast_rcnn_finds_nearly_the_same():
 @torch.no_grad()
 @pytest.mark.parametrize("name", ["fast-rcnn", "rcnn", "sppnet"])
 def test_no_proposals_nothing_found(name):
-    options = {"size": 48, "context": 4} if name == "rcnn" else {"hidden": 16}
+    options = {"crop_size": 48, "context": 4} if name == "rcnn" else {"hidden": 16}
     model = made(name, backbone="mobilenet_v2", norm="group", **options)
     picture, truth = example(model, (64, 80), 1)
     truth = truth.replace(proposals=torch.zeros(0, 4))

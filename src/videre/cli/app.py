@@ -9,6 +9,7 @@ from videre.cli import (
     compress,
     data,
     doctor,
+    draw,
     evaluate,
     export,
     features,
@@ -42,6 +43,7 @@ app.command("features")(features.features)
 app.command("neighbours")(neighbours.neighbours)
 app.command("filters")(filters.filters)
 app.add_typer(data.app, name="data")
+app.add_typer(draw.app, name="draw")
 app.command("models")(models.models)
 app.command("doctor")(doctor.doctor)
 app.command("bench")(bench.bench)

@@ -14,10 +14,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from videre.backbones import LIGHT, make_backbone, takes
 from videre.errors import ConfigError
+from videre.layers.assignments import Assignment, make_assignment
 from videre.layers.box_head import BoxHead, TwoLayers, as_scenes, truncate, weigh_classes
 from videre.layers.fpn import FeaturePyramid
 from videre.layers.roi_pooler import RoIPooler
@@ -143,6 +145,15 @@ class FastRCNN(Model):
         targets = [target.to(batch.image.device) for target in targets]
         samples = self.box_head.sample(self.given(batch), targets, picture_generators(batch))
         return self.box_head.losses(self.features(batch.image), samples, targets)
+
+    def assignments(self, batch: ImageBatch, targets: Sequence[BoxTarget]) -> list[Assignment]:
+        """Of the first picture: what the given proposals are trained on."""
+        boxes = torch.cat([self.given(batch)[0], targets[0].boxes])
+        (generator, *_), head = picture_generators(batch), self.box_head
+        one = make_assignment(
+            "proposals", boxes, targets[0], generator, low=0.5, high=0.5, batch=head.batch, positive=head.positive
+        )
+        return [one]
 
     def postprocess(self, outputs: Outputs, batch: ImageBatch) -> list[Scene]:
         """Detections in the pixels of the original pictures, clipped to them."""

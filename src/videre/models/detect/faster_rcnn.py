@@ -22,6 +22,7 @@ from torch import Tensor
 from videre.backbones import LIGHT, make_backbone, takes
 from videre.errors import ConfigError
 from videre.layers.anchors import Anchors
+from videre.layers.assignments import Assignment, make_assignment
 from videre.layers.box_head import (
     BoxHead,
     TwoLayers,
@@ -213,6 +214,34 @@ class FasterRCNN(Model):
         features, generators = self.features(batch.image), picture_generators(batch)
         losses, samples = two_stage_losses(self.rpn, self.box_head, features, batch, targets, generators)
         return losses, features, samples
+
+    @torch.no_grad()
+    def assignments(self, batch: ImageBatch, targets: Sequence[BoxTarget]) -> list[Assignment]:
+        """Of the first picture: what the anchors, and what the proposals of now are trained on."""
+        features, (generator, *_) = self.features(batch.image), picture_generators(batch)
+        anchors = torch.cat(self.rpn.anchors_of(features, batch))
+        proposals = torch.cat([self.rpn.propose(features, batch)[0], targets[0].boxes])
+        of_anchors = {
+            "low": 0.3,
+            "high": 0.7,
+            "keep_best": True,
+            "batch": self.rpn.batch,
+            "positive": self.rpn.positive,
+        }
+        head = self.box_head
+        return [
+            make_assignment("anchors", anchors, targets[0], generator, **of_anchors),  # type: ignore[arg-type]
+            make_assignment(
+                "proposals",
+                proposals,
+                targets[0],
+                generator,
+                low=0.5,
+                high=0.5,
+                batch=head.batch,
+                positive=head.positive,
+            ),
+        ]
 
     def postprocess(self, outputs: Outputs, batch: ImageBatch) -> list[Scene]:
         """Detections in the pixels of the original pictures, clipped to them."""

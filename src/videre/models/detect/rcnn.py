@@ -35,7 +35,7 @@ class RCNN(RegionClassifier):
         proposals: the method that finds proposals where none are given: a system (see `videre models`), or "" for none.
         most: proposals that are looked at, the best of those given: (training, prediction).
         backbone: a name of `videre.backbones`. norm, padding, norm_eps (None: as published), multiplier: of the backbone.
-        size: side of the warped crops; 227 in the paper. context: pixels of them around the proposal; 16 in the paper.
+        crop_size: side of the warped crops; 227 in the paper. context: pixels of them around the proposal; 16 in the paper.
         box_cells: cells a side of the last map that the box regression reads.
         roi_batch: proposals sampled a picture when fine-tuning; the paper has 128 a step. roi_positive: share of positives.
         c, ridge: strengths of the SVMs and of the box regression.
@@ -58,7 +58,7 @@ class RCNN(RegionClassifier):
         padding: str = "half",
         norm_eps: float | None = None,
         multiplier: float = 1.0,
-        size: int = 224,
+        crop_size: int = 224,
         context: int = 16,
         box_cells: int = 3,
         roi_batch: int = 64,
@@ -72,9 +72,9 @@ class RCNN(RegionClassifier):
         max_detections: int = 100,
     ) -> None:
         super().__init__(schema, preprocess)
-        if not 0 <= 2 * context < size:
-            raise ConfigError(f"context must leave room in crops of {size} pixels, found {context} on either side")
-        self.size, self.context, self.box_cells = size, context, box_cells
+        if not 0 <= 2 * context < crop_size:
+            raise ConfigError(f"context must leave room in crops of {crop_size} pixels, found {context} on either side")
+        self.crop_size, self.context, self.box_cells = crop_size, context, box_cells
         options: dict[str, Any] = {"norm": norm, "channels": len(self.preprocess.mean), "vector": True}
         special = {"multiplier": (multiplier, 1.0), "eps": (norm_eps, None)}
         options |= {name: value for name, (value, plain) in special.items() if value != plain}
@@ -101,7 +101,7 @@ class RCNN(RegionClassifier):
         """The vector of each region's own crop, and its last map in a few cells."""
         vectors, maps = [], []
         for some in rois.split(CHUNK):
-            found = self.backbone(warp_crops(image, some, self.size, self.context))
+            found = self.backbone(warp_crops(image, some, self.crop_size, self.context))
             vectors.append(found[VECTOR].flatten(1))
             maps.append(F.adaptive_max_pool2d(found[self.last], self.box_cells).flatten(1))
         if not vectors:

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from videre.errors import ConfigError
+from videre.layers.assignments import Assignment, make_assignment
 from videre.layers.box_head import as_scenes
 from videre.layers.feature_cache import FeatureCache, content_key
 from videre.layers.losses import mean_count
@@ -123,6 +124,23 @@ class RegionClassifier(Model):
         logits = self.softmax(self.look(batch.image, samples.rois)[0])
         loss = F.cross_entropy(logits.float(), samples.labels, reduction="sum")
         return {"class": loss / mean_count(len(samples.rois), logits)}
+
+    def assignments(self, batch: ImageBatch, targets: Sequence[BoxTarget]) -> list[Assignment]:
+        """Of the first picture: what the given proposals are fine-tuned on."""
+        boxes = torch.cat([self.given(batch)[0], targets[0].boxes])
+        (generator, *_) = picture_generators(batch)
+        return [
+            make_assignment(
+                "proposals",
+                boxes,
+                targets[0],
+                generator,
+                low=0.5,
+                high=0.5,
+                batch=self.roi_batch,
+                positive=self.roi_positive,
+            )
+        ]
 
     # the stages that are solved -----------------------------------------------------------------------------------------
 

@@ -23,6 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from videre.errors import ConfigError
+from videre.layers.assignments import Assignment, make_assignment
 from videre.layers.box_head import as_scenes
 from videre.layers.losses import mean_count
 from videre.layers.matcher import NEGATIVE, assign, ignore_covered
@@ -278,6 +279,24 @@ class WindowDetector(Model):
         labels[there] = target.labels[true[there]]
         goals[there] = encode_boxes(target.boxes[true[there]], boxes[chosen][there])
         return torch.stack(rows), labels, goals
+
+    def assignments(self, batch: ImageBatch, targets: Sequence[BoxTarget]) -> list[Assignment]:
+        """Of the first picture: what its windows are trained on."""
+        size, (generator, *_) = batch.sizes[0], picture_generators(batch)
+        boxes = torch.cat([self.boxes_of(level, size, batch.image.device) for level in self.levels(size)])
+        share = self.sampled / 4 / (self.candidates + self.sampled / 4)
+        one = make_assignment(
+            "windows",
+            boxes,
+            targets[0],
+            generator,
+            low=0.4,
+            high=0.5,
+            keep_best=True,
+            batch=self.candidates + self.sampled // 4,
+            positive=share,
+        )
+        return [one]
 
     def named_rows(self) -> dict[str, Rows]:
         """Class rows of the scores; background is the row after them."""
