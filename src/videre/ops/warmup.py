@@ -12,8 +12,10 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import torch
 
+from videre.ops.bing import SPACES, BingFilter, bing
 from videre.ops.crop_masks import crop_masks
 from videre.ops.decode_keypoints import decode_keypoints
+from videre.ops.edge_boxes import edge_boxes, edge_nms
 from videre.ops.nms import nms
 from videre.ops.paste_masks import paste_masks, paste_masks_rle
 from videre.ops.ps_roi_align import ps_roi_align
@@ -63,6 +65,12 @@ def warm_up() -> Iterator[tuple[str, Callable[[], object]]]:
     offsets = torch.tensor([0, square.numel()])
     yield "crop masks", lambda: crop_masks(square.flatten(), offsets, windows, SIZE, boxes[:1], torch.tensor([0]), 7)
     yield "run lengths", lambda: _run_lengths(square, offsets, windows)
+    edges = torch.ones(64, 64)
+    yield "edge boxes", lambda: edge_boxes(edge_nms(edges, edges), edges)
+    whole = [
+        BingFilter(space, np.ones((8, 8), np.float32), np.array([0]), np.ones((1, 2), np.float32)) for space in SPACES
+    ]
+    yield "BING", lambda: bing(np.zeros((16, 16, 3), np.uint8), whole)
     polygon = np.array([[2.0, 2], [12, 3], [7, 13]])
     yield "polygons", lambda: (rasterise_polygons([polygon], SIZE), trace_polygons(square[0].numpy()))
 
