@@ -1,9 +1,10 @@
 """Selective Search beside OpenCV's: `python benchmarks/selective_search.py DATA --peer .venv-contrib/bin/python`.
 
-For each mode, of both: boxes and seconds a picture, and over all true boxes recall at IoU .5 / at .7 / mean best overlap among
-the first 100, 500 and 1,000 proposals, among as many as both have of a picture, and among all. Both see the same
-pictures in turn; seconds are of each picture the median of the rounds, and then their mean. OpenCV's modes have other scales and
-more groupings than the paper's, and it keeps small boxes; `--opencv-strategy` gives ours what it has.
+For each mode, of both: boxes and seconds a picture, and over all true boxes recall at IoU .5 / at .7 / mean best
+overlap among the first 100, 500 and 1,000 proposals, among as many as both have of a picture, and among all. Both see
+the same pictures in turn; seconds are of each picture the median of the rounds, and then their mean. OpenCV's modes
+have other scales and more groupings than the paper's, and it keeps small boxes; `--opencv-strategy` gives ours its
+groupings.
 
 The peer is a Python with opencv-contrib-python-headless, which shares a module with OpenCV's plain package and so
 cannot stand beside it.
@@ -46,9 +47,9 @@ for line in sys.stdin:
     print(json.dumps([seconds, np.asarray(found).reshape(-1, 4).tolist()]), flush=True)
 """
 OPENCV = {
-    "single": Strategy(("hsv",), MODES["single"].similarities, (200,)),
-    "fast": Strategy(("hsv", "lab"), MODES["fast"].similarities, (150, 300, 450)),
-    "quality": Strategy(MODES["quality"].spaces, MODES["quality"].similarities, (150, 300, 450, 600, 750)),
+    "single": Strategy(("hsv",), MODES["single"].similarities, (200,), 100),
+    "fast": Strategy(("hsv", "lab"), MODES["fast"].similarities, (150, 300, 450), 100),
+    "quality": Strategy(MODES["quality"].spaces, MODES["quality"].similarities, (150, 300, 450, 600, 750), 100),
 }
 
 
@@ -62,6 +63,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--min-side", type=float, default=20)
+    parser.add_argument("--long-side", type=int, default=500, help="of the pictures, for ours; 0: as the pictures are")
     parser.add_argument("--opencv-strategy", action="store_true", help="OpenCV's scales for ours, too")
     args = parser.parse_args()
     data = videre.data.read(args.data, args.split)
@@ -97,7 +99,9 @@ def main() -> None:
                     taken.append([])
                 for _ in range(args.rounds):
                     began = time.perf_counter()
-                    boxes, _ = selective_search(picture, strategies[mode], args.seed, args.min_side)
+                    boxes, _ = selective_search(
+                        picture, strategies[mode], args.seed, args.min_side, args.long_side or None
+                    )
                     seconds["videre"][i].append(time.perf_counter() - began)
                     if peer:
                         print(mode, i, file=peer.stdin, flush=True)

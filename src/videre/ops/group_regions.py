@@ -1,19 +1,19 @@
 """Hierarchical grouping: the two most similar neighbours become one region, again and again, until one is left.
 
-Uijlings et al., Selective Search for Object Recognition, IJCV 2013, sections 3.1 and 3.2. What two regions have in common
-is the sum of chosen similarities, each in [0, 1]:
+Uijlings et al., Selective Search for Object Recognition, IJCV 2013, sections 3.1 and 3.2. What two regions have in
+common is the sum of chosen similarities, each in [0, 1]:
 
     colour   intersection of their histograms, 25 bins a channel, that sum to 1 over all channels
     texture  the same of Gaussian derivatives (sigma 1) in 8 directions, 10 bins a direction and channel
     size     1 - (size of both) / (size of the picture): small ones join early
     fill     1 - (what both leave of the box around them) / (size of the picture): a region fills a hole in another
 
-A derivative counts where it is positive, so that the eight directions are four and their opposites, and its bins are
-equal parts of its largest value in the picture.
+A derivative counts where it is positive, so that the eight directions are four and their opposites; its bins are 3.2
+wide for a picture that spans 256, and the last has all above.
 
-Histograms are kept as counts of pixels, which add up exactly, and compared as whole multiples of 2^-29: sums of those are
-the same in any order, so vector instructions may take them. Of equally similar pairs that of the region formed first
-goes first. The pairs wait in a heap, from which those of regions that are gone are not removed but passed over.
+Histograms are kept as counts of pixels, which add up exactly, and compared as whole multiples of 2^-29: sums of those
+are the same in any order, so vector instructions may take them. Of equally similar pairs that of the region formed
+first goes first. The pairs wait in a heap, from which those of regions that are gone are not removed but passed over.
 
     regions = describe_regions(picture, graph_segmentation(picture, 100))
     boxes, levels = group_regions(regions, ("colour", "texture", "size", "fill"))
@@ -34,6 +34,7 @@ from ._numba import serial
 SIMILARITIES = ("colour", "texture", "size", "fill")
 COLOUR_BINS = 25
 TEXTURE_BINS = 10
+STRONGEST = 32.0  # derivative, of a picture that spans 256: a step of 80 at a pixel's edge
 DIRECTIONS = 8
 ONE = 1 << 29  # a histogram of colour and one of texture: their sum fits into 32 bits
 
@@ -139,19 +140,6 @@ def _derivative(sigma: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
 def _bins_kernel(values, across, down):
     height, width, channels = values.shape
     bins = np.empty((height, width, channels * (1 + DIRECTIONS)), np.uint8)
-    largest = np.zeros((channels, DIRECTIONS), np.float32)
-    half = DIRECTIONS // 2
-    for y in range(height):
-        for x in range(width):
-            for c in range(channels):
-                for d, value in enumerate(_directions(across[y, x, c], down[y, x, c])):
-                    largest[c, d] = max(largest[c, d], value)
-                    largest[c, half + d] = max(largest[c, half + d], -value)
-    scale = np.zeros((channels, DIRECTIONS), np.float32)
-    for c in range(channels):
-        for d in range(DIRECTIONS):
-            if largest[c, d] > 0:
-                scale[c, d] = np.float32(TEXTURE_BINS) / largest[c, d]
     for y in range(height):
         for x in range(width):
             pixel = bins[y, x]
@@ -159,10 +147,11 @@ def _bins_kernel(values, across, down):
                 pixel[c] = int(values[y, x, c] * np.float32(COLOUR_BINS / 256))
                 first = channels + DIRECTIONS * c
                 for d, value in enumerate(_directions(across[y, x, c], down[y, x, c])):
-                    pixel[first + d] = min(int(max(value, np.float32(0)) * scale[c, d]), TEXTURE_BINS - 1)
-                    pixel[first + half + d] = min(
-                        int(max(-value, np.float32(0)) * scale[c, half + d]), TEXTURE_BINS - 1
+                    strength = np.uint8(
+                        min(abs(value) * np.float32(TEXTURE_BINS / STRONGEST), np.float32(TEXTURE_BINS - 1))
                     )
+                    pixel[first + d] = strength if value > 0 else 0
+                    pixel[first + DIRECTIONS // 2 + d] = strength if value < 0 else 0
     return bins
 
 
@@ -241,7 +230,7 @@ def _group_kernel(first_sizes, first_boxes, counts, measures, pairs, by_size, by
     for r in range(n):
         _normalise(counts[r], measures, sizes[r], histograms[r])
 
-    neighbour, after = np.empty(2 * len(pairs), np.int64), np.full(2 * len(pairs), -1)
+    neighbour, after = np.empty(2 * len(pairs), np.int64), np.full(2 * len(pairs), -1)  # links
     head, tail = np.full(total, -1), np.full(total, -1)
     for e in range(len(pairs)):
         for side in range(2):
@@ -253,9 +242,9 @@ def _group_kernel(first_sizes, first_boxes, counts, measures, pairs, by_size, by
                 after[tail[r]] = link
             tail[r] = link
 
-    heap = [
-        (-_similarity(a, b, histograms, row, sizes, boxes, whole, by_size, by_fill), np.int64(a), np.int64(b))
-        for a, b in pairs
+    heap: list[tuple[float, int, int]] = [
+        (-_similarity(a, b, histograms, row, sizes, boxes, whole, by_size, by_fill), a, b)
+        for a, b in pairs.astype(np.int64)
     ]
     heapq.heapify(heap)
     met = np.full(total, -1)  # the last region formed that this one was found beside
@@ -303,19 +292,18 @@ def _normalise(counts, measures, size, histogram):
 
 @serial
 def _similarity(a, b, histograms, row, sizes, boxes, whole, by_size, by_fill):
+    """Less the constants of size and fill: what remains of those is a whole number of pixels, and equal ones tie."""
     first, second = histograms[row[a]], histograms[row[b]]
     common = np.int32(0)
     for k in range(len(first)):
         common = np.int32(common + min(first[k], second[k]))
-    similarity = common / ONE
     both = sizes[a] + sizes[b]
-    if by_size:
-        similarity += 1 - both / whole
+    pixels = both if by_size else np.int64(0)
     if by_fill:
         width = max(boxes[a, 2], boxes[b, 2]) - min(boxes[a, 0], boxes[b, 0])
         height = max(boxes[a, 3], boxes[b, 3]) - min(boxes[a, 1], boxes[b, 1])
-        similarity += 1 - (width * height - both) / whole
-    return similarity
+        pixels += np.int64(width) * height - both
+    return common / ONE - pixels / whole
 
 
 @serial

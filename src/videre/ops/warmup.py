@@ -16,6 +16,8 @@ from videre.ops.bing import SPACES, BingFilter, bing
 from videre.ops.crop_masks import crop_masks
 from videre.ops.decode_keypoints import decode_keypoints
 from videre.ops.edge_boxes import edge_boxes, edge_nms
+from videre.ops.graph_segmentation import graph_segmentation
+from videre.ops.group_regions import describe_regions, group_regions
 from videre.ops.nms import nms
 from videre.ops.paste_masks import paste_masks, paste_masks_rle
 from videre.ops.ps_roi_align import ps_roi_align
@@ -71,6 +73,9 @@ def warm_up() -> Iterator[tuple[str, Callable[[], object]]]:
         BingFilter(space, np.ones((8, 8), np.float32), np.array([0]), np.ones((1, 2), np.float32)) for space in SPACES
     ]
     yield "BING", lambda: bing(np.zeros((16, 16, 3), np.uint8), whole)
+    picture = np.random.default_rng(0).integers(0, 256, (*SIZE, 3), dtype=np.uint8)
+    yield "graph segmentation", lambda: graph_segmentation(picture, 50.0, min_size=20)
+    yield "group regions", lambda: group_regions(describe_regions(picture, graph_segmentation(picture, 50.0)))
     polygon = np.array([[2.0, 2], [12, 3], [7, 13]])
     yield "polygons", lambda: (rasterise_polygons([polygon], SIZE), trace_polygons(square[0].numpy()))
 
