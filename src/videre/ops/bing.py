@@ -102,6 +102,39 @@ def bing(
     return torch.from_numpy(np.concatenate(boxes)[order]), torch.from_numpy(scores)
 
 
+def window_gradients(picture: np.ndarray, boxes: np.ndarray, space: str) -> np.ndarray:
+    """What a filter sees of windows: each cut out, resized to 8x8, as norms of gradients.
+
+    Args:
+        picture: (H, W, 3) uint8 RGB. boxes: (N, 4) xyxy, pixels. space: of SPACES.
+    Returns:
+        (N, 64) float32.
+    """
+    height, width = picture.shape[:2]
+    rows = np.empty((len(boxes), SIDE * SIDE), np.float32)
+    for n, (x1, y1, x2, y2) in enumerate(np.round(boxes).astype(int)):
+        x1, y1 = min(max(x1, 0), width - 1), min(max(y1, 0), height - 1)
+        part = np.ascontiguousarray(picture[y1 : max(y2, y1 + 1), x1 : max(x2, x1 + 1)])
+        small = cv2.resize(part, (SIDE, SIDE), interpolation=cv2.INTER_LINEAR_EXACT)
+        rows[n] = _gradient_kernel(_in_space(small, space), space == "HSV").reshape(-1)
+    return rows
+
+
+def stage_one(
+    picture: np.ndarray, weights: np.ndarray, space: str, size: int, per_size: int = 250, radius: int = 2
+) -> tuple[np.ndarray, np.ndarray]:
+    """The windows of one size that a filter scores best, before that size is calibrated.
+
+    Args:
+        picture: (H, W, 3) uint8 RGB. weights: (8, 8). space: of SPACES. size: as in SIDES.
+    Returns:
+        (P, 4) float32 boxes xyxy, pixels, and (P) float32 scores, falling; none where the picture is too small for the size.
+    """
+    plain = BingFilter(space, weights, np.array([size]), np.array([[1, 0]], np.float32))
+    (found,) = _windows(np.ascontiguousarray(picture), [plain], per_size, radius)
+    return found[:, :4], found[:, 4]
+
+
 def filter_scores(gradient: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Exact scores of stage one, the definition that the binary filters approximate.
 

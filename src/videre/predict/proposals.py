@@ -46,6 +46,10 @@ class Proposer:
             if "proposals" not in kind.gives:
                 raise ConfigError(f"{method} gives no proposals of its own; name a checkpoint of it, or {_methods()}")
             self.model: Model = kind(Schema()).eval()
+            if self.model.stages():
+                raise ConfigError(
+                    f"{method} finds nothing before it is trained: `videre train {method} DATA`; name its checkpoint"
+                )
             weights = ""
         else:
             if not Path(method).is_file():

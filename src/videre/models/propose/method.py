@@ -56,5 +56,5 @@ class ProposalMethod(Model):
         return ()
 
     def losses(self, batch: ImageBatch, targets: Sequence[object]) -> dict[str, Tensor]:
-        """Raises ConfigError: there is nothing to train."""
-        raise ConfigError(f"a {type(self).__name__} has nothing to train")
+        """Raises ConfigError: nothing is trained by descent."""
+        raise ConfigError(f"a {type(self).__name__} has nothing to train by descent")
