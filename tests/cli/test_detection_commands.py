@@ -138,13 +138,17 @@ def test_one_object_and_windows(blocks: Path, tmp_path: Path, capsys) -> None:
     assert "windows in a picture of" in capsys.readouterr().err
 
 
-def test_bing_is_trained_and_proposes(blocks: Path, tmp_path: Path, capsys) -> None:
-    assert call("proposals", "bing", blocks, "--split", "val", "--out", tmp_path / "p.jsonl") == 2
-    assert "finds nothing before it is trained: `videre train bing DATA`" in capsys.readouterr().err
-    assert call("train", "bing", blocks, "-o", "batch=2", "--out", tmp_path / "bing", "-q") == 0
-    weights = tmp_path / "bing" / "last.safetensors"
+@pytest.mark.parametrize("method", ["bing", "objectness"])
+def test_methods_that_learn_are_trained_and_propose(blocks: Path, tmp_path: Path, capsys, method: str) -> None:
+    assert call("proposals", method, blocks, "--split", "val", "--out", tmp_path / "p.jsonl") == 2
+    assert f"finds nothing before it is trained: `videre train {method} DATA`" in capsys.readouterr().err
+    assert call("train", method, blocks, "-o", "batch=2", "--out", tmp_path / method, "-q") == 0
+    weights = tmp_path / method / "last.safetensors"
     assert call("proposals", weights, blocks, "--split", "val", "--out", tmp_path / "p.jsonl") == 0
     assert "proposals a picture" in capsys.readouterr().out
+
+
+def test_methods_without_training(blocks: Path, tmp_path: Path, capsys) -> None:
     assert call("proposals", "edge-boxes", blocks, "--split", "val", "--out", tmp_path / "e.jsonl", "-q") == 0
     assert call("train", "edge-boxes", blocks, "--out", tmp_path / "x") == 2
     assert "has nothing to train" in capsys.readouterr().err

@@ -28,6 +28,7 @@ MODELS: dict[str, str | type[Model]] = {
     "hourglass-pose": "videre.models.pose.hourglass:HourglassPose",
     "movenet": "videre.models.pose.movenet:MoveNet",
     "selective-search": "videre.models.propose.selective_search:SelectiveSearch",
+    "objectness": "videre.models.propose.objectness:Objectness",
     "edge-boxes": "videre.models.propose.edge_boxes:EdgeBoxes",
     "bing": "videre.models.propose.bing:Bing",
     "single-object": "videre.models.detect.single_object:SingleObject",

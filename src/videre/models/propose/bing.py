@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from videre.errors import ConfigError
-from videre.models.propose.method import ProposalMethod
+from videre.models.propose.method import ProposalMethod, pixels_of, true_boxes
 from videre.models.stages import Fit, Stage
 from videre.ops.bing import SIDES, SPACES, BingFilter, bing, stage_one, window_gradients
 from videre.ops.boxes import box_iou
@@ -79,21 +79,10 @@ class Bing(ProposalMethod):
     def stages(self) -> Sequence[Stage]:
         return Fit("filter", self._add_windows, self._solve_filters), Fit("sizes", self._add_scores, self._solve_sizes)
 
-    def _pictures(self, batch: ImageBatch, targets: Sequence[Scene]) -> list[tuple[np.ndarray, np.ndarray]]:
-        """The pixels of each picture and its true boxes."""
-        found = []
-        for i, (scene, (height, width)) in enumerate(zip(targets, batch.sizes, strict=True)):
-            pixels = (batch.image[i, :, :height, :width].float() * 255).round().clamp(0, 255).to(torch.uint8)
-            things = scene.instances
-            boxes = torch.zeros(0, 4) if things is None or things.boxes is None else things.boxes
-            if things is not None and things.ignore is not None:
-                boxes = boxes[~things.ignore]
-            found.append((pixels.permute(1, 2, 0).cpu().contiguous().numpy(), boxes.cpu().numpy()))
-        return found
-
     def _add_windows(self, state: dict[str, Tensor], batch: ImageBatch, targets: Sequence[Scene]) -> dict[str, Tensor]:
         """Gradients of true boxes and of boxes at random."""
-        for pixels, boxes in self._pictures(batch, targets):
+        for i, scene in enumerate(targets):
+            pixels, boxes = pixels_of(batch, i), true_boxes(scene).numpy()
             rng = np.random.default_rng(int(pixels[::7, ::7].sum()))  # the same boxes whoever gathers them
             corners = np.sort(rng.random((NEGATIVES, 2, 2)), axis=1).reshape(-1, 4)  # x1, y1, x2, y2
             others = corners * np.tile(pixels.shape[1::-1], 2)
@@ -118,8 +107,8 @@ class Bing(ProposalMethod):
 
     def _add_scores(self, state: dict[str, Tensor], batch: ImageBatch, targets: Sequence[Scene]) -> dict[str, Tensor]:
         """The best windows of each size in each colour space: their scores, and whether they hit."""
-        for pixels, boxes in self._pictures(batch, targets):
-            truth = torch.from_numpy(boxes).float()
+        for i, scene in enumerate(targets):
+            pixels, truth = pixels_of(batch, i), true_boxes(scene)
             for space, name in enumerate(SPACES):
                 for size in range(SIZES):
                     found, scores = stage_one(pixels, self.filters[space].cpu().numpy(), name, size, SEEN)

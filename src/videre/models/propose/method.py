@@ -34,9 +34,8 @@ class ProposalMethod(Model):
     def forward(self, batch: ImageBatch) -> Outputs:
         """ "proposals" [P, 4], "proposal_scores" [P] and the "picture" [P] of each."""
         parts = []
-        for i, (height, width) in enumerate(batch.sizes):
-            pixels = (batch.image[i, :, :height, :width].float() * 255).round().clamp(0, 255)
-            found = self.find(pixels.permute(1, 2, 0).to(torch.uint8).cpu().contiguous().numpy())
+        for i in range(len(batch)):
+            found = self.find(pixels_of(batch, i))
             boxes, scores = (torch.from_numpy(np.ascontiguousarray(part, np.float32)) for part in found)
             parts.append((boxes, scores, torch.full((len(boxes),), i)))
         boxes, scores, picture = (torch.cat(part) for part in zip(*parts))
@@ -58,3 +57,18 @@ class ProposalMethod(Model):
     def losses(self, batch: ImageBatch, targets: Sequence[object]) -> dict[str, Tensor]:
         """Raises ConfigError: nothing is trained by descent."""
         raise ConfigError(f"a {type(self).__name__} has nothing to train by descent")
+
+
+def pixels_of(batch: ImageBatch, i: int) -> np.ndarray:
+    """Picture i of a batch as it was read, uint8 [H, W, 3]."""
+    height, width = batch.sizes[i]
+    pixels = (batch.image[i, :, :height, :width].float() * 255).round().clamp(0, 255).to(torch.uint8)
+    return pixels.permute(1, 2, 0).cpu().contiguous().numpy()
+
+
+def true_boxes(scene: Scene) -> Tensor:
+    """Boxes [T, 4] of the things of a scene that count."""
+    things = scene.instances
+    if things is None or things.boxes is None:
+        return torch.zeros(0, 4)
+    return (things.boxes if things.ignore is None else things.boxes[~things.ignore]).float().cpu()
