@@ -21,6 +21,7 @@ from videre.errors import ConfigError, DataError, VidereError
 from videre.images.prepare import prepare
 from videre.images.reading import as_picture
 from videre.models.base import Model
+from videre.predict.proposals import Proposer
 from videre.predict.sources import is_clip, is_one_picture, pictures_from
 from videre.predict.views import Views, check_views, look
 from videre.structures import AnyClip, ImageBatch, Scene
@@ -188,9 +189,7 @@ class Predictor:
         self.__dict__.pop("_proposer", None)
 
     @functools.cached_property
-    def _proposer(self) -> Any:
-        from videre.predict.proposals import Proposer
-
+    def _proposer(self) -> Proposer:
         return Proposer(self.model.config["proposals"], str(self.device))
 
     def given_of(self, name: str, picture: Any, scene: Scene | None = None) -> Scene | None:

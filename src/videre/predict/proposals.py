@@ -15,12 +15,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from videre.engine.device import choose_device
 from videre.errors import ConfigError
 from videre.files import cache_folder, read_bytes, write_atomic
 from videre.images.prepare import prepare
 from videre.models import MODELS, find_model
 from videre.models.base import Model
-from videre.predict.predictor import load
+from videre.models.checkpoint import read_checkpoint
 from videre.structures import Scene, Schema
 from videre.version import __version__
 
@@ -56,7 +57,7 @@ class Proposer:
                 raise ConfigError(
                     f"there is no method {method!r} for proposals, and no such file; there are {_methods()}"
                 )
-            self.model = load(method, device).model
+            self.model = read_checkpoint(Path(method)).build().eval().to(choose_device(device))
             if "proposals" not in self.model.gives and not hasattr(self.model, "propose"):
                 raise ConfigError(f"{method}: a {type(self.model).__name__} finds no proposals; there are {_methods()}")
             weights = hashlib.sha256(read_bytes(method)).hexdigest()
