@@ -22,6 +22,8 @@ BIAS = 10.0
 MARGIN = -1.0001
 """A negative above this is hard: it lies within the margin, or on the wrong side."""
 POSITIVE_WEIGHT = 2.0
+TOLERANCE = 0.1
+"""At which liblinear's own program stops, as R-CNN ran it; scikit-learn's default is a thousandth of it, and takes as much longer."""
 WHITEN = 1e-3
 """Added to the targets' covariance before its inverse root is taken."""
 UNSEEN = -1.0
@@ -118,7 +120,7 @@ class RegionSVM(nn.Module):
                 C=self.c,
                 intercept_scaling=BIAS,
                 class_weight={1: POSITIVE_WEIGHT},
-                max_iter=2000,
+                tol=TOLERANCE,
                 random_state=0,
             ).fit(rows, truth)
             self.svm[k, :-1] = torch.from_numpy(machine.coef_[0]).float()

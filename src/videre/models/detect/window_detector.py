@@ -189,7 +189,7 @@ class WindowDetector(Model):
             picture = batch.image[i : i + 1, :, : size[0], : size[1]]
             boxes, scores, labels = [], [], []
             for level in self.levels(size):
-                logits, deltas = look(_resized(picture, level))
+                logits, deltas = look(resized(picture, level))
                 probability = logits.float().softmax(1)[:, :-1]
                 window, label = (probability > self.limits.score_threshold).nonzero().unbind(1)
                 at = self.boxes_of(level, size, picture.device)[window]
@@ -269,10 +269,10 @@ class WindowDetector(Model):
         rows = []
         for n in level_of[chosen.cpu()].unique().tolist():
             level, first = levels[n], int((level_of < n).sum())
-            resized, columns = _resized(picture, level), _positions(levels[n][1])
+            shown, columns = resized(picture, level), _positions(levels[n][1])
             for place in (chosen[level_of[chosen.cpu()] == n] - first).tolist():
                 y, x = divmod(place, columns)
-                rows.append(resized[0, :, y * STRIDE : y * STRIDE + WINDOW, x * STRIDE : x * STRIDE + WINDOW])
+                rows.append(shown[0, :, y * STRIDE : y * STRIDE + WINDOW, x * STRIDE : x * STRIDE + WINDOW])
         true = matched[chosen]
         labels, goals = torch.full_like(true, self.classes), boxes.new_zeros(len(chosen), 4)
         there = true >= 0
@@ -316,5 +316,6 @@ def _positions(side: int) -> int:
     return (side - WINDOW) // STRIDE + 1
 
 
-def _resized(picture: Tensor, level: Level) -> Tensor:
+def resized(picture: Tensor, level: Level) -> Tensor:
+    """A picture [1, C, H, W] as the windows of a level see it."""
     return F.interpolate(picture, level, mode="bilinear", align_corners=False, antialias=True)
