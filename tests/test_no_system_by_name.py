@@ -13,7 +13,7 @@ from videre.models import MODELS
 ROOT = Path(videre.__file__).parent
 ROOMS = ("predict", "engine", "export", "evaluate", "train", "draw", "structures", "images", "layers", "ops")
 FILES = sorted([*(file for room in ROOMS for file in (ROOT / room).rglob("*.py")), ROOT / "studies/features.py"])
-SYSTEMS = ("classify", "detect", "segment", "pose")
+SYSTEMS = ("classify", "detect", "propose", "segment", "pose")
 CLASSES = {str(place).partition(":")[2] for place in MODELS.values()}
 
 

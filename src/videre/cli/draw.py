@@ -52,7 +52,7 @@ def targets(
     if assign is None:
         raise ConfigError(f"a {type(system).__name__} has no boxes that are assigned to things")
     if "proposals" in system.takes:
-        method = proposals or str(system.config.get("proposals") or "")
+        method = proposals or system.finders.get("proposals", "")
         dataset = propose(dataset, method, system, device, quiet=True)
     image, truth = dataset[0]
     takes = system.takes | system.accepts

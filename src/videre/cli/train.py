@@ -124,7 +124,7 @@ def train(
     else:
         start = prepare_training(model, training, backbone, source, tune, given)
     if "proposals" in start.model.takes:
-        method = proposals or start.model.config.get("proposals") or ""
+        method = proposals or start.model.finders.get("proposals", "")
         training = propose(training, method, start.model, device, quiet)
         if validation is not None:
             validation = propose(validation, method, start.model, device, quiet)

@@ -208,6 +208,18 @@ class Model(nn.Module):
         """Of the fields that it takes those that a setting of the same name names a method for (proposals)."""
         return cls.takes & arguments(cls).keys()
 
+    @property
+    def finders(self) -> dict[str, str]:
+        """By each of these fields the method that finds it where it is not given; those that have one."""
+        methods = {field: self.config.get(field) for field in type(self).findable()}
+        return {field: str(method) for field, method in methods.items() if method}
+
+    def find_by(self, field: str, method: str) -> None:
+        """Let another method find a field. ConfigError where nothing finds it."""
+        if field not in type(self).findable():
+            raise ConfigError(f"a {type(self).__name__} takes no {field} that a method could find")
+        self.config[field] = method
+
     @classmethod
     def require(cls, fields: Iterable[str], source: str = "the data set") -> None:
         """Raise DataError when truth of `fields` cannot train this model."""

@@ -178,19 +178,17 @@ class Predictor:
 
     @property
     def finds(self) -> frozenset[str]:
-        """Fields that the model takes and that are found where they are not given: proposals, by the model's own method."""
-        return frozenset(field for field in type(self.model).findable() if self.model.config.get(field))
+        """Fields that the model takes and that are found where they are not given."""
+        return frozenset(self.model.finders)
 
     def propose_by(self, method: str) -> None:
         """Find proposals by another method than the model's own. ConfigError where the model takes none."""
-        if "proposals" not in self.model.takes:
-            raise ConfigError(f"a {type(self.model).__name__} takes no proposals")
-        self.model.config["proposals"] = method
+        self.model.find_by("proposals", method)
         self.__dict__.pop("_proposer", None)
 
     @functools.cached_property
     def _proposer(self) -> Proposer:
-        return Proposer(self.model.config["proposals"], str(self.device))
+        return Proposer(self.model.finders["proposals"], str(self.device))
 
     def given_of(self, name: str, picture: Any, scene: Scene | None = None) -> Scene | None:
         """What the model takes and accepts, and nothing else; None where it takes nothing. DataError where it is missing."""
