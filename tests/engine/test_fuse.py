@@ -94,6 +94,10 @@ def test_a_classifier_says_the_same() -> None:
 def test_systems_find_the_same(name: str, plan: Plan) -> None:
     torch.manual_seed(0)
     model = lively(find_model(name)(SCHEMA, PREPROCESS, **CONFIGS[name]))
+    if (
+        name == "window-detector"
+    ):  # thousands of windows whose scores begin within a millionth of each other: NMS would draw lots
+        nn.init.normal_(model.scores.weight, std=0.3)
     picture = picture_and_truth((64, 80), 3)[0]
     plain, fast = (Predictor(model, engine=e, plan=plan).predict(picture, threshold=0) for e in ("plain", "fp32"))
     assert len(plain) == len(fast) > 0

@@ -175,7 +175,7 @@ def _unfilled(model: Model, taken: Transfer) -> str:
         return "" if any(tensor.startswith(backbones) for tensor in taken.loaded) else "backbone"
     sizes = {name: value.numel() for name, value in model.state_dict().items()}
     filled = sum(sizes[name] for name in [*taken.loaded, *taken.by_name])
-    return "" if filled * 2 > sum(sizes.values()) else "net"
+    return "" if not sizes or filled * 2 > sum(sizes.values()) else "net"
 
 
 def _counted(scene: Scene, schema: Schema) -> Tensor | None:

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from videre.errors import ConfigError
 from videre.layers.assignments import Assignment, make_assignment
 from videre.layers.box_head import as_scenes
+from videre.layers.conv import initialise
 from videre.layers.losses import mean_count
 from videre.layers.matcher import NEGATIVE, assign, ignore_covered
 from videre.layers.merge_boxes import merge_boxes
@@ -59,8 +60,8 @@ class WindowDetector(Model):
         aspects: height / width of windows.
         form: "shared" or "crops": how windows are looked at; the answers are the same.
         merge: "nms" within each class, or "average" (OverFeat's).
-        windows: sampled a picture in training, a quarter of them positives at most; the negatives are the hardest of `candidates`
-            drawn at random.
+        windows: sampled a picture in training, a quarter of them positives at most.
+        candidates: negatives drawn at random, of which the hardest are trained on.
         score_threshold, nms, max_detections: of detections.
     """
 
@@ -111,6 +112,8 @@ class WindowDetector(Model):
         self.after = nn.Sequential(
             nn.Conv2d(channels[-1], hidden, 3, bias=False), make_norm("batch", hidden), nn.ReLU(), nn.Dropout(0.2)
         )
+        initialise(self.before)
+        initialise(self.after)
         self.scores = nn.Conv2d(hidden, self.classes + 1, 1)
         self.deltas = nn.Conv2d(hidden, 4, 1)
         for layer in (self.scores, self.deltas):
