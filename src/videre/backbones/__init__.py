@@ -78,4 +78,39 @@ def make_backbone(name: str, **options: Any) -> Backbone:
     return backbone
 
 
-__all__ = ["FAMILIES", "LIBRARIES", "LIGHT", "VECTOR", "Backbone", "find_backbone", "make_backbone", "takes"]
+def backbone_of(
+    name: str,
+    *,
+    channels: int,
+    norm: str,
+    padding: str,
+    norm_eps: float | None,
+    multiplier: float,
+    last: int = 32,
+    **more: Any,
+) -> Backbone:
+    """A backbone by the settings that detectors share; those that not every family takes are handed on only where they say
+    something.
+
+    Args:
+        channels: of the picture. padding: "half", or what a family that has a choice takes. norm_eps: None: as published.
+        last: the last stride that is built. more: for every family.
+    """
+    special = {"multiplier": (multiplier, 1.0), "last": (last, 32), "eps": (norm_eps, None)}
+    options: dict[str, Any] = {name: value for name, (value, plain) in special.items() if value != plain}
+    if padding != "half" or takes(name, "padding"):
+        options["padding"] = padding
+    return make_backbone(name, norm=norm, channels=channels, **options, **more)
+
+
+__all__ = [
+    "FAMILIES",
+    "LIBRARIES",
+    "LIGHT",
+    "VECTOR",
+    "Backbone",
+    "backbone_of",
+    "find_backbone",
+    "make_backbone",
+    "takes",
+]

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import json
-import sys
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from videre.cli.bar import progress
 from videre.cli.options import (
     Device,
     Engine,
@@ -65,9 +65,6 @@ def evaluate(
     accuracy have 95% intervals. Of data with several splits one must be named. A picture that cannot be read is reported and left
     out; the exit code is then 1.
     """
-    from rich.console import Console
-    from rich.progress import Progress
-
     from videre.cli.proposals import propose
     from videre.data import read, splits
     from videre.engine.allocator import keep_memory
@@ -88,17 +85,12 @@ def evaluate(
     if proposals is not None:
         dataset = propose(dataset, proposals, predictor.model, device, quiet)
     with contextlib.ExitStack() as open_files:
-        bar = open_files.enter_context(
-            Progress(console=Console(stderr=True), transient=True, disable=quiet or not sys.stderr.isatty())
-        )
-        task = bar.add_task("predict", total=len(dataset))
+        tick = open_files.enter_context(progress(quiet, len(dataset), "predict"))
         keep = None
         if out is not None:
             write = open_files.enter_context(_results(out, predictor.model))
             keep = lambda prediction, truth: write(prediction.name, prediction)
-        report = evaluate_model(
-            predictor, dataset, max_detections=max_detections, tick=lambda n: bar.update(task, completed=n), watch=keep
-        )
+        report = evaluate_model(predictor, dataset, max_detections=max_detections, tick=tick, watch=keep)
     if not quiet:
         print("\n".join([dataset.title, *report.lines()]))
     if out is not None:

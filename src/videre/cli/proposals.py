@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import sys
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from videre.cli.bar import progress
 from videre.cli.options import Device, Format, Quiet, Split
 
 if TYPE_CHECKING:
@@ -48,7 +46,7 @@ def proposals(
     out = out or Path("proposals.jsonl")
     dataset = read(data, split, format)
     began = time.perf_counter()
-    with _bar(quiet, len(dataset), "propose") as tick:
+    with progress(quiet, len(dataset), "propose") as tick:
         found = with_proposals(dataset, method, device, tick)
     seconds = time.perf_counter() - began
     lines, count, known = [], 0, "boxes" in dataset.fields
@@ -89,17 +87,5 @@ def propose(dataset: Dataset, proposals: str, model: Model, device: str, quiet: 
         return dataset
     if not proposals:
         raise ConfigError(f"a {type(model).__name__} takes proposals: name a method or a file with --proposals")
-    with _bar(quiet, len(dataset), f"{proposals} in {dataset.title}") as tick:
+    with progress(quiet, len(dataset), f"{proposals} in {dataset.title}") as tick:
         return with_proposals(dataset, proposals, device, tick)
-
-
-@contextlib.contextmanager
-def _bar(quiet: bool, total: int, what: str) -> Iterator[Callable[[int], None]]:
-    """A bar on the terminal, and what it is told with how much is done."""
-    from rich.console import Console
-    from rich.progress import Progress
-
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=quiet or not sys.stderr.isatty()) as bar:
-        task = bar.add_task(what, total=total)
-        yield lambda done: bar.update(task, completed=done)

@@ -44,6 +44,28 @@ class Source(Protocol):
         """The picture, uint8 or uint16 [H, W, C] RGB; or a `Clip`."""
 
 
+@dataclasses.dataclass
+class OverSource:
+    """The pictures of another source; an heir has other truths of them."""
+
+    source: Source
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def name(self, i: int) -> str:
+        return self.source.name(i)
+
+    def path(self, i: int) -> Path | None:
+        return self.source.path(i)
+
+    def size(self, i: int) -> tuple[int, int]:
+        return self.source.size(i)
+
+    def picture(self, i: int) -> Any:
+        return self.source.picture(i)
+
+
 @dataclasses.dataclass(frozen=True)
 class Repair:
     """One thing that a reader changed or left out, so that the rest can be used.

@@ -6,9 +6,7 @@ import dataclasses
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-import numpy as np
-
-from videre.data.dataset import Dataset, Source
+from videre.data.dataset import Dataset, OverSource
 from videre.data.scene_lines import read_scenes
 from videre.errors import DataError
 from videre.predict.predictor import end_like
@@ -89,34 +87,18 @@ def with_proposals(
 
 
 @dataclasses.dataclass
-class _Given:
+class _Given(OverSource):
     """Another source, what is given of its pictures beside their truth.
 
     Args:
         find: by the number in the source. given: the fields that it gives.
     """
 
-    source: Source
     find: Callable[[int], Scene]
     given: Iterable[str]
 
     def __post_init__(self) -> None:
         self.fields = self.source.fields | frozenset(self.given)
-
-    def __len__(self) -> int:
-        return len(self.source)
-
-    def name(self, i: int) -> str:
-        return self.source.name(i)
-
-    def path(self, i: int) -> Path | None:
-        return self.source.path(i)
-
-    def size(self, i: int) -> tuple[int, int]:
-        return self.source.size(i)
-
-    def picture(self, i: int) -> np.ndarray:
-        return self.source.picture(i)
 
     def scene(self, i: int) -> Scene:
         return self.source.scene(i).joined(self.find(i))

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import torch
 
-from videre.data.dataset import Dataset, Source
+from videre.data.dataset import Dataset, OverSource
 from videre.errors import DataError
 from videre.structures import Categories, Scene, Schema
 from videre.structures.scene import VOID
@@ -46,28 +45,12 @@ def as_pixels(dataset: Dataset, background: str | None = BACKGROUND, overlap: bo
 
 
 @dataclasses.dataclass
-class _PixelsOfThings:
+class _PixelsOfThings(OverSource):
     """Another source, its masks painted when they are asked for."""
 
-    source: Source
     first: int
     planes: int = 0
     fields: frozenset[str] = frozenset({"segmentation"})
-
-    def __len__(self) -> int:
-        return len(self.source)
-
-    def name(self, i: int) -> str:
-        return self.source.name(i)
-
-    def path(self, i: int) -> Path | None:
-        return self.source.path(i)
-
-    def size(self, i: int) -> tuple[int, int]:
-        return self.source.size(i)
-
-    def picture(self, i: int) -> np.ndarray:
-        return self.source.picture(i)
 
     def scene(self, i: int) -> Scene:
         scene = self.source.scene(i)

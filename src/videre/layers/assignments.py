@@ -7,7 +7,7 @@ import dataclasses
 import torch
 from torch import Tensor
 
-from videre.layers.matcher import assign, ignore_covered, sample
+from videre.layers.matcher import sample
 from videre.layers.roi_targets import BoxTarget
 from videre.ops.boxes import box_iou
 
@@ -30,25 +30,21 @@ class Assignment:
     chosen: Tensor
     rule: str
 
-
-def make_assignment(
-    name: str,
-    boxes: Tensor,
-    target: BoxTarget,
-    generator: torch.Generator,
-    *,
-    low: float,
-    high: float,
-    keep_best: bool = False,
-    batch: int,
-    positive: float,
-) -> Assignment:
-    """As `matcher.assign`, `ignore_covered` and `sample` do it in a training."""
-    iou = box_iou(target.boxes, boxes)
-    matched = ignore_covered(assign(iou, low, high, keep_best), boxes, target.ignored)
-    chosen = torch.zeros(len(boxes), dtype=torch.bool)
-    chosen[torch.cat(sample(matched, batch, positive, generator)).cpu()] = True
-    overlaps = iou.amax(0) if len(iou) else torch.zeros(len(boxes))
-    best = ", and the best of each thing" if keep_best else ""
-    rule = f"positive from IoU {high:g}{best}, negative below {low:g}; {batch} are sampled, {positive:.0%} of them positive at most"
-    return Assignment(name, boxes, matched, overlaps, chosen, rule)
+    @classmethod
+    def of(
+        cls,
+        name: str,
+        boxes: Tensor,
+        matches: Tensor,
+        target: BoxTarget,
+        generator: torch.Generator,
+        batch: int,
+        positive: float,
+        rule: str,
+    ) -> Assignment:
+        """Of boxes as a training has matched them, with a sample as `matcher.sample` draws it. rule: of the matching."""
+        chosen = torch.zeros(len(boxes), dtype=torch.bool)
+        chosen[torch.cat(sample(matches, batch, positive, generator)).cpu()] = True
+        overlaps = box_iou(target.boxes, boxes).amax(0) if len(target.boxes) else torch.zeros(len(boxes))
+        sampling = f"{batch} are sampled, {positive:.0%} of them positive at most"
+        return cls(name, boxes, matches, overlaps, chosen, f"{rule}; {sampling}")

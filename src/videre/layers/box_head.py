@@ -14,9 +14,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from videre.errors import ConfigError
+from videre.layers.assignments import Assignment
 from videre.layers.losses import mean_count, smooth_l1
 from videre.layers.roi_pooler import RoIPooler, fill_up
-from videre.layers.roi_targets import BoxTarget, Samples, sample_proposals, to_rois
+from videre.layers.roi_targets import BoxTarget, Samples, match_proposals, sample_proposals, to_rois
 from videre.layers.rpn import RPN
 from videre.ops.boxes import clip_boxes, decode_boxes, encode_boxes
 from videre.ops.nms import nms
@@ -109,6 +110,14 @@ class BoxHead(nn.Module):
         return sample_proposals(
             proposals, targets, generators, self.classes, self.batch, self.positive, self.background_low
         )
+
+    def assignment(self, proposals: Tensor, target: BoxTarget, generator: torch.Generator) -> Assignment:
+        """What the proposals [P, 4] of a picture, and its true boxes, are trained on."""
+        boxes = torch.cat([proposals, target.boxes])
+        matches = match_proposals(boxes, target, self.background_low)
+        low = f", ignored below {self.background_low:g}" if self.background_low else ""
+        rule = f"positive from IoU .5, else negative{low}"
+        return Assignment.of("proposals", boxes, matches, target, generator, self.batch, self.positive, rule)
 
     def losses(self, features: Sequence[Tensor], samples: Samples, targets: Sequence[BoxTarget]) -> dict[str, Tensor]:
         """Cross-entropy over the classes, and smooth L1 of the true class's deltas for the positives."""

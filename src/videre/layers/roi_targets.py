@@ -61,6 +61,17 @@ class Samples:
         return torch.cat(parts)
 
 
+def match_proposals(boxes: Tensor, target: BoxTarget, background_low: float = 0.0) -> Tensor:
+    """The true box [P] of each proposal: at least half overlap is positive, less is background; see `sample_proposals`."""
+    iou = box_iou(target.boxes, boxes)
+    matched = assign(iou, low=0.5, high=0.5)
+    if background_low > 0 and len(target.boxes):
+        hard = (matched == NEGATIVE) & (iou.amax(0) >= background_low)
+        easy = (matched == NEGATIVE) & ~hard
+        matched = torch.where(easy & hard.any(), IGNORED, matched)
+    return ignore_covered(matched, boxes, target.ignored)
+
+
 @torch.no_grad()
 def sample_proposals(
     proposals: list[Tensor],
@@ -80,13 +91,7 @@ def sample_proposals(
     rois, labels, matches, sizes = [], [], [], []
     for i, (boxes, target) in enumerate(zip(proposals, targets)):
         boxes = torch.cat([boxes, target.boxes])
-        iou = box_iou(target.boxes, boxes)
-        matched = assign(iou, low=0.5, high=0.5)
-        if background_low > 0 and len(target.boxes):
-            hard = (matched == NEGATIVE) & (iou.amax(0) >= background_low)
-            easy = (matched == NEGATIVE) & ~hard
-            matched = torch.where(easy & hard.any(), IGNORED, matched)
-        matched = ignore_covered(matched, boxes, target.ignored)
+        matched = match_proposals(boxes, target, background_low)
         chosen = torch.cat(sample(matched, batch, positive, generators[i]))
         matched = matched[chosen]
         background = torch.full_like(matched, classes)

@@ -98,6 +98,11 @@ class RPN(nn.Module):
             proposals.append((box[keep], score[keep].sigmoid()))
         return proposals
 
+    def match(self, anchors: Tensor, target: BoxTarget) -> Tensor:
+        """The true box [N] of each anchor: positive from an overlap of .7 and the best of each thing, negative below .3."""
+        matched = assign(box_iou(target.boxes, anchors), low=0.3, high=0.7, keep_best=True)
+        return ignore_covered(matched, anchors, target.ignored)
+
     def losses(
         self,
         features: Sequence[Tensor],
@@ -113,8 +118,7 @@ class RPN(nn.Module):
         objectness, box = all_logits.sum() * 0, all_deltas.sum() * 0
         count = 0
         for i, target in enumerate(targets):
-            matched = assign(box_iou(target.boxes, all_anchors), low=0.3, high=0.7, keep_best=True)
-            matched = ignore_covered(matched, all_anchors, target.ignored)
+            matched = self.match(all_anchors, target)
             positive, negative = sample(matched, self.batch, self.positive, generators[i])
             chosen = torch.cat([positive, negative])
             is_thing = (matched[chosen] >= 0).to(all_logits.dtype)

@@ -55,7 +55,7 @@ class Fit:
             saved with the run, so it holds all that `solve` needs.
         solve: writes the solution for a state into the model. It is called after each pass; True asks for another pass
             (hard negatives, judged by the solution so far), with the state that the first gathered.
-        passes: at most so many. target, given: as of `Descent`.
+        passes: at most so many. target, given, evaluates: as of `Descent`, evaluates: after it.
     """
 
     name: str
@@ -64,6 +64,7 @@ class Fit:
     passes: int = 1
     target: Callable[[Scene], Any] | None = None
     given: Callable[[ImageBatch], Sequence[Scene]] | None = None
+    evaluates: bool = True
 
 
 Stage = Descent | Fit

@@ -241,7 +241,7 @@ class _Training:
                     self.status.stage, self.status.step = number + 1, sum(steps[: number + 1])
                     self._keep(Trained(self.model))
             last = stages[-1]
-            if isinstance(last, Descent) and not last.evaluates and self.evaluate is not None:
+            if not last.evaluates and self.evaluate is not None:
                 self._evaluate(Trained(self.model))
                 self._keep(Trained(self.model))
             minutes, shown = self.status.seconds / 60, self.status.step * self.recipe.batch
@@ -385,7 +385,7 @@ class _Training:
             self._keep(trained)
         status.passes, status.step = 0, start + steps
         self.folder.log({"step": status.step, "stage": stage.name, "solved": True})
-        if self.evaluate is not None:
+        if self.evaluate is not None and stage.evaluates:
             self._evaluate(Trained(model))
         return True
 

@@ -12,14 +12,12 @@ the box, both trained at once. Background is the last class column and never a l
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from videre.backbones import LIGHT, make_backbone, takes
+from videre.backbones import LIGHT, backbone_of
 from videre.errors import ConfigError
-from videre.layers.assignments import Assignment, make_assignment
+from videre.layers.assignments import Assignment
 from videre.layers.box_head import BoxHead, TwoLayers, as_scenes, truncate, weigh_classes
 from videre.layers.fpn import FeaturePyramid
 from videre.layers.roi_pooler import RoIPooler
@@ -95,12 +93,15 @@ class FastRCNN(Model):
         if roi not in POOLS:
             raise ConfigError(f"roi must be one of {', '.join(POOLS)}, found {roi!r}")
         self.most, self.strides, light = tuple(most), tuple(strides), backbone in LIGHT
-        options: dict[str, Any] = {"norm": norm, "channels": len(self.preprocess.mean)}
-        special = {"multiplier": (multiplier, 1.0), "last": (max(strides), 32), "eps": (norm_eps, None)}
-        options |= {name: value for name, (value, plain) in special.items() if value != plain}
-        if padding != "half" or takes(backbone, "padding"):
-            options["padding"] = padding
-        self.backbone = make_backbone(backbone, **options)
+        self.backbone = backbone_of(
+            backbone,
+            channels=len(self.preprocess.mean),
+            norm=norm,
+            padding=padding,
+            norm_eps=norm_eps,
+            multiplier=multiplier,
+            last=max(strides),
+        )
         channels = {s: self.backbone.channels[s] for s in strides}
         self.neck = FeaturePyramid(channels, width or (128 if light else 256), "none") if len(strides) > 1 else None
         inputs = channels[strides[0]] if self.neck is None else self.neck.width
@@ -148,12 +149,7 @@ class FastRCNN(Model):
 
     def assignments(self, batch: ImageBatch, targets: Sequence[BoxTarget]) -> list[Assignment]:
         """Of the first picture: what the given proposals are trained on."""
-        boxes = torch.cat([self.given(batch)[0], targets[0].boxes])
-        (generator, *_), head = picture_generators(batch), self.box_head
-        one = make_assignment(
-            "proposals", boxes, targets[0], generator, low=0.5, high=0.5, batch=head.batch, positive=head.positive
-        )
-        return [one]
+        return [self.box_head.assignment(self.given(batch)[0], targets[0], picture_generators(batch)[0])]
 
     def postprocess(self, outputs: Outputs, batch: ImageBatch) -> list[Scene]:
         """Detections in the pixels of the original pictures, clipped to them."""

@@ -14,15 +14,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from videre.backbones import LIGHT, make_backbone, takes
+from videre.backbones import LIGHT, backbone_of
 from videre.errors import ConfigError
 from videre.layers.anchors import Anchors
-from videre.layers.assignments import Assignment, make_assignment
+from videre.layers.assignments import Assignment
 from videre.layers.box_head import (
     BoxHead,
     TwoLayers,
@@ -124,13 +123,15 @@ class FasterRCNN(Model):
                 f"found {list(anchor_sizes)}"
             )
         light = backbone in LIGHT
-        options: dict[str, Any] = {"norm": norm, "channels": len(self.preprocess.mean)}
-        # arguments that not every family of backbones takes are handed on only where they say something
-        special = {"multiplier": (multiplier, 1.0), "last": (max(strides), 32), "eps": (norm_eps, None)}
-        options |= {name: value for name, (value, plain) in special.items() if value != plain}
-        if padding != "half" or takes(backbone, "padding"):
-            options["padding"] = padding
-        self.backbone = make_backbone(backbone, **options)
+        self.backbone = backbone_of(
+            backbone,
+            channels=len(self.preprocess.mean),
+            norm=norm,
+            padding=padding,
+            norm_eps=norm_eps,
+            multiplier=multiplier,
+            last=max(strides),
+        )
         channels = {s: self.backbone.channels[s] for s in strides}
         self.strides = tuple(strides)
         self.neck = FeaturePyramid(channels, width or (128 if light else 256), fpn_norm)
@@ -220,28 +221,10 @@ class FasterRCNN(Model):
         """Of the first picture: what the anchors, and what the proposals of now are trained on."""
         features, (generator, *_) = self.features(batch.image), picture_generators(batch)
         anchors = torch.cat(self.rpn.anchors_of(features, batch))
-        proposals = torch.cat([self.rpn.propose(features, batch)[0], targets[0].boxes])
-        of_anchors = {
-            "low": 0.3,
-            "high": 0.7,
-            "keep_best": True,
-            "batch": self.rpn.batch,
-            "positive": self.rpn.positive,
-        }
-        head = self.box_head
-        return [
-            make_assignment("anchors", anchors, targets[0], generator, **of_anchors),  # type: ignore[arg-type]
-            make_assignment(
-                "proposals",
-                proposals,
-                targets[0],
-                generator,
-                low=0.5,
-                high=0.5,
-                batch=head.batch,
-                positive=head.positive,
-            ),
-        ]
+        matches = self.rpn.match(anchors, targets[0])
+        rule = "positive from IoU .7, and the best of each thing, negative below .3"
+        one = Assignment.of("anchors", anchors, matches, targets[0], generator, self.rpn.batch, self.rpn.positive, rule)
+        return [one, self.box_head.assignment(self.rpn.propose(features, batch)[0], targets[0], generator)]
 
     def postprocess(self, outputs: Outputs, batch: ImageBatch) -> list[Scene]:
         """Detections in the pixels of the original pictures, clipped to them."""

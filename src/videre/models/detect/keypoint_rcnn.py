@@ -37,6 +37,7 @@ class KeypointRCNN(Model):
         detector: keyword arguments of `FasterRCNN`.
     """
 
+    accepts = frozenset[str]()
     needs = frozenset({"boxes", "instances.labels", "keypoints", "visibility"})
     gives = frozenset({"boxes", "instances.labels", "scores", "keypoints", "keypoint_scores"})
     mixes_formats = True

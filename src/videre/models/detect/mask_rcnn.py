@@ -36,6 +36,7 @@ class MaskRCNN(Model):
         detector: keyword arguments of `FasterRCNN`.
     """
 
+    accepts = frozenset[str]()
     needs = frozenset({"boxes", "instances.labels", "masks"})
     gives = frozenset({"boxes", "instances.labels", "scores", "masks"})
     mixes_formats = True

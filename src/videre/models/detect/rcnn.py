@@ -11,13 +11,12 @@ released code. The four stages of a training are in `region_classifier`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from videre.backbones import VECTOR, make_backbone, takes
+from videre.backbones import VECTOR, backbone_of
 from videre.errors import ConfigError
 from videre.layers.warp_crops import warp_crops
 from videre.models.detect.region_classifier import RegionClassifier
@@ -75,12 +74,15 @@ class RCNN(RegionClassifier):
         if not 0 <= 2 * context < crop_size:
             raise ConfigError(f"context must leave room in crops of {crop_size} pixels, found {context} on either side")
         self.crop_size, self.context, self.box_cells = crop_size, context, box_cells
-        options: dict[str, Any] = {"norm": norm, "channels": len(self.preprocess.mean), "vector": True}
-        special = {"multiplier": (multiplier, 1.0), "eps": (norm_eps, None)}
-        options |= {name: value for name, (value, plain) in special.items() if value != plain}
-        if padding != "half" or takes(backbone, "padding"):
-            options["padding"] = padding
-        self.backbone = make_backbone(backbone, **options)
+        self.backbone = backbone_of(
+            backbone,
+            channels=len(self.preprocess.mean),
+            norm=norm,
+            padding=padding,
+            norm_eps=norm_eps,
+            multiplier=multiplier,
+            vector=True,
+        )
         self.last = max(self.backbone.channels)
         self.build(
             self.backbone.width,

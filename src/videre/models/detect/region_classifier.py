@@ -16,12 +16,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from videre.errors import ConfigError
-from videre.layers.assignments import Assignment, make_assignment
+from videre.layers.assignments import Assignment
 from videre.layers.box_head import as_scenes
 from videre.layers.feature_cache import FeatureCache, content_key
 from videre.layers.losses import mean_count
 from videre.layers.region_svm import RegionSVM, State
-from videre.layers.roi_targets import BoxTarget, Samples, best_proposals, sample_proposals, to_rois
+from videre.layers.roi_targets import BoxTarget, Samples, best_proposals, match_proposals, sample_proposals, to_rois
 from videre.models.base import Model, Outputs, Rows, picture_generators
 from videre.models.detect.ranges import check_ranges
 from videre.models.stages import Descent, Fit, Stage
@@ -128,18 +128,10 @@ class RegionClassifier(Model):
     def assignments(self, batch: ImageBatch, targets: Sequence[BoxTarget]) -> list[Assignment]:
         """Of the first picture: what the given proposals are fine-tuned on."""
         boxes = torch.cat([self.given(batch)[0], targets[0].boxes])
-        (generator, *_) = picture_generators(batch)
+        matches, (generator, *_) = match_proposals(boxes, targets[0]), picture_generators(batch)
+        rule = "positive from IoU .5, else negative"
         return [
-            make_assignment(
-                "proposals",
-                boxes,
-                targets[0],
-                generator,
-                low=0.5,
-                high=0.5,
-                batch=self.roi_batch,
-                positive=self.roi_positive,
-            )
+            Assignment.of("proposals", boxes, matches, targets[0], generator, self.roi_batch, self.roi_positive, rule)
         ]
 
     # the stages that are solved -----------------------------------------------------------------------------------------
@@ -147,8 +139,8 @@ class RegionClassifier(Model):
     def stages(self) -> Sequence[Stage]:
         return (
             Descent("fine-tune", self.tuned, evaluates=False),
-            Fit("scale", self._add_norms, self.svm.solve_scale),
-            Fit("svm", self._add_examples, self._solve_svms, passes=2),
+            Fit("scale", self._add_norms, self.svm.solve_scale, evaluates=False),
+            Fit("svm", self._add_examples, self._solve_svms, passes=2, evaluates=False),
             Fit("boxes", self._add_pairs, self.svm.solve_boxes),
         )
 

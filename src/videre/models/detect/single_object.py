@@ -13,13 +13,12 @@ with a weight. Several objects need an order, so that each output knows which is
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from videre.backbones import make_backbone, takes
+from videre.backbones import backbone_of
 from videre.errors import ConfigError
 from videre.layers.box_head import as_scenes
 from videre.layers.losses import mean_count
@@ -91,12 +90,14 @@ class SingleObject(Model):
         self.objects, self.order, self.box_weight, self.cells = objects, order, box_weight, cells
         self.classes, self.boxes_each = len(schema.things), len(schema.things) if class_boxes else 1
         self.limits = Limits(0.0, GUESSES if objects == 1 else objects)
-        options: dict[str, Any] = {"norm": norm, "channels": len(self.preprocess.mean)}
-        special = {"multiplier": (multiplier, 1.0), "eps": (norm_eps, None)}
-        options |= {name: value for name, (value, plain) in special.items() if value != plain}
-        if padding != "half" or takes(backbone, "padding"):
-            options["padding"] = padding
-        self.backbone = make_backbone(backbone, **options)
+        self.backbone = backbone_of(
+            backbone,
+            channels=len(self.preprocess.mean),
+            norm=norm,
+            padding=padding,
+            norm_eps=norm_eps,
+            multiplier=multiplier,
+        )
         self.last = max(self.backbone.channels)
         width = self.backbone.channels[self.last]
         self.scores = nn.Linear(width, objects * (self.classes + 1))

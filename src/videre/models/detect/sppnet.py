@@ -12,13 +12,12 @@ which its area is nearest 224 x 224.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from videre.backbones import LIGHT, make_backbone, takes
+from videre.backbones import LIGHT, backbone_of
 from videre.layers.box_head import TwoLayers
 from videre.layers.spatial_pyramid import BINS, nearest_scale, spatial_pyramid
 from videre.models.detect.region_classifier import RegionClassifier
@@ -71,12 +70,15 @@ class SPPNet(RegionClassifier):
     ) -> None:
         super().__init__(schema, preprocess)
         self.stride, self.scales = stride, tuple(scales)
-        options: dict[str, Any] = {"norm": norm, "channels": len(self.preprocess.mean)}
-        special = {"multiplier": (multiplier, 1.0), "last": (stride, 32), "eps": (norm_eps, None)}
-        options |= {name: value for name, (value, plain) in special.items() if value != plain}
-        if padding != "half" or takes(backbone, "padding"):
-            options["padding"] = padding
-        self.backbone = make_backbone(backbone, **options)
+        self.backbone = backbone_of(
+            backbone,
+            channels=len(self.preprocess.mean),
+            norm=norm,
+            padding=padding,
+            norm_eps=norm_eps,
+            multiplier=multiplier,
+            last=stride,
+        )
         pooled = self.backbone.channels[stride] * sum(side**2 for side in BINS)
         self.body = TwoLayers(pooled, hidden or (512 if backbone in LIGHT else 1024))
         self.build(

@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from videre.errors import ConfigError
-from videre.layers.assignments import Assignment, make_assignment
+from videre.layers.assignments import Assignment
 from videre.layers.box_head import as_scenes
 from videre.layers.conv import initialise
 from videre.layers.losses import mean_count
@@ -262,8 +262,7 @@ class WindowDetector(Model):
         windows = [self.boxes_of(level, size, picture.device) for level in levels]
         level_of = torch.repeat_interleave(torch.arange(len(levels)), torch.tensor([len(w) for w in windows]))
         boxes = torch.cat(windows)
-        matched = assign(box_iou(target.boxes, boxes), low=0.4, high=0.5, keep_best=True)
-        matched = ignore_covered(matched, boxes, target.ignored)
+        matched = _match(boxes, target)
         choose = lambda of, count: of[torch.randperm(len(of), generator=generator)[:count].to(of.device)]
         positive = choose((matched >= 0).nonzero().flatten(), self.sampled // 4)
         negative = choose((matched == NEGATIVE).nonzero().flatten(), self.candidates)
@@ -288,22 +287,19 @@ class WindowDetector(Model):
         size, (generator, *_) = batch.sizes[0], picture_generators(batch)
         boxes = torch.cat([self.boxes_of(level, size, batch.image.device) for level in self.levels(size)])
         share = self.sampled / 4 / (self.candidates + self.sampled / 4)
-        one = make_assignment(
-            "windows",
-            boxes,
-            targets[0],
-            generator,
-            low=0.4,
-            high=0.5,
-            keep_best=True,
-            batch=self.candidates + self.sampled // 4,
-            positive=share,
-        )
-        return [one]
+        matches, batch_size = _match(boxes, targets[0]), self.candidates + self.sampled // 4
+        rule = "positive from IoU .5, and the best of each thing, negative below .4"
+        return [Assignment.of("windows", boxes, matches, targets[0], generator, batch_size, share, rule)]
 
     def named_rows(self) -> dict[str, Rows]:
         """Class rows of the scores; background is the row after them."""
         return {"scores.weight": Rows("things"), "scores.bias": Rows("things")}
+
+
+def _match(boxes: Tensor, target: BoxTarget) -> Tensor:
+    """The true box [N] of each window."""
+    matched = assign(box_iou(target.boxes, boxes), low=0.4, high=0.5, keep_best=True)
+    return ignore_covered(matched, boxes, target.ignored)
 
 
 def _stage(inputs: int, width: int) -> nn.Sequential:

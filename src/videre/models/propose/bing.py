@@ -77,7 +77,9 @@ class Bing(ProposalMethod):
         return boxes.numpy(), scores.numpy()
 
     def stages(self) -> Sequence[Stage]:
-        return Fit("filter", self._add_windows, self._solve_filters), Fit("sizes", self._add_scores, self._solve_sizes)
+        return Fit("filter", self._add_windows, self._solve_filters, evaluates=False), Fit(
+            "sizes", self._add_scores, self._solve_sizes
+        )
 
     def _add_windows(self, state: dict[str, Tensor], batch: ImageBatch, targets: Sequence[Scene]) -> dict[str, Tensor]:
         """Gradients of true boxes and of boxes at random."""
