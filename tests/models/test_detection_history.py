@@ -12,6 +12,7 @@ from sklearn.linear_model import Ridge
 from sklearn.svm import LinearSVC
 
 from videre.layers.box_head import truncate
+from videre.layers.feature_cache import FeatureCache, content_key
 from videre.layers.merge_boxes import merge_boxes
 from videre.layers.region_svm import BIAS, NORM, RegionSVM
 from videre.layers.roi_targets import BoxTarget, sample_proposals
@@ -136,6 +137,27 @@ def test_svms_are_those_of_liblinear_and_unseen_classes_are_never_found():
     assert (margins[:, 1] == -1).all()
     hard = svm.hard(torch.from_numpy(np.concatenate([no, yes])), torch.zeros(80, 2), 0.3, 5)
     assert (hard >= 50).all() and len(hard) == 5  # what looks most like the class, and is said to be none
+
+
+def test_features_are_kept_within_their_room_and_read_back_as_they_were_given():
+    cache, calls = FeatureCache(gigabytes=1e-6), []  # 1,000 bytes: 500 numbers in half precision
+
+    def compute(count: int):
+        calls.append(count)
+        return {"vectors": torch.arange(count) / 3}
+
+    keys = [content_key(torch.tensor([float(n)])) for n in range(2)]
+    assert keys[0] != keys[1] and keys[0] == content_key(torch.tensor([0.0]))
+    first, again = (cache.get(keys[0], lambda: compute(400)) for _ in range(2))
+    assert calls == [400] and torch.equal(first["vectors"], again["vectors"])
+    torch.testing.assert_close(first["vectors"], torch.arange(400) / 3, rtol=1e-3, atol=0)
+    for _ in range(2):  # there is no room for it
+        cache.get(keys[1], lambda: compute(200))
+    assert calls == [400, 200, 200]
+    folder = cache.folder
+    assert folder is not None and len(list(folder.iterdir())) == 1
+    del cache
+    assert not folder.exists()
 
 
 def test_the_regression_is_ridge_on_whitened_targets():
