@@ -73,9 +73,23 @@ def test_methods_that_are_none_are_named() -> None:
         ),
         ("unet", "unet gives no proposals of its own"),
         ("bing", "bing finds nothing before it is trained: `videre train bing DATA`"),
+        ("selective-search,mod=fast", "selective-search has no setting 'mod'; there are mode, seed"),
+        ("selective-search,mode=best", "mode must be one of single, fast, quality, found 'best'"),
+        ("edge-boxes,max_boxes=many", "max_boxes must be a whole number, found 'many'"),
     ):
         with pytest.raises(ConfigError, match=message):
             Proposer(method)
+
+
+def test_a_method_has_its_settings() -> None:
+    for method, settings in (
+        ("selective-search,mode=single,seed=3", {"mode": "single", "seed": 3}),
+        ("edge-boxes,eta=1", {"eta": 1.0}),
+    ):
+        config = Proposer(method).model.config
+        assert {name: config[name] for name in settings} == settings
+    picture = blocks_dataset(1, size=(48, 64)).picture(0)
+    assert len({Proposer(method).file(picture) for method in ("selective-search", "selective-search,mode=single")}) == 2
 
 
 def test_a_grey_picture_has_proposals_too() -> None:

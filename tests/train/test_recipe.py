@@ -17,11 +17,11 @@ from videre.data.stats import stats
 from videre.errors import ConfigError, DataError
 from videre.models import find_model
 from videre.models.checkpoint import save_checkpoint
+from videre.models.settings import typed
 from videre.structures import Categories, Preprocess, Schema
 from videre.train import Recipe
 from videre.train.build import MOST, inverse_frequencies, prepare_training, sort_settings
 from videre.train.estimate import estimate
-from videre.train.settings import typed
 from videre.train.size import propose_size
 
 from .tiny import FEW, SCHEMA, TINY, detector, tiny_data, tiny_recipe, toy

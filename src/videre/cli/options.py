@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -45,8 +44,9 @@ Scales = Annotated[
 Proposals = Annotated[
     str | None,
     typer.Option(
-        help="Boxes that are looked at, for a system that takes them: a method (a system that gives proposals, or a checkpoint "
-        "of one), whose results are kept, or a file (.jsonl) that `videre proposals` wrote.  [default: the model's method]"
+        help="Boxes that are looked at, for a system that takes them: a method (a system that gives proposals, with settings as "
+        "in selective-search,mode=quality, or a checkpoint of one), whose results are kept, or a file (.jsonl) that `videre "
+        "proposals` wrote.  [default: the model's method]"
     ),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
@@ -70,24 +70,6 @@ def parse_settings(settings: list[str] | None) -> dict[str, Any]:
 
     Raises ConfigError for a setting without "=".
     """
-    from videre.errors import ConfigError
+    from videre.models.settings import parse_setting
 
-    parsed = {}
-    for setting in settings or []:
-        name, equals, value = setting.partition("=")
-        if not equals:
-            raise ConfigError(f"-o {setting}: settings are KEY=VALUE, as in -o lr=0.001")
-        parsed[name.strip()] = _value(value.strip())
-    return parsed
-
-
-def _value(text: str) -> Any:
-    """JSON, a number or word as Python writes it (.5, True, None), or else the text."""
-    if text in (words := {"True": True, "False": False, "None": None}):
-        return words[text]
-    for parse in (json.loads, float):
-        try:
-            return parse(text)
-        except ValueError:
-            continue
-    return text
+    return dict(parse_setting(setting, "-o ") for setting in settings or [])

@@ -20,7 +20,8 @@ def proposals(
     method: Annotated[
         str,
         typer.Argument(
-            help="A system that gives proposals (see `videre models`), or a checkpoint of one or of a detector."
+            help="A system that gives proposals (see `videre models`), with settings as in selective-search,mode=quality, or a "
+            "checkpoint of one or of a detector."
         ),
     ],
     data: Annotated[Path, typer.Argument(help="The data set: a folder or an annotation file.")],

@@ -9,6 +9,8 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +23,9 @@ from videre.files import cache_folder, read_bytes, write_atomic
 from videre.images.prepare import prepare
 from videre.layers.feature_cache import content_key
 from videre.models import MODELS, find_model
-from videre.models.base import Model
+from videre.models.base import Model, arguments
 from videre.models.official import OFFICIAL
+from videre.models.settings import parse_setting, typed
 from videre.structures import Scene, Schema
 from videre.version import __version__
 from videre.zoo.weights import load_model
@@ -34,29 +37,31 @@ class Proposer:
     """Finds the proposals of pictures.
 
     Args:
-        method: a system that gives proposals and needs no weights ("selective-search"), or a checkpoint, by its file or name, of
-            one that does, or of a detector with a region proposal network. device: of a net.
+        method: a system that gives proposals and needs no weights, with settings where they are not its own
+            ("selective-search", "selective-search,mode=quality"), or a checkpoint, by its file or name, of one that does, or of
+            a detector with a region proposal network. device: of a net.
         keep: whether results are kept in the cache, and looked up there.
 
     Raises:
-        ConfigError: there is no such method, or it gives no proposals.
+        ConfigError: there is no such method or setting, or it gives no proposals.
     """
 
     def __init__(self, method: str, device: str = "auto", keep: bool = True) -> None:
         self.method, self.keep = method, keep
-        if method in MODELS:
-            kind = find_model(method)
+        system, *settings = re.split(r",(?=\w+=)", method)  # a comma may also stand in a list
+        if system in MODELS:
+            kind = find_model(system)
             if "proposals" not in kind.gives:
-                raise ConfigError(f"{method} gives no proposals of its own; name a checkpoint of it, or {_methods()}")
-            self.model: Model = kind(Schema()).eval()
+                raise ConfigError(f"{system} gives no proposals of its own; name a checkpoint of it, or {_methods()}")
+            self.model: Model = kind(Schema(), **_typed(kind, system, settings)).eval()
             if self.model.stages():
                 raise ConfigError(
-                    f"{method} finds nothing before it is trained: `videre train {method} DATA`; name its checkpoint"
+                    f"{system} finds nothing before it is trained: `videre train {system} DATA`; name its checkpoint"
                 )
             if next(self.model.parameters(), None) is not None:
-                names = [official.name for official in OFFICIAL if official.model == method]
+                names = [official.name for official in OFFICIAL if official.model == system]
                 raise ConfigError(
-                    f"{method} finds nothing without weights; name a checkpoint of it, or {', '.join(names)}"
+                    f"{system} finds nothing without weights; name a checkpoint of it, or {', '.join(names)}"
                 )
             weights = ""
         else:
@@ -115,6 +120,15 @@ def read_kept(file: Path, size: tuple[int, int]) -> Scene:
         if "scores" in kept:
             fields["proposal_scores"] = torch.from_numpy(kept["scores"])
     return Scene.unchecked(size=size, **fields)
+
+
+def _typed(kind: type[Model], system: str, settings: Sequence[str]) -> dict[str, Any]:
+    """The settings of a system, ["mode=quality"], of the types that they have."""
+    known, found = arguments(kind), dict(parse_setting(setting) for setting in settings)
+    for name in found:
+        if name not in known:
+            raise ConfigError(f"{system} has no setting {name!r}; there are {', '.join(known)}")
+    return {name: typed(name, value, known[name].annotation) for name, value in found.items()}
 
 
 def _methods() -> str:

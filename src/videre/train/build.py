@@ -17,9 +17,9 @@ from videre.errors import ConfigError, VidereError, WeightsError
 from videre.models import Model, find_model, name_of
 from videre.models.base import arguments
 from videre.models.checkpoint import Checkpoint, Transfer, transfer
+from videre.models.settings import typed
 from videre.structures import Preprocess, Scene, Schema
 from videre.train.recipe import Recipe
-from videre.train.settings import typed
 from videre.zoo.weights import find_weights
 
 SCRATCH = {"norm": "group", "fpn_norm": "group"}

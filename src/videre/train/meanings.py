@@ -15,10 +15,10 @@ from typing import Any
 from videre.layers.norm import NORMS
 from videre.models import MODELS, Model, find_model
 from videre.models.base import arguments
+from videre.models.settings import in_words
 from videre.structures import Preprocess
 from videre.train.build import BACKBONE, FRESH, SCRATCH
 from videre.train.recipe import RANGES, WORDS, Recipe
-from videre.train.settings import in_words
 
 _NAME = r"[A-Za-z_]\w*(?: \([^)]*\))?"
 _HEAD = re.compile(rf"(?:^|(?<=[.] ))({_NAME}(?:, {_NAME})*): ")

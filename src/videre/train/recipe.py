@@ -10,7 +10,7 @@ from typing import Any
 
 from videre.data.transforms import from_json
 from videre.errors import ConfigError
-from videre.train.settings import typed
+from videre.models.settings import typed
 
 TUNES = ("top", "few", "many", "all", "scratch")
 WORDS = {

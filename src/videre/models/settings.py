@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections.abc
+import json
 import math
 import types
 import typing
@@ -11,6 +12,29 @@ from typing import Any
 from videre.errors import ConfigError
 
 WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a word"}
+
+
+def parse_setting(setting: str, said: str = "") -> tuple[str, Any]:
+    """The name and the value of "lr=1e-3", "anchor_sizes=[16,32]"; values are JSON, or else words.
+
+    Raises ConfigError, in which `said` comes before the setting, for one without "=".
+    """
+    name, equals, value = setting.partition("=")
+    if not equals:
+        raise ConfigError(f"{said}{setting}: settings are KEY=VALUE, as in {said}lr=0.001")
+    return name.strip(), _value(value.strip())
+
+
+def _value(text: str) -> Any:
+    """JSON, a number or word as Python writes it (.5, True, None), or else the text."""
+    if text in (words := {"True": True, "False": False, "None": None}):
+        return words[text]
+    for parse in (json.loads, float):
+        try:
+            return parse(text)
+        except ValueError:
+            continue
+    return text
 
 
 def typed(name: str, value: Any, hint: Any) -> Any:
