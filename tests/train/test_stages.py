@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import signal
@@ -134,6 +135,42 @@ def test_stages_train_their_parameters_with_their_recipe_and_what_was_found(tmp_
         scale = PREPROCESS.resized((height, width))[1] / width
         torch.testing.assert_close(proposal[2], torch.tensor((10 + mark) * scale), atol=1e-3, rtol=0)
     assert (tmp_path / "state" / "given-net.jsonl").exists()
+
+
+class Anew(Parts):
+    """The second stage begins with the weights that the first began with, and with what the first has found."""
+
+    def stages(self) -> Sequence[Stage]:
+        first, second = super().stages()
+        return first, dataclasses.replace(second, anew=("softmax.",))
+
+
+def test_a_stage_begins_anew_with_what_the_one_before_has_found(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model, states = Anew(SCHEMA, PREPROCESS), []
+    losses = model.losses
+
+    def spy(batch: ImageBatch, targets: Sequence[Scene]) -> dict[str, Tensor]:
+        states.append({name: value.clone() for name, value in model.state_dict().items()})
+        return losses(batch, targets)
+
+    model.losses = spy
+    run(model, tmp_path / "a", batch=1, flip=0.0)
+    softmax = lambda state: state["softmax.weight"]
+    assert len(states) == 12 and not torch.equal(softmax(states[5]), softmax(states[0]))
+    assert torch.equal(softmax(states[6]), softmax(states[0])) and torch.equal(softmax(states[11]), softmax(states[0]))
+    found = [json.loads(line) for line in (tmp_path / "a/state/given-net.jsonl").read_text().splitlines()]
+    assert len(found) == 6 and all(scene["proposals"][0][2] > 10 for scene in found)  # the mark of the first's biases
+    # one that is stopped in the second stage goes on there, and does not begin it once more
+    stopped = Anew(SCHEMA, PREPROCESS)
+    stopped.load_state_dict(states[0])
+    stopped.losses = lambda batch, targets: next(left) and type(stopped).losses(stopped, batch, targets)
+    left = iter([True] * 10)
+    with pytest.raises(StopIteration):
+        run(stopped, tmp_path / "b", batch=1, flip=0.0)
+    resumed = Anew(SCHEMA, PREPROCESS)
+    assert run(resumed, tmp_path / "b", resume=True, batch=1, flip=0.0).finished
+    assert all(torch.equal(value, resumed.state_dict()[name]) for name, value in model.state_dict().items())
 
 
 def order(model: Model, count: int) -> list[int]:

@@ -26,6 +26,7 @@ class Descent:
         losses: None: the model's own. target: what it compares with; None: the model's own.
         given: fields that the model as it is before the stage finds in every picture of the training, in the picture's own
             pixels, and that are given to it from then on: proposals of the stage before. None: only what the data have.
+        anew: beginnings of the names of the weights that are again as they were before the training when the stage begins.
         evaluates: whether the model can be evaluated during the stage; else only what follows it says how good it is.
     """
 
@@ -35,6 +36,7 @@ class Descent:
     losses: Losses | None = None
     target: Callable[[Scene], Any] | None = None
     given: Callable[[ImageBatch], Sequence[Scene]] | None = None
+    anew: Sequence[str] = ()
     evaluates: bool = True
 
     def trains(self, name: str) -> bool:

@@ -22,6 +22,7 @@ from videre.errors import ConfigError
 from videre.files import atomic, write_atomic
 from videre.models.base import Model
 from videre.models.checkpoint import save_checkpoint
+from videre.models.stages import Descent
 from videre.structures import ImageBatch, Scene
 from videre.tensors import write_tensors
 from videre.train.optimizer import Average
@@ -59,6 +60,7 @@ class RunFolder:
     def __init__(self, path: Path, record: dict[str, Any], writes: bool = True) -> None:
         self.path, self.record, self.writes = path, record, writes
         self.state = path / "state" / "state.safetensors"
+        self.start = path / "state" / "start.safetensors"
         self.pictures = path / "state" / "pictures.json"
         self.saved: int | None = None  # step of the last state
         self._notes: list[str] = []
@@ -204,6 +206,13 @@ class RunFolder:
             provenance = {**self.record, "step": status.step, "metrics": status.metrics}
             with self._explained(f"{name}.safetensors"), averaged(trained.model, trained.average):
                 save_checkpoint(trained.model, self.path / f"{name}.safetensors", provenance)
+
+    def keep_start(self, model: Model) -> None:
+        """Write the weights with which a later stage begins anew, as they are."""
+        anew = tuple(name for stage in model.stages() if isinstance(stage, Descent) for name in stage.anew)
+        if self.writes and anew:
+            with self._explained(self.start.name):
+                write_tensors(self.start, {k: v for k, v in model.state_dict().items() if k.startswith(anew)})
 
     def keep_scenes(self, path: Path, scenes: Iterable[tuple[str, Scene]]) -> None:
         """Write scenes by the names of their pictures, a line each, whole or not at all."""

@@ -30,6 +30,7 @@ from videre.models import model_name
 from videre.models.base import Model
 from videre.models.stages import Descent, Fit
 from videre.structures import ImageBatch, Scene
+from videre.tensors import read_tensors
 from videre.train.estimate import within_minutes
 from videre.train.finish import Validator, finish
 from videre.train.folder import RunFolder, averaged, plan_of, recorded
@@ -202,6 +203,8 @@ class _Training:
         else:
             folder.begin(data)
             notes = []
+        if not status.step:
+            folder.keep_start(model)
         return cls(model, data, recipe, folder, device, plan, evaluate, rank, world, resume, status, steps, notes=notes)
 
     def run(self, mode: str) -> bool:
@@ -262,11 +265,13 @@ class _Training:
         recipe = stage_recipe(stage, self.recipe)
         lines = choose_trained(model, recipe, stage)
         found = self._found(stage)
+        first = status.step - start
+        if not first and stage.anew:
+            model.load_state_dict(read_tensors(self.folder.start)[0], strict=False)
         samples = TrainingSamples(self.data, model, recipe, stage.target, found, self.status.left_out)
         per_epoch = max(1, round(len(samples.data) / recipe.batch))
         optimizer = make_optimizer(model, recipe)
         trained = Trained(model, Average(model, recipe.ema) if recipe.ema else None, optimizer)
-        first = status.step - start
         if self.resumed and first:
             restore_state(self.folder.state, trained)
         else:

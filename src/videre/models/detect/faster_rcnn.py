@@ -66,8 +66,8 @@ class FasterRCNN(Model):
         max_detections: most predictions kept a picture.
         class_weights: weight of a class in the classification loss, by name ("background" too); 1 where absent.
         steps: 1: all four losses at once (approximate joint training); 4: the paper's alternation. The RPN, with the
-            convolutions; the detector on its proposals, with the convolutions; the RPN alone; the detector alone on the
-            proposals of that. The second step goes on from the convolutions of the first (the paper begins them anew).
+            convolutions; the detector on its proposals, with the convolutions, which begin anew; the RPN alone; the detector
+            alone on the proposals of that.
     """
 
     accepts = frozenset({"proposals", "proposal_scores"})
@@ -183,7 +183,14 @@ class FasterRCNN(Model):
         trunk = ("backbone.", "neck.")
         return (
             Descent("1-rpn", (*trunk, "rpn."), losses=self._rpn_losses, evaluates=False),
-            Descent("2-detector", (*trunk, "box_head."), losses=self._head_losses, given=self.propose, evaluates=False),
+            Descent(
+                "2-detector",
+                (*trunk, "box_head."),
+                losses=self._head_losses,
+                given=self.propose,
+                anew=trunk,
+                evaluates=False,
+            ),
             Descent("3-rpn", ("rpn.",), losses=self._rpn_losses, evaluates=False),
             Descent("4-detector", ("box_head.",), losses=self._head_losses, given=self.propose),
         )
