@@ -1,10 +1,10 @@
 """R-CNN, SPPnet, Fast and Faster R-CNN on the same data, backbone and pictures: how long they train, how long they look, how well.
 
-    python benchmarks/history.py DATA --from mobilenet_v2.safetensors --out FOLDER [--only rcnn …] [--chart history.png]
+    python benchmarks/history.py DATA --from mobilenet_v2.safetensors --out FOLDER [--only r-cnn …] [--charts docs/images/bccd]
 
-Each system is trained once by `videre train` into FOLDER/SYSTEM, with the settings below and the pictures that --pictures says, and
-evaluated on the split --judge; a run that is there is not trained again, one that was stopped goes on. A picture is then looked at by
-all of them in turn. Proposals are Selective Search's, found anew for their time, and otherwise from the cache.
+Each is trained once by `videre train` into FOLDER/NAME, with the settings below and as many pictures seen as --pictures says, and
+evaluated on the split --judge; a run that is there is not trained again, one that was stopped goes on. Proposals are found before the
+first training, and timed. In the end all look at some pictures by turns.
 """
 
 from __future__ import annotations
@@ -16,22 +16,36 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from videre import data
-from videre.draw.curves import interval_bars, to_png
+from videre.data.given import with_proposals
+from videre.draw.curves import stacked_bars, to_png
+from videre.engine.device import describe_processor
 from videre.evaluate import evaluate_model
 from videre.files import write_atomic
 from videre.images.prepare import prepare
 from videre.predict import Predictor, load
 from videre.predict.proposals import Proposer
 
-COMMON = ("backbone=mobilenet_v2", "turn=true")
-SETTINGS = {
-    "rcnn": ("crop_size=112", "context=8", "most=[800,1500]"),
-    "sppnet": ("short_side=480", "long_side=640"),
-    "fast-rcnn": ("short_side=480", "long_side=640"),
-    "faster-rcnn": ("short_side=480", "long_side=640"),
+PYRAMID = ("strides=[8,16,32]",)
+FASTER = (
+    *PYRAMID,
+    "anchor_sizes=[32,64,128,256]",
+    "roi_batch=128",
+    "rpn_pre_nms=[1000,500]",
+    "rpn_post_nms=[1000,300]",
+)
+SYSTEMS = {
+    "R-CNN": ("rcnn", ("crop_size=112", "context=8")),
+    "SPPnet": ("sppnet", ()),
+    "Fast R-CNN": ("fast-rcnn", (*PYRAMID, "roi_batch=128", "nms=0.5")),
+    "Fast R-CNN, RoI align": ("fast-rcnn", (*PYRAMID, "roi_batch=128", "nms=0.5", "roi=align")),
+    "Faster R-CNN": ("faster-rcnn", FASTER),
+    "Faster R-CNN, four steps": ("faster-rcnn", (*FASTER, "steps=4")),
 }
+"""What a table calls them: the system and its settings. The cut-out regions of R-CNN are in the pictures' own size."""
+SLUGS = {name.lower().replace(",", "").replace(" ", "-"): name for name in SYSTEMS}
 
 
 def main() -> None:
@@ -39,84 +53,99 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--from", dest="source", required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--only", nargs="*", default=list(SETTINGS), choices=list(SETTINGS))
+    parser.add_argument("--only", nargs="*", default=list(SLUGS), choices=list(SLUGS))
+    parser.add_argument("--backbone", default="mobilenet_v2")
+    parser.add_argument("--proposals", default="selective-search")
     parser.add_argument("--pictures", type=int, default=1800, help="seen in the training by descent")
+    parser.add_argument("--shape", type=int, nargs=2, default=(480, 640), help="short and long side of all but R-CNN")
+    parser.add_argument("--turn", action="store_true", help="quarter turns, for pictures without an up")
     parser.add_argument("--split", default="train")
     parser.add_argument("--judge", default="val")
-    parser.add_argument("--timed", type=int, default=8, help="pictures that are looked at in turn")
-    parser.add_argument("--chart", type=Path)
+    parser.add_argument("--timed", type=int, default=8, help="pictures that are looked at by turns")
+    parser.add_argument("--charts", type=Path, help="FOLDER/NAME: writes NAME-training.png and NAME-looking.png there")
     args = parser.parse_args()
     judged = data.read(args.data, args.judge)
-    predictors, rows = {}, {}
-    for system in args.only:
-        weights, minutes = trained(system, args)
-        predictors[system] = load(weights)
-        report = evaluate_model(predictors[system], judged)
-        rows[system] = {"minutes": minutes, **report.headline}
-        print(f"{system}: {minutes:.1f} minutes, {report.headline}", flush=True)
-    seconds, proposals = looked(predictors, judged, args.timed)
-    print(f"\n{'':12} {'train, min':>11} {'look, s':>8} {'with proposals, s':>18} {'AP':>6} {'AP50':>6} {'AP75':>6}")
-    for system, row in rows.items():
-        whole = seconds[system] + (proposals if "proposals" in predictors[system].model.takes else 0.0)
-        numbers = [row.get(f"box {name}", float("nan")) for name in ("AP", "AP50", "AP75")]
-        print(
-            f"{system:12} {row['minutes']:>11.1f} {seconds[system]:>8.2f} {whole:>18.2f} "
-            + " ".join(f"{number:>6.3f}" for number in numbers)
-        )
-        row |= {"seconds": seconds[system], "with_proposals": whole}
-    if args.chart:
-        figure = interval_bars(list(rows), [row["with_proposals"] for row in rows.values()], label="seconds a picture")
-        write_atomic(args.chart, to_png(figure))
+    finding = proposals_found(args)
+    predictors: dict[str, Predictor] = {}
+    rows: dict[str, dict[str, float]] = {}
+    for name in (SLUGS[slug] for slug in args.only):
+        weights, minutes = trained(name, args)
+        predictors[name] = load(weights)
+        report = evaluate_model(predictors[name], judged)
+        rows[name] = {"minutes": minutes, **{key: float(value) for key, value in report.headline.items()}}
+        print(f"{name}: {minutes:.1f} minutes", *report.lines(), sep="\n", flush=True)
+    seconds, proposing = looked(predictors, judged, args)
+    print(f"\n{describe_processor()}; proposals of the training pictures: {finding:.1f} minutes")
+    print(f"{'':26} {'train, min':>11} {'look, s':>8} {'with proposals, s':>18} {'AP':>6} {'AP50':>6} {'AP75':>6}")
+    for name, row in rows.items():
+        takes = "proposals" in predictors[name].model.takes
+        row |= {
+            "seconds": seconds[name],
+            "proposing": proposing if takes else 0.0,
+            "finding": finding if takes else 0.0,
+        }
+        numbers = " ".join(f"{row.get(f'box {key}', float('nan')):>6.3f}" for key in ("AP", "AP50", "AP75"))
+        whole = row["seconds"] + row["proposing"]
+        print(f"{name:26} {row['minutes']:>11.1f} {row['seconds']:>8.3f} {whole:>18.3f} {numbers}")
     write_atomic(args.out / "history.json", json.dumps(rows, indent=1).encode())
+    if args.charts:
+        column = lambda key: [row[key] for row in rows.values()]
+        training = {"training": column("minutes"), "proposals": column("finding")}
+        looking = {"net": column("seconds"), "proposals": column("proposing")}
+        for what, parts, label in (("training", training, "minutes"), ("looking", looking, "seconds a picture")):
+            file = args.charts.parent / f"{args.charts.name}-{what}.png"
+            write_atomic(file, to_png(stacked_bars(list(rows), parts, label)))
 
 
-def trained(system: str, args: argparse.Namespace) -> tuple[Path, float]:
+def proposals_found(args: argparse.Namespace) -> float:
+    """Minutes in which the proposals of the training pictures were found, which the trainings read from the cache."""
+    record = args.out / "proposals.json"
+    if not record.exists():
+        began = time.perf_counter()
+        with_proposals(data.read(args.data, args.split), args.proposals)
+        write_atomic(record, json.dumps({"minutes": (time.perf_counter() - began) / 60}).encode())
+    return json.loads(record.read_text())["minutes"]
+
+
+def trained(name: str, args: argparse.Namespace) -> tuple[Path, float]:
     """The weights of a system's run, trained where they are not there, and the minutes that its command took (of one that was
     stopped, the last part)."""
-    folder = args.out / system
-    weights = folder / "last.safetensors"
+    system, settings = SYSTEMS[name]
+    folder = args.out / next(slug for slug, of in SLUGS.items() if of == name)
     record = folder / "minutes.json"
     if not record.exists():
-        settings = [
-            word for one in (*COMMON[1:], *SETTINGS[system], f"pictures={args.pictures}") for word in ("-o", one)
-        ]
-        command = [
-            sys.executable,
-            "-m",
-            "videre",
-            "train",
-            system,
-            str(args.data),
-            "--split",
-            args.split,
-            "--val",
-            "none",
-        ]
-        command += ["--from", args.source, "--tune", "all", "--out", str(folder), *settings]
+        shape = () if system == "rcnn" else (f"short_side={args.shape[0]}", f"long_side={args.shape[1]}")
+        common = (f"pictures={args.pictures}", f"turn={str(args.turn).lower()}", f"backbone={args.backbone}")
+        chosen = [word for one in (*common, *shape, *settings) for word in ("-o", one)]
+        given = [] if system == "faster-rcnn" else ["--proposals", args.proposals]
+        command: list[Any] = [sys.executable, "-m", "videre", "train", system, args.data, "--split", args.split]
+        command += ["--val", "none", "--from", args.source, "--tune", "all", "--out", folder, *given, *chosen]
         began = time.perf_counter()
         subprocess.run(command + (["--resume"] if (folder / "run.json").exists() else []), check=True)
         write_atomic(record, json.dumps({"minutes": (time.perf_counter() - began) / 60}).encode())
-    return weights, json.loads(record.read_text())["minutes"]
+    return folder / "last.safetensors", json.loads(record.read_text())["minutes"]
 
 
-def looked(predictors: dict[str, Predictor], judged: data.Dataset, count: int) -> tuple[dict[str, float], float]:
+def looked(
+    predictors: dict[str, Predictor], judged: data.Dataset, args: argparse.Namespace
+) -> tuple[dict[str, float], float]:
     """Median seconds a picture of each system without proposals, by turns; and of the proposals."""
-    proposer, found = Proposer("selective-search", keep=False), []
-    seconds: dict[str, list[float]] = {system: [] for system in predictors}
-    for i in range(min(count, len(judged))):
+    proposer, found = Proposer(args.proposals, keep=False), []
+    seconds: dict[str, list[float]] = {name: [] for name in predictors}
+    for i in range(min(args.timed, len(judged))):
         picture = judged.picture(i)
         began = time.perf_counter()
         given = proposer(picture)
         found.append(time.perf_counter() - began)
         for turn in range(2):  # in the first the algorithms for these sizes are chosen
-            for system, predictor in predictors.items():
+            for name, predictor in predictors.items():
                 takes = "proposals" in predictor.model.takes
                 batch = prepare(picture, predictor.model.preprocess, given=given if takes else None)
                 began = time.perf_counter()
                 predictor.run(batch)
                 if turn:
-                    seconds[system].append(time.perf_counter() - began)
-    return {system: statistics.median(times) for system, times in seconds.items()}, statistics.median(found)
+                    seconds[name].append(time.perf_counter() - began)
+    return {name: statistics.median(times) for name, times in seconds.items()}, statistics.median(found)
 
 
 if __name__ == "__main__":

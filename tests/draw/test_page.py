@@ -44,6 +44,7 @@ FIGURES = {
     ),
     "no detections": lambda: curves.reliability({"bins": [], "ece": 0.0}),
     "bars": lambda: curves.interval_bars(["a", "b"], [0.5, float("nan")], [0.4, float("nan")], [0.6, float("nan")]),
+    "stacked": lambda: curves.stacked_bars(["a", "b"], {"one": [0.5, 0.0], "two": [1.5, 2.0]}, "seconds"),
 }
 
 
@@ -72,6 +73,7 @@ def test_long_curves_are_thinned_without_moving():
 def test_charts_say_their_numbers():
     assert "0.500" in texts(FIGURES["bars"]())
     assert "—" in texts(FIGURES["bars"]())
+    assert texts(FIGURES["stacked"]()).count("2") == 2  # both sums
     assert {"a", "b", "background", "4"} <= set(texts(FIGURES["confusion"]()))
     assert "wrong class" in texts(FIGURES["errors"]())
 

@@ -294,6 +294,27 @@ def interval_bars(
     return figure
 
 
+def stacked_bars(names: Sequence[str], parts: Mapping[str, Sequence[float]], label: str = "") -> Figure:
+    """Bars that are made of parts, with their sum at the end.
+
+    Args:
+        parts: by the name of the part its share of each bar.
+    """
+    figure, axes = _figure(height=max(1.6, 0.8 + 0.34 * len(names)))
+    ends = np.zeros(len(names))
+    for color, (name, values) in zip(SERIES, parts.items()):
+        axes.barh(range(len(names)), values, left=ends, height=0.62, color=color, alpha=0.85, label=name)
+        ends = ends + np.asarray(values, float)
+    room = max([*ends, 1e-9])
+    for n, end in enumerate(ends):
+        axes.text(end + room * 0.015, n, f"{end:.3g}", va="center", fontsize=9, color=INK)
+    axes.set_yticks(range(len(names)), names)
+    axes.invert_yaxis()
+    axes.set_xlim(0, room * 1.15)
+    _finish(axes, label, "")
+    return figure
+
+
 # style ------------------------------------------------------------------------------------------------------------------
 
 
