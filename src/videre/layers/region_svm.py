@@ -56,7 +56,8 @@ class RegionSVM(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Margins [P, K]."""
-        return features.float() * self.scale @ self.svm[:, :-1].T + self.svm[:, -1] * BIAS
+        with torch.autocast(features.device.type, enabled=False):  # a margin near the threshold needs all its digits
+            return features.float() * self.scale @ self.svm[:, :-1].T + self.svm[:, -1] * BIAS
 
     def move(self, boxes: Tensor, labels: Tensor, features: Tensor) -> Tensor:
         """Boxes [P, 4] moved as those of their classes [P] are; features [P, D]."""

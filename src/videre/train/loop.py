@@ -41,7 +41,7 @@ from videre.train.progress import Progress
 from videre.train.recipe import Recipe
 from videre.train.samples import Sample, TrainingSamples, names, stage_recipe, stage_steps
 from videre.train.state import Status, Trained, restore_state
-from videre.train.step import LossModule, Step
+from videre.train.step import LossModule, Step, mixed
 from videre.version import __version__
 
 Evaluate = Callable[[Model], dict[str, float]]
@@ -374,7 +374,8 @@ class _Training:
                     self._leave_out(samples)
                     if group:
                         batch = ImageBatch.cat([b for _, b, _ in group]).to(self.device)
-                        trained.gathered = stage.add(trained.gathered, batch, [target for _, _, target in group])
+                        with mixed(self.device, self.recipe.precision):
+                            trained.gathered = stage.add(trained.gathered, batch, [target for _, _, target in group])
                     status.step, status.seconds = status.step + 1, time.monotonic() - self.started
                     self.bar.step(status.step, math.nan, 0.0)
                     stop, due = self._agree(None)

@@ -31,6 +31,11 @@ class LossModule(nn.Module):
         return (self._losses or self.model.losses)(batch, targets)
 
 
+def mixed(device: torch.device, precision: str) -> torch.autocast:
+    """Automatic mixed precision (AMP) where `precision` is "bf16", nothing where it is "fp32"."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
+
+
 @dataclasses.dataclass
 class Step:
     """Losses, gradients, and when it is due an update.
@@ -51,8 +56,7 @@ class Step:
 
     def forward(self, batch: ImageBatch, targets: Sequence[Any]) -> dict[str, Tensor]:
         """The named losses."""
-        short = torch.autocast(batch.image.device.type, torch.bfloat16, enabled=self.precision == "bf16")
-        with short, planned(self.plan):
+        with mixed(batch.image.device, self.precision), planned(self.plan):
             return self.losses(batch, targets)
 
     def backward(self, parts: dict[str, Tensor], update: bool) -> Tensor | None:
