@@ -218,6 +218,25 @@ def test_no_proposals_nothing_found(name):
     assert all(torch.isfinite(v) for v in losses.values())
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("name", ["rcnn", "sppnet"])
+def test_what_is_solved_in_mixed_precision_is_nearly_the_same(name):
+    options = {"crop_size": 48, "context": 4} if name == "rcnn" else {"hidden": 16}
+    solved = []
+    for dtype in (torch.float32, torch.bfloat16):
+        model = made(name, backbone="mobilenet_v2", norm="group", **options)
+        for stage in model.stages()[1:]:
+            state = {}
+            for _ in range(2 if stage.passes > 1 else 1):
+                for seed in range(3):
+                    batch, targets = batch_of(model, [example(model, (64, 80), seed)])
+                    with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
+                        state = stage.add(state, batch, targets)
+                stage.solve(state)
+        solved.append(torch.cat([model.svm.svm.flatten(), model.svm.scale[None]]))
+    assert torch.cosine_similarity(*solved, dim=0) > 0.99 and torch.isfinite(solved[1]).all()
+
+
 # one object -------------------------------------------------------------------------------------------------------------
 
 

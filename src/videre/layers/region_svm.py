@@ -164,4 +164,5 @@ def _ridge(x: Tensor, y: Tensor, strength: float) -> Tensor:
 
 
 def _append(state: Mapping[str, Tensor], rows: Mapping[str, Tensor]) -> State:
-    return dict(state) | {name: torch.cat([state[name], new]) if name in state else new for name, new in rows.items()}
+    with torch.autocast("cpu", enabled=False):  # which knows no half precision
+        return dict(state) | {n: torch.cat([state[n], new]) if n in state else new for n, new in rows.items()}
