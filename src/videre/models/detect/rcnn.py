@@ -103,9 +103,12 @@ class RCNN(RegionClassifier):
         """The vector of each region's own crop, and its last map in a few cells."""
         vectors, maps = [], []
         for some in rois.split(CHUNK):
+            count = len(some)
+            if not self.training:  # few lengths: for each new one algorithms would be chosen, which takes seconds
+                some = F.pad(some, (0, 0, 0, (1 << (count - 1).bit_length()) - count))
             found = self.backbone(warp_crops(image, some, self.crop_size, self.context))
-            vectors.append(found[VECTOR].flatten(1))
-            maps.append(F.adaptive_max_pool2d(found[self.last], self.box_cells).flatten(1))
+            vectors.append(found[VECTOR].flatten(1)[:count])
+            maps.append(F.adaptive_max_pool2d(found[self.last], self.box_cells).flatten(1)[:count])
         if not vectors:
             return image.new_zeros(0, self.width), image.new_zeros(0, self.box_width)
         return torch.cat(vectors), torch.cat(maps)
