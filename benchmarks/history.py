@@ -36,15 +36,19 @@ FASTER = (
     "rpn_pre_nms=[1000,500]",
     "rpn_post_nms=[1000,300]",
 )
-SYSTEMS = {
-    "R-CNN": ("rcnn", ("crop_size=112", "context=8")),
-    "SPPnet": ("sppnet", ()),
-    "Fast R-CNN": ("fast-rcnn", (*PYRAMID, "roi_batch=128", "nms=0.5")),
-    "Fast R-CNN, RoI align": ("fast-rcnn", (*PYRAMID, "roi_batch=128", "nms=0.5", "roi=align")),
-    "Faster R-CNN": ("faster-rcnn", FASTER),
-    "Faster R-CNN, four steps": ("faster-rcnn", (*FASTER, "steps=4")),
+SYSTEMS: dict[str, tuple[str, float, tuple[str, ...]]] = {
+    "R-CNN": ("rcnn", 0, ("crop_size=112", "context=8", "most=[1000,2000]")),
+    "SPPnet": ("sppnet", 1.2, ("most=[2000,6000]",)),
+    "Fast R-CNN": ("fast-rcnn", 1, (*PYRAMID, "roi_batch=128", "nms=0.5", "most=[2000,6000]")),
+    "Fast R-CNN, RoI align": (
+        "fast-rcnn",
+        1,
+        (*PYRAMID, "roi_batch=128", "nms=0.5", "most=[2000,6000]", "roi=align"),
+    ),
+    "Faster R-CNN": ("faster-rcnn", 1, FASTER),
+    "Faster R-CNN, four steps": ("faster-rcnn", 1, (*FASTER, "steps=4")),
 }
-"""What a table calls them: the system and its settings. The cut-out regions of R-CNN are in the pictures' own size."""
+"""What a table calls them: the system, its pictures' sides as multiples of --shape (0: their own size), and its settings."""
 SLUGS = {name.lower().replace(",", "").replace(" ", "-"): name for name in SYSTEMS}
 
 
@@ -57,7 +61,7 @@ def main() -> None:
     parser.add_argument("--backbone", default="mobilenet_v2")
     parser.add_argument("--proposals", default="selective-search")
     parser.add_argument("--pictures", type=int, default=1800, help="seen in the training by descent")
-    parser.add_argument("--shape", type=int, nargs=2, default=(480, 640), help="short and long side of all but R-CNN")
+    parser.add_argument("--shape", type=int, nargs=2, default=(600, 1000), help="short and long side")
     parser.add_argument("--turn", action="store_true", help="quarter turns, for pictures without an up")
     parser.add_argument("--split", default="train")
     parser.add_argument("--judge", default="val")
@@ -110,11 +114,12 @@ def proposals_found(args: argparse.Namespace) -> float:
 def trained(name: str, args: argparse.Namespace) -> tuple[Path, float]:
     """The weights of a system's run, trained where they are not there, and the minutes that its command took (of one that was
     stopped, the last part)."""
-    system, settings = SYSTEMS[name]
+    system, scale, settings = SYSTEMS[name]
     folder = args.out / next(slug for slug, of in SLUGS.items() if of == name)
     record = folder / "minutes.json"
     if not record.exists():
-        shape = () if system == "rcnn" else (f"short_side={args.shape[0]}", f"long_side={args.shape[1]}")
+        sides = zip(("short_side", "long_side"), args.shape, strict=True)
+        shape = [f"{side}={round(scale * pixels)}" for side, pixels in sides] if scale else []
         common = (f"pictures={args.pictures}", f"turn={str(args.turn).lower()}", f"backbone={args.backbone}")
         chosen = [word for one in (*common, *shape, *settings) for word in ("-o", one)]
         given = [] if system == "faster-rcnn" else ["--proposals", args.proposals]

@@ -68,8 +68,8 @@ def test_proposals_are_found_once_for_a_picture_whatever_it_is_called(monkeypatc
 def test_methods_that_are_none_are_named() -> None:
     for method, message in (
         (
-            "selective",
-            "there is no method 'selective' for proposals, no file or checkpoint of this name; there are selective-search, objectness",
+            "selective_search",
+            "there is no method 'selective_search' for proposals, no file or checkpoint of this name; did you mean selective-search. There",
         ),
         ("unet", "unet gives no proposals of its own"),
         ("bing", "bing finds nothing before it is trained: `videre train bing DATA`"),

@@ -6,6 +6,7 @@ scene = proposer(picture)                # proposals [P, 4], proposal_scores [P]
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import io
 import json
@@ -70,8 +71,11 @@ class Proposer:
             except WeightsError as error:
                 if Path(method).is_file() or any(official.name == method for official in OFFICIAL):
                     raise
+                near = difflib.get_close_matches(method, [*MODELS, *(official.name for official in OFFICIAL)], 1)
                 raise ConfigError(
-                    f"there is no method {method!r} for proposals, no file or checkpoint of this name; there are {_methods()}"
+                    f"there is no method {method!r} for proposals, no file or checkpoint of this name"
+                    + (f"; did you mean {near[0]}?" if near else ".")
+                    + f" There are {_methods()}"
                 ) from error
             if "proposals" not in self.model.gives and not hasattr(self.model, "propose"):
                 raise ConfigError(f"{method}: a {type(self.model).__name__} finds no proposals; there are {_methods()}")
