@@ -36,13 +36,15 @@ from videre.structures import Scene
 COMMON = ("backbone=mobilenet_v2",)
 SHAPED = ("short_side=320", "long_side=480")
 SYSTEMS: dict[str, tuple[str, ...]] = {
-    "single-object": ("pictures=4000",),
-    "window-detector": ("pictures=4000",),
-    "rcnn": ("pictures=1600", "crop_size=112", "context=8", "most=[500,1500]"),
-    "sppnet": ("pictures=2000", *SHAPED),
-    "fast-rcnn": ("pictures=4000", *SHAPED),
-    "faster-rcnn": ("pictures=4000", *SHAPED),
+    "single-object": ("pictures=3000",),
+    "window-detector": ("pictures=3000",),
+    "rcnn": ("pictures=1200", "crop_size=112", "context=8", "most=[200,1500]"),
+    "sppnet": ("pictures=1600", *SHAPED),
+    "fast-rcnn": ("pictures=2000", "strides=[8,16,32]", *SHAPED),
+    "faster-rcnn": ("pictures=2000", "strides=[8,16,32]", "anchor_sizes=[32,64,128,256]", *SHAPED),
 }
+SIDE = 192
+"""Pixels of the scenes."""
 SCENE = 3
 """Of the scenes that are not trained on."""
 SHOWN = 100
@@ -61,9 +63,9 @@ def main() -> None:
     args = parser.parse_args()
     blocks = args.runs / "blocks-data"
     if not blocks.exists():
-        videre("data", "blocks", str(blocks), "--count", "400", "--seed", "0")
+        videre("data", "blocks", str(blocks), "--count", "400", "--size", str(SIDE), "--seed", "0")
     pictures = {
-        "blocks": blocks_dataset(SCENE + 1, seed=1).picture(SCENE),
+        "blocks": blocks_dataset(SCENE + 1, seed=1, size=(SIDE, SIDE)).picture(SCENE),
         "photo": read_picture(args.photo),
     }
     for system, settings in SYSTEMS.items():
