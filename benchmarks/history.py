@@ -73,11 +73,17 @@ def main() -> None:
     predictors: dict[str, Predictor] = {}
     rows: dict[str, dict[str, float]] = {}
     for name in (SLUGS[slug] for slug in args.only):
-        weights, minutes = trained(name, args)
+        weights = trained(name, args)
         predictors[name] = load(weights)
-        report = evaluate_model(predictors[name], judged)
-        rows[name] = {"minutes": minutes, **{key: float(value) for key, value in report.headline.items()}}
-        print(f"{name}: {minutes:.1f} minutes", *report.lines(), sep="\n", flush=True)
+        record = weights.with_name("record.json")
+        row = json.loads(record.read_text())
+        if "box AP" not in row:
+            report = evaluate_model(predictors[name], judged)
+            row |= {key: float(value) for key, value in report.headline.items()}
+            write_atomic(record, json.dumps(row).encode())
+            print(*report.lines(), sep="\n")
+        rows[name] = row
+        print(f"{name}: {row['minutes']:.1f} minutes, AP {row['box AP']:.3f}, AP50 {row['box AP50']:.3f}", flush=True)
     seconds, proposing = looked(predictors, judged, args)
     print(f"\n{describe_processor()}; proposals of the training pictures: {finding:.1f} minutes")
     print(f"{'':26} {'train, min':>11} {'look, s':>8} {'with proposals, s':>18} {'AP':>6} {'AP50':>6} {'AP75':>6}")
@@ -111,12 +117,12 @@ def proposals_found(args: argparse.Namespace) -> float:
     return json.loads(record.read_text())["minutes"]
 
 
-def trained(name: str, args: argparse.Namespace) -> tuple[Path, float]:
-    """The weights of a system's run, trained where they are not there, and the minutes that its command took (of one that was
-    stopped, the last part)."""
+def trained(name: str, args: argparse.Namespace) -> Path:
+    """The weights of a system's run, trained where they are not there; beside them record.json has the minutes that its command
+    took (of one that was stopped, the last part)."""
     system, scale, settings = SYSTEMS[name]
     folder = args.out / next(slug for slug, of in SLUGS.items() if of == name)
-    record = folder / "minutes.json"
+    record = folder / "record.json"
     if not record.exists():
         sides = zip(("short_side", "long_side"), args.shape, strict=True)
         shape = [f"{side}={round(scale * pixels)}" for side, pixels in sides] if scale else []
@@ -128,7 +134,7 @@ def trained(name: str, args: argparse.Namespace) -> tuple[Path, float]:
         began = time.perf_counter()
         subprocess.run(command + (["--resume"] if (folder / "run.json").exists() else []), check=True)
         write_atomic(record, json.dumps({"minutes": (time.perf_counter() - began) / 60}).encode())
-    return folder / "last.safetensors", json.loads(record.read_text())["minutes"]
+    return folder / "last.safetensors"
 
 
 def looked(

@@ -47,7 +47,8 @@ class FastRCNN(Model):
         sampling_ratio: samples a side of each cell of RoI align; 0: as many as it has pixels. aligned: with the half pixel that
             the first RoI align left out.
         roi_batch: proposals sampled a picture; the paper samples 64 of each of 2 pictures. roi_positive: largest share of
-            positives among them. background_low: least overlap of a sampled negative with a true box; .1 in the paper.
+            positives among them. background_low: least overlap of a sampled negative with a true box. The paper has .1, so that
+            what touches nothing is never trained on, and is taken for a thing where proposals are many (docs/history.md).
         score_threshold, nms, max_detections: of detections; NMS at .3 in the paper's code.
         class_weights: weight of a class in the classification loss, by name ("background" too); 1 where absent.
     """
@@ -79,7 +80,7 @@ class FastRCNN(Model):
         aligned: bool = True,
         roi_batch: int = 64,
         roi_positive: float = 0.25,
-        background_low: float = 0.1,
+        background_low: float = 0.0,
         score_threshold: float = 0.05,
         nms: float = 0.3,
         max_detections: int = 100,
