@@ -4,7 +4,7 @@
 
 Each is trained once by `videre train` into FOLDER/NAME, with the settings below and as many pictures seen as --pictures says, and
 evaluated on the split --judge; a run that is there is not trained again, one that was stopped goes on. Proposals are found before the
-first training, and timed. In the end all look at some pictures by turns.
+first training. In the end all look at some pictures by turns, at the first 2,000 proposals; proposals are found anew for their time.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ import sys
 import time
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from videre import data
 from videre.data.given import with_proposals
@@ -49,6 +51,7 @@ SYSTEMS: dict[str, tuple[str, float, tuple[str, ...]]] = {
     "Faster R-CNN, four steps": ("faster-rcnn", 1, (*FASTER, "steps=4")),
 }
 """What a table calls them: the system, its pictures' sides as multiples of --shape (0: their own size), and its settings."""
+LOOKED = 2000
 SLUGS = {name.lower().replace(",", "").replace(" ", "-"): name for name in SYSTEMS}
 
 
@@ -69,7 +72,9 @@ def main() -> None:
     parser.add_argument("--charts", type=Path, help="FOLDER/NAME: writes NAME-training.png and NAME-looking.png there")
     args = parser.parse_args()
     judged = data.read(args.data, args.judge)
-    finding = proposals_found(args)
+    training = data.read(args.data, args.split)
+    if any(SYSTEMS[SLUGS[slug]][0] != "faster-rcnn" for slug in args.only):
+        with_proposals(training, args.proposals)  # before the first training, whose time they would be in
     predictors: dict[str, Predictor] = {}
     rows: dict[str, dict[str, float]] = {}
     for name in (SLUGS[slug] for slug in args.only):
@@ -85,7 +90,10 @@ def main() -> None:
         rows[name] = row
         print(f"{name}: {row['minutes']:.1f} minutes, AP {row['box AP']:.3f}, AP50 {row['box AP50']:.3f}", flush=True)
     seconds, proposing = looked(predictors, judged, args)
-    print(f"\n{describe_processor()}; proposals of the training pictures: {finding:.1f} minutes")
+    finding = proposing * len(training) / 60
+    print(
+        f"\n{describe_processor()}; proposals: {proposing:.2f} s a picture, {finding:.1f} minutes of all that are trained on"
+    )
     print(f"{'':26} {'train, min':>11} {'look, s':>8} {'with proposals, s':>18} {'AP':>6} {'AP50':>6} {'AP75':>6}")
     for name, row in rows.items():
         takes = "proposals" in predictors[name].model.takes
@@ -100,21 +108,11 @@ def main() -> None:
     write_atomic(args.out / "history.json", json.dumps(rows, indent=1).encode())
     if args.charts:
         column = lambda key: [row[key] for row in rows.values()]
-        training = {"training": column("minutes"), "proposals": column("finding")}
+        times = {"training": column("minutes"), "proposals": column("finding")}
         looking = {"net": column("seconds"), "proposals": column("proposing")}
-        for what, parts, label in (("training", training, "minutes"), ("looking", looking, "seconds a picture")):
+        for what, parts, label in (("training", times, "minutes"), ("looking", looking, "seconds a picture")):
             file = args.charts.parent / f"{args.charts.name}-{what}.png"
             write_atomic(file, to_png(stacked_bars(list(rows), parts, label)))
-
-
-def proposals_found(args: argparse.Namespace) -> float:
-    """Minutes in which the proposals of the training pictures were found, which the trainings read from the cache."""
-    record = args.out / "proposals.json"
-    if not record.exists():
-        began = time.perf_counter()
-        with_proposals(data.read(args.data, args.split), args.proposals)
-        write_atomic(record, json.dumps({"minutes": (time.perf_counter() - began) / 60}).encode())
-    return json.loads(record.read_text())["minutes"]
 
 
 def trained(name: str, args: argparse.Namespace) -> Path:
@@ -148,6 +146,7 @@ def looked(
         began = time.perf_counter()
         given = proposer(picture)
         found.append(time.perf_counter() - began)
+        given = given.take_rows("proposals", torch.arange(min(LOOKED, len(given.proposals))))
         for turn in range(2):  # in the first the algorithms for these sizes are chosen
             for name, predictor in predictors.items():
                 takes = "proposals" in predictor.model.takes
