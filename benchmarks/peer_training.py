@@ -78,7 +78,7 @@ def sample(coco: COCO, folder: Path, image_id: int, flip: bool) -> tuple[torch.T
     boxes[:, 2:] += boxes[:, :2]
     keep = (boxes[:, 2:] > boxes[:, :2]).all(1)
     labels = np.array([a["category_id"] for a in annotations], np.int64)
-    masks = [coco.annToMask(a) for a, k in zip(annotations, keep) if k and "segmentation" in a]
+    masks = [coco.annToMask(a) for a, k in zip(annotations, keep) if k and a.get("segmentation")]
     stacked = np.stack(masks) if masks else np.zeros((0, *picture.shape[:2]), np.uint8)
     boxes, labels = boxes[keep], labels[keep]
     if flip:
