@@ -37,7 +37,7 @@ COMMON = ("backbone=mobilenet_v2",)
 SHAPED = ("short_side=320", "long_side=480")
 SYSTEMS: dict[str, tuple[str, ...]] = {
     "single-object": ("pictures=3000",),
-    "window-detector": ("pictures=3000",),
+    "window-detector": ("pictures=800",),
     "rcnn": ("pictures=1200", "crop_size=112", "context=8", "most=[200,1500]"),
     "sppnet": ("pictures=1600", *SHAPED),
     "fast-rcnn": ("pictures=2000", "strides=[8,16,32]", *SHAPED),
@@ -101,7 +101,7 @@ def found(predictor: Predictor, picture: np.ndarray, scene: Scene) -> np.ndarray
     things = scene.instances
     assert things is not None and things.scores is not None
     best = float(things.scores.max()) if len(things.scores) else 0.0
-    return draw_scene(picture, scene, predictor.schema, threshold=min(SURE, best))
+    return draw_scene(picture, scene, predictor.model.schema, threshold=min(SURE, best))
 
 
 # what each looks at -------------------------------------------------------------------------------------------------------

@@ -129,3 +129,11 @@ def test_names_that_are_not_one_setting_say_what_to_write(name: str, message: st
     with pytest.raises(ConfigError) as caught:
         prepare_training("hourglass-pose", tiny_data(), settings={name: 1})
     assert str(caught.value).startswith(message)
+
+
+def test_a_system_has_defaults_of_its_own_for_what_is_pretrained(tmp_path: Path) -> None:
+    tiny = {"backbone": "resnet18", "multiplier": 0.25}
+    fresh = start("single-object", settings=tiny)
+    save_checkpoint(fresh.model, tmp_path / "old.safetensors")
+    rate = lambda **named: start("single-object", source=str(tmp_path / "old.safetensors"), **named).recipe.lr
+    assert (fresh.recipe.lr, rate(), rate(settings={"lr": 3e-4})) == (0.002, 1e-4, 3e-4)

@@ -36,7 +36,7 @@ def test_the_defaults_that_are_listed_are_taken(system: str) -> None:
     given = {f"{owners.get(s.owner, s.owner)}.{s.name}": s.default for s in settings_of(kind)}
     recipe, pictures, model = sort_settings(kind, given)
     assert kind.usual.replace(**pictures) == kind.usual
-    assert Recipe(**recipe) == Recipe(augment=kind.augment)
+    assert Recipe(**recipe) == Recipe().replace(**kind.recipe)
     assert model.keys() == arguments(kind).keys()
 
 

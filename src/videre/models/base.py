@@ -66,7 +66,8 @@ class Model(nn.Module):
             that it fills. All are qualified names (see `Scene.get`), checked when the class is made.
         inner_systems: submodules that are systems themselves, by the name of the system: {"detector": "faster-rcnn"}. Keyword
             arguments that the constructor does not name are theirs; their weights load into it, and its into them.
-        augment: its own default augmentation, transforms as `data.transforms.to_json` writes them.
+        recipe: fields of the recipe that are others by default: {"lr": 1e-4}, or an augmentation of its own,
+            {"augment": transforms as `data.transforms.to_json` writes them}. Where weights start at random, those for that count more.
         headline: the metrics that are listed first, the first of which `best` follows; those it does not name come as the
             evaluation orders them.
         usual: how pictures are prepared where nothing else is asked for.
@@ -83,7 +84,7 @@ class Model(nn.Module):
     needs: ClassVar[frozenset[str]] = frozenset()
     gives: ClassVar[frozenset[str]] = frozenset()
     inner_systems: ClassVar[Mapping[str, str]] = {}
-    augment: ClassVar[tuple[Mapping[str, Any], ...]] = ()
+    recipe: ClassVar[Mapping[str, Any]] = {}
     headline: ClassVar[tuple[str, ...]] = ()
     usual: ClassVar[Preprocess] = Preprocess()
     mixes_formats: ClassVar[bool] = False

@@ -73,7 +73,7 @@ def prepare_training(
     kind.require(data.fields | kind.findable(), data.title)
     for_recipe, for_pictures, for_model = _asked_for(kind, data, backbone, tune, settings or {})
     fresh = {"tune": "scratch", **({} if "optimizer" in for_recipe else FRESH)} if source is None else {}
-    recipe = Recipe().replace(**{"augment": kind.augment, **fresh, **for_recipe})
+    recipe = Recipe().replace(**{**kind.recipe, **fresh, **for_recipe})
     torch.manual_seed(recipe.seed)
     if source is None:
         if recipe.tune not in ("all", "scratch"):

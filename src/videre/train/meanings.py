@@ -45,7 +45,7 @@ class Setting:
 
 def settings_of(kind: type[Model]) -> list[Setting]:
     """Every setting of a system, by owner, in the order in which they are declared."""
-    recipe, pictures = Recipe(augment=kind.augment), kind.usual
+    recipe, pictures = Recipe().replace(**kind.recipe), kind.usual
     found = [
         *_of_values("recipe", recipe, meanings(Recipe)),
         *_of_values("preprocess", pictures, meanings(Preprocess)),
