@@ -36,12 +36,12 @@ from videre.structures import Scene
 COMMON = ("backbone=mobilenet_v2",)
 SHAPED = ("short_side=320", "long_side=480")
 SYSTEMS: dict[str, tuple[str, ...]] = {
-    "single-object": ("pictures=3000",),
-    "window-detector": ("pictures=800",),
-    "rcnn": ("pictures=1200", "crop_size=112", "context=8", "most=[200,1500]"),
-    "sppnet": ("pictures=1600", *SHAPED),
-    "fast-rcnn": ("pictures=2000", "strides=[8,16,32]", *SHAPED),
-    "faster-rcnn": ("pictures=2000", "strides=[8,16,32]", "anchor_sizes=[32,64,128,256]", *SHAPED),
+    "single-object": ("pictures=2000",),
+    "window-detector": ("pictures=500",),
+    "rcnn": ("pictures=600", "crop_size=112", "context=8", "most=[200,1500]"),
+    "sppnet": ("pictures=1000", *SHAPED),
+    "fast-rcnn": ("pictures=1500", "strides=[8,16,32]", *SHAPED),
+    "faster-rcnn": ("pictures=1500", "strides=[8,16,32]", "anchor_sizes=[32,64,128,256]", *SHAPED),
 }
 SIDE = 192
 """Pixels of the scenes."""
