@@ -77,7 +77,7 @@ def main() -> None:
                 train(system, blocks if name == "blocks" else args.data, folder, args.source, settings)
             predictor = load(folder / "last.safetensors")
             looked, what = LOOKED[system](predictor, picture)
-            scene = predictor.predict(picture)
+            scene = predictor.predict(picture, threshold=0.0)
             shown += [looked, found(predictor, picture, scene)]
             labels += [what, f"{system} finds"]
         file = args.out / f"history-{system}.jpg"
@@ -122,7 +122,7 @@ def windows(predictor: Predictor, picture: np.ndarray) -> Looked:
 def crops(predictor: Predictor, picture: np.ndarray) -> Looked:
     """The crops of the proposals that are nearest what is found, and of some others."""
     model: Any = predictor.model
-    boxes, things = selective_search(picture), predictor.predict(picture).instances
+    boxes, things = selective_search(picture), predictor.predict(picture, threshold=0.0).instances
     assert things is not None and things.boxes is not None
     nearest = box_iou(things.boxes[: CROPS // 2], boxes).argmax(1)
     chosen = torch.cat([nearest, torch.linspace(0, len(boxes) - 1, CROPS - len(nearest)).long()])
@@ -138,7 +138,7 @@ def proposals(predictor: Predictor, picture: np.ndarray) -> Looked:
 
 
 def pooled(predictor: Predictor, picture: np.ndarray) -> Looked:
-    boxes, scene = selective_search(picture), predictor.predict(picture)
+    boxes, scene = selective_search(picture), predictor.predict(picture, threshold=0.0)
     things = scene.instances
     box = things.boxes[0] if things is not None and things.boxes is not None and len(things.boxes) else boxes[0]
     return draw_pooling(picture, box.tolist(), stride=16), "Fast R-CNN: a region of the map, pooled"
