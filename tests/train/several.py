@@ -14,6 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 from videre.models import Model
 from videre.train import train
 from videre.train.loop import _Training
+from videre.train.processes import leave
 
 from .tiny import PREPROCESS as PICTURES
 from .tiny import SCHEMA, Parts, detector, measure, register, tiny_data, tiny_recipe, toy
@@ -57,7 +58,7 @@ def main(out: Path) -> None:
     train(Parts(SCHEMA, PICTURES), *PARTS, out / "parts", evaluate=measure, progress="none")
     (out / f"asked-{rank}").write_text(f"{len(asked)} {early.metrics} {os.getpid()}")
     dist.barrier()
-    dist.destroy_process_group()
+    leave()
 
 
 # Adam would hide a difference in size, and blow up one in sign where a gradient is nearly nothing

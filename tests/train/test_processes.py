@@ -33,7 +33,7 @@ def together(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "train.several",
             str(out),
         ],
-        env={**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "PYTHONFAULTHANDLER": "1"},
         capture_output=True,
         text=True,
         timeout=280,

@@ -7,6 +7,7 @@ that left the loop alone would leave the others waiting for ever.
 from __future__ import annotations
 
 import datetime
+import gc
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -50,7 +51,17 @@ def joined(device: str = "auto") -> Iterator[tuple[int, int]]:
         yield dist.get_rank(), dist.get_world_size()
         dist.barrier()  # one that leaves while another still exchanges numbers with it may bring itself down
     finally:
-        dist.destroy_process_group()
+        leave()
+
+
+def leave() -> None:
+    """Leave the group, and end its threads.
+
+    A model that was wrapped for it keeps it alive in a cycle until it is collected; a thread that is still there when the
+    interpreter ends is thrown out of C++ code, and the process aborts.
+    """
+    gc.collect()
+    dist.destroy_process_group()
 
 
 def is_first() -> bool:
