@@ -19,7 +19,7 @@ for _ in range(12):
     y = x + 1
     del y
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-for _ in range(10):
+for _ in range(40):
     y = x + 1
     del y
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
@@ -28,10 +28,10 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the settings are glibc's")
 def test_large_blocks_are_kept_unless_told_otherwise() -> None:
-    """Ten times 64 MB. Without the settings every page of each is faulted in again (pages may be of 4 KiB or 2 MiB).
+    """Forty times 64 MB. Without the settings every page of each is faulted in again (pages may be of 4 KiB or 2 MiB).
 
-    With them a block is fresh only where something small was put into the hole that the last one left, which happens in the
-    first eight at most.
+    With them a block is fresh only where something small was put into the hole that the last one left, which happens a few times
+    and mostly among the first eight.
     """
     started = {  # both at once: they take their time to import torch
         kept: subprocess.Popen(
