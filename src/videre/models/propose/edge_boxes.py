@@ -51,7 +51,10 @@ class EdgeBoxes(ProposalMethod):
 
     def find(self, picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """See `ops.edge_boxes`."""
-        edges = self.edges(picture)
+        return self.enclose(self.edges(picture))
+
+    def enclose(self, edges: Tensor) -> tuple[np.ndarray, np.ndarray]:
+        """From edges [H, W], not yet thin, to boxes [P, 4] and scores [P], the best first."""
         orientation = edge_orientation(edges)
         boxes, scores = edge_boxes(edge_nms(edges, orientation), orientation, **self.settings)  # type: ignore[arg-type]
         return boxes.numpy(), scores.numpy()

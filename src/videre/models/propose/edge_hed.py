@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -20,6 +21,7 @@ from torch import Tensor, nn
 from videre.backbones.vgg import DEPTHS, VGG
 from videre.errors import WeightsError
 from videre.models.propose.edge_boxes import EdgeBoxes
+from videre.models.propose.method import ProposalMethod
 from videre.structures import Preprocess, Schema
 
 MEAN = (122.67892, 116.66877, 104.00699)
@@ -27,35 +29,18 @@ MEAN = (122.67892, 116.66877, 104.00699)
 DEPTH = 16
 
 
-class EdgeHED(EdgeBoxes):
+class EdgeHED(ProposalMethod):
     """Proposals that enclose whole contours, which a net has found.
 
     Args:
-        schema, preprocess, and the settings: as of `EdgeBoxes`.
+        schema, preprocess: of no consequence; the picture is seen in its own size. settings: those of `EdgeBoxes`.
     """
 
-    def __init__(
-        self,
-        schema: Schema,
-        preprocess: Preprocess | None = None,
-        *,
-        alpha: float = 0.65,
-        beta: float = 0.75,
-        eta: float = 1.0,
-        min_score: float = 0.01,
-        max_boxes: int = 2000,
-        min_area: float = 400.0,
-    ) -> None:
-        super().__init__(
-            schema,
-            preprocess,
-            alpha=alpha,
-            beta=beta,
-            eta=eta,
-            min_score=min_score,
-            max_boxes=max_boxes,
-            min_area=min_area,
-        )
+    inner_systems: ClassVar[dict[str, str]] = {"boxes": "edge-boxes"}
+
+    def __init__(self, schema: Schema, preprocess: Preprocess | None = None, **settings: Any) -> None:
+        super().__init__(schema, preprocess)
+        self.boxes = EdgeBoxes(schema, preprocess, **settings)
         self.backbone = VGG(DEPTH, first=1, last=16)
         self.sides = nn.ModuleList(nn.Conv2d(width, 1, 1) for width in self.backbone.channels.values())
         self.fuse = nn.Conv2d(len(self.sides), 1, 1)
@@ -72,6 +57,10 @@ class EdgeHED(EdgeBoxes):
             for side, map in zip(self.sides, maps.values(), strict=True)
         ]
         return self.fuse(torch.cat(sides, 1)).sigmoid()[0, 0].float().cpu()
+
+    def find(self, picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """See `ops.edge_boxes`."""
+        return self.boxes.enclose(self.edges(picture))
 
 
 def read_hed(path: str | Path | None = None) -> EdgeHED:
