@@ -66,6 +66,14 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, default=1800, help="seen in the training by descent")
     parser.add_argument("--shape", type=int, nargs=2, default=(600, 1000), help="short and long side")
     parser.add_argument("--turn", action="store_true", help="quarter turns, for pictures without an up")
+    parser.add_argument(
+        "-o",
+        dest="chosen",
+        action="append",
+        default=[],
+        metavar="[SLUG:]KEY=VALUE",
+        help="a setting of all, or of one (r-cnn:most=[500,1000])",
+    )
     parser.add_argument("--split", default="train")
     parser.add_argument("--judge", default="val")
     parser.add_argument("--timed", type=int, default=8, help="pictures that are looked at by turns")
@@ -125,7 +133,12 @@ def trained(name: str, args: argparse.Namespace) -> Path:
         sides = zip(("short_side", "long_side"), args.shape, strict=True)
         shape = [f"{side}={round(scale * pixels)}" for side, pixels in sides] if scale else []
         common = (f"pictures={args.pictures}", f"turn={str(args.turn).lower()}", f"backbone={args.backbone}")
-        chosen = [word for one in (*common, *shape, *settings) for word in ("-o", one)]
+        own = [
+            text.removeprefix(f"{folder.name}:")
+            for text in args.chosen
+            if text.partition(":")[0] not in {*SLUGS} - {folder.name}
+        ]
+        chosen = [word for one in (*common, *shape, *settings, *own) for word in ("-o", one)]
         given = [] if system == "faster-rcnn" else ["--proposals", args.proposals]
         command: list[Any] = [sys.executable, "-m", "videre", "train", system, args.data, "--split", args.split]
         command += ["--val", "none", "--from", args.source, "--tune", "all", "--out", folder, *given, *chosen]

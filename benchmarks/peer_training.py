@@ -102,6 +102,7 @@ def main() -> None:
     parser.add_argument("--longest", type=int, default=427)
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--lr", type=float, default=5e-4)
+    parser.add_argument("--backbone-lr", type=float, default=1.0, help="factor on the rate of MobileNetV2")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     torch.manual_seed(args.seed)
@@ -110,12 +111,15 @@ def main() -> None:
     ids = sorted(coco.getImgIds())
     model = build(len(coco.getCatIds()), args.masks, args.weights, args.size, args.longest, 300 if args.masks else 100)
     model.train()
-    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], args.lr, weight_decay=0.01)
+    body = set(model.backbone.body.parameters())
+    rest = [p for p in model.parameters() if p.requires_grad and p not in body]
+    groups = [{"params": list(body), "scale": args.backbone_lr}, {"params": rest, "scale": 1.0}]
+    optimizer = torch.optim.AdamW(groups, args.lr, weight_decay=0.01)
     steps, began, order = math.ceil(args.pictures / args.batch), time.monotonic(), []
     for step in range(steps):
         factor = min(1.0, (step + 1) / (0.05 * steps)) * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * step / steps)))
         for group in optimizer.param_groups:
-            group["lr"] = args.lr * factor
+            group["lr"] = args.lr * factor * group["scale"]
         while len(order) < args.batch:
             order += rng.permutation(ids).tolist()
         chosen, order = order[: args.batch], order[args.batch :]

@@ -151,5 +151,5 @@ def test_methods_that_learn_are_trained_and_propose(blocks: Path, tmp_path: Path
 def test_methods_without_training(blocks: Path, tmp_path: Path, capsys) -> None:
     assert call("proposals", "edge-boxes", blocks, "--split", "val", "--out", tmp_path / "e.jsonl", "-q") == 0
     assert call("train", "edge-boxes", blocks, "--out", tmp_path / "x") == 2
-    assert "has nothing to train" in capsys.readouterr().err
+    assert "is not trained here" in capsys.readouterr().err
     assert call("proposals", "unet", blocks, "--split", "val") == 2

@@ -11,6 +11,9 @@ from scenes import SCHEMA, batch_of, example
 from sklearn.linear_model import Ridge
 from sklearn.svm import LinearSVC
 
+from videre.backbones import VECTOR, make_backbone
+from videre.backbones.base import Backbone
+from videre.errors import ConfigError
 from videre.layers.box_head import truncate
 from videre.layers.feature_cache import FeatureCache, content_key
 from videre.layers.merge_boxes import merge_boxes
@@ -28,6 +31,59 @@ def made(name: str, **options):
     torch.manual_seed(0)
     kind = find_model(name)
     return kind(SCHEMA, Preprocess(short_side=96, long_side=160), **options).eval()
+
+
+# one map -----------------------------------------------------------------------------------------------------------------
+
+
+def renamed(backbone: Backbone) -> dict[str, torch.Tensor]:
+    """A backbone's tensors under their names in published files."""
+    published = {f"top.{own}.": f"{theirs}." for theirs, own in backbone.TOP.items()}
+    own = backbone.state_dict().items()
+    return {next((name.replace(a, b) for a, b in published.items() if name.startswith(a)), name): v for name, v in own}
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    ("name", "whole", "options"),
+    [
+        (
+            "vgg11",
+            208,
+            {"norm": "none", "multiplier": 0.125},
+        ),  # whose cell, rounded, is the last: RoI pool 7x7 is the fifth pool
+        ("resnet18", 224, {"multiplier": 0.25}),  # a sample at the middle of each of 14x14 cells
+    ],
+)
+def test_what_follows_the_map_in_a_classifier_is_the_head(name, whole, options):
+    torch.manual_seed(1)
+    classifier = make_backbone(name, vector=True, **options).eval()
+    for layer in classifier.modules():
+        if isinstance(layer, torch.nn.Linear):
+            torch.nn.init.normal_(layer.bias)
+    model = made("faster-rcnn-c4", backbone=name, **options)
+    tensors = renamed(classifier) | {f"{classifier.LOGITS}.weight": torch.zeros(3, classifier.width)}
+    assert model.start_from(tensors) == [f"{classifier.LOGITS}.weight"]
+    picture, head = torch.randn(1, 3, 224, 224), model.box_head
+    said = head.body(head.pooler(model.features(picture), torch.tensor([[0.0, 0, 0, whole, whole]])))
+    torch.testing.assert_close(said, classifier(picture)[VECTOR].flatten(1), atol=1e-4, rtol=1e-4)
+
+
+@torch.no_grad()
+def test_fast_rcnn_over_a_vgg_begins_with_its_fully_connected_layers():
+    classifier = make_backbone("vgg11", vector=True, norm="none", multiplier=0.125)
+    options = {"backbone": "vgg11", "norm": "none", "multiplier": 0.125}
+    narrow, model = made("fast-rcnn", **options), made("fast-rcnn", **options, hidden=4096)
+    layers = [f"classifier.{n}.{of}" for n in (0, 3) for of in ("bias", "weight")]
+    assert narrow.start_from(renamed(classifier)) == layers and model.start_from(renamed(classifier)) == []
+    assert torch.equal(model.box_head.body.fc2.weight, renamed(classifier)["classifier.3.weight"])
+
+
+def test_one_map_needs_a_net_that_goes_on_after_it():
+    with pytest.raises(ConfigError, match="of a ResNet or a VGG, found 'mobilenet_v2'"):
+        made("faster-rcnn-c4", backbone="mobilenet_v2")
+    with pytest.raises(ConfigError, match="roi must be one of pool, align, or null, found 'warp'"):
+        made("faster-rcnn-c4", backbone="resnet18", roi="warp")
 
 
 # windows ----------------------------------------------------------------------------------------------------------------

@@ -8,6 +8,8 @@ import pytest
 import torch
 from scenes import CONFIGS, PREPROCESS
 
+from videre.backbones import make_backbone
+from videre.backbones.weights import BackboneWeights
 from videre.data.blocks import blocks_dataset
 from videre.errors import ConfigError, WeightsError
 from videre.models import MODELS, find_model
@@ -137,3 +139,14 @@ def test_a_system_has_defaults_of_its_own_for_what_is_pretrained(tmp_path: Path)
     save_checkpoint(fresh.model, tmp_path / "old.safetensors")
     rate = lambda **named: start("single-object", source=str(tmp_path / "old.safetensors"), **named).recipe.lr
     assert (fresh.recipe.lr, rate(), rate(settings={"lr": 3e-4})) == (0.002, 1e-4, 3e-4)
+
+
+@pytest.mark.parametrize("name", ["rcnn", "fast-rcnn", "faster-rcnn", "faster-rcnn-c4"])
+def test_a_detector_keeps_what_its_trunk_has_learned(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    card = BackboneWeights("mine", "resnet18", "0" * 8, "", "MIT", "ImageNet-1k", None)
+    classifier = make_backbone("resnet18", vector=True).state_dict()
+    monkeypatch.setattr("videre.train.build.find_weights", lambda source: (card, classifier))
+    data = blocks_dataset(2, size=(64, 64))
+    rate = lambda **named: prepare_training(name, data, **named).recipe.backbone_lr
+    chosen = rate(source="w", settings={"backbone_lr": 0.5})
+    assert (rate(source="w"), rate(backbone="resnet18"), chosen) == (0.2, 1.0, 0.5)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Self
 
 import torch
@@ -109,6 +109,29 @@ class Backbone(nn.Module):
     def _own_name(self, name: str) -> str:
         layer, _, tensor = name.rpartition(".")
         return f"top.{self.TOP[layer]}.{tensor}" if self.top is not None and layer in self.TOP else name
+
+
+@torch.no_grad()
+def load_layers(layers: Mapping[str, nn.Module], tensors: Mapping[str, Tensor], unused: Sequence[str]) -> list[str]:
+    """Fill what a model has made of a classifier's last layers from a file's tensors.
+
+    A fully connected layer may be a convolution of the same numbers. What the file lacks or has in another size stays as it is.
+
+    Args:
+        layers: by the names that they have in the file.
+        unused: names that the backbone has left over.
+
+    Returns: those of them that are still not used.
+    """
+    taken: set[str] = set()
+    for prefix, layer in layers.items():
+        own = {name: value for name, value in layer.state_dict().items() if not name.endswith("num_batches_tracked")}
+        found = {name: tensors.get(f"{prefix}.{name}") for name in own}
+        if all(value is not None and value.numel() == own[name].numel() for name, value in found.items()):
+            fitting = {name: value.reshape(own[name].shape) for name, value in found.items() if value is not None}
+            layer.load_state_dict(fitting, strict=False)
+            taken |= {f"{prefix}.{name}" for name in layer.state_dict()}
+    return [name for name in unused if name not in taken]
 
 
 def import_library(name: str) -> Any:

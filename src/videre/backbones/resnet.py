@@ -58,7 +58,7 @@ class ResNet(Backbone):
         base = max(8, round(64 * multiplier / 8) * 8)
         self.conv1 = make_conv(channels, base, 7, 2, bias=norm == "none")
         self.bn1 = make_norm(norm, base, eps)
-        self.channels, self.output_stride = {}, output_stride
+        self.channels, self.output_stride, self.made_of = {}, output_stride, (bottleneck, counts, base, norm, eps)
         width, dilation = base, 1
         for i, count in enumerate(counts):
             if 4 * 2**i > last:
@@ -78,6 +78,14 @@ class ResNet(Backbone):
             nn.ModuleList([self.conv1, self.bn1]),
             *(getattr(self, f"layer{i + 1}") for i in range(len(self.channels))),
         ]
+
+    def next_stage(self) -> tuple[nn.Module, int]:
+        """The stage that would follow the last one built, with weights of its own; and the number of channels that it gives."""
+        bottleneck, counts, base, norm, eps = self.made_of
+        i = len(self.channels)
+        stage, width = make_stage(bottleneck, self.width, base * 2**i, counts[i], 2, norm, eps)
+        initialise(stage)
+        return stage, width
 
     def maps(self, x: Tensor) -> dict[int, Tensor]:
         x = F.relu(self.bn1(self.conv1(x)))

@@ -199,8 +199,12 @@ def _list_settings(model: str) -> None:
             print(textwrap.fill(f"{head} {setting.meaning} [{setting.allowed}]", wide, subsequent_indent=" " * 29))
         if mine:
             print()
-    changes = ", ".join(f"{name}={_as_typed(value)}" for name, value in from_scratch(kind).items())
-    print(f"As in -o epochs=20 -o short_side=480. Where weights start at random (no --from): {changes}")
+    listed = lambda changes: ", ".join(f"{name}={_as_typed(value)}" for name, value in changes.items())
+    print(
+        f"As in -o epochs=20 -o short_side=480. Where weights start at random (no --from): {listed(from_scratch(kind))}"
+    )
+    if kind.recipe_from_weights:
+        print(f"Where the backbone has a classifier's weights: {listed(kind.recipe_from_weights)}")
 
 
 def _as_typed(value: Any) -> str:

@@ -11,6 +11,9 @@ from torch import Tensor, nn
 from videre.ops.roi_align import roi_align
 from videre.ops.roi_pool import roi_pool
 
+POOLS = ("pool", "align")
+"""How a RoI is read: the largest feature of each cell, or features interpolated at points of it."""
+
 
 def fill_up(rois: Tensor, multiple: int = 16) -> Tensor:
     """RoIs [R, 5] with empty ones appended until their number is a multiple: convolutions that follow meet few sizes.

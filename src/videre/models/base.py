@@ -68,6 +68,7 @@ class Model(nn.Module):
             arguments that the constructor does not name are theirs; their weights load into it, and its into them.
         recipe: fields of the recipe that are others by default: {"lr": 1e-4}, or an augmentation of its own,
             {"augment": transforms as `data.transforms.to_json` writes them}. Where weights start at random, those for that count more.
+        recipe_from_weights: the same where the backbone comes from a published classifier and the heads start at random.
         headline: the metrics that are listed first, the first of which `best` follows; those it does not name come as the
             evaluation orders them.
         usual: how pictures are prepared where nothing else is asked for.
@@ -85,6 +86,7 @@ class Model(nn.Module):
     gives: ClassVar[frozenset[str]] = frozenset()
     inner_systems: ClassVar[Mapping[str, str]] = {}
     recipe: ClassVar[Mapping[str, Any]] = {}
+    recipe_from_weights: ClassVar[Mapping[str, Any]] = {}
     headline: ClassVar[tuple[str, ...]] = ()
     usual: ClassVar[Preprocess] = Preprocess()
     mixes_formats: ClassVar[bool] = False

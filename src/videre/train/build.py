@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import typing
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -72,10 +73,14 @@ def prepare_training(
     kind = find_model(name)
     kind.require(data.fields | kind.findable(), data.title)
     for_recipe, for_pictures, for_model = _asked_for(kind, data, backbone, tune, settings or {})
-    fresh = {"tune": "scratch", **({} if "optimizer" in for_recipe else FRESH)} if source is None else {}
-    recipe = Recipe().replace(**{**kind.recipe, **fresh, **for_recipe})
+    found = None if source is None else find_weights(source)
+    if found is None:
+        begun: Mapping[str, Any] = {"tune": "scratch", **({} if "optimizer" in for_recipe else FRESH)}
+    else:
+        begun = {} if isinstance(found, Checkpoint) else kind.recipe_from_weights
+    recipe = Recipe().replace(**{**kind.recipe, **begun, **for_recipe})
     torch.manual_seed(recipe.seed)
-    if source is None:
+    if found is None or source is None:
         if recipe.tune not in ("all", "scratch"):
             raise ConfigError(
                 f"tune={recipe.tune} keeps layers of the backbone as they are, and they are random: give weights to start "
@@ -86,7 +91,6 @@ def prepare_training(
             kind, data, kind.usual.replace(**for_pictures), {k: v for k, v in SCRATCH.items() if k in known} | for_model
         )
         return Start(model, recipe, ["all weights start at random", *_weights_in(for_model)], {"from": None})
-    found = find_weights(source)
     if isinstance(found, Checkpoint):
         config = {**carried_over(found, kind), **for_model}
         model = _make(kind, data, _preprocess(found, kind).replace(**for_pictures), config)

@@ -100,9 +100,10 @@ def train(
     """
     recipe, out = recipe or Recipe(), Path(out)
     if not model.stages():
-        raise ConfigError(
-            f"a {type(model).__name__} has nothing to train; it finds proposals as it is: `videre proposals METHOD DATA`"
+        how = (
+            "its weights are published ones, see `videre models`" if any(model.parameters()) else "it needs no weights"
         )
+        raise ConfigError(f"a {type(model).__name__} is not trained here; {how}: `videre proposals METHOD DATA`")
     model.require(data.fields, data.title)
     together = evaluate is None
     page = together if page is None else page

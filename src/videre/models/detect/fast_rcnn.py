@@ -11,23 +11,24 @@ the box, both trained at once. Background is the last class column and never a l
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
 from videre.backbones import LIGHT, backbone_of
+from videre.backbones.base import load_layers
+from videre.backbones.vgg import VGG
 from videre.errors import ConfigError
 from videre.layers.assignments import Assignment
 from videre.layers.box_head import BoxHead, TwoLayers, as_scenes, truncate, weigh_classes
 from videre.layers.fpn import FeaturePyramid
-from videre.layers.roi_pooler import RoIPooler
+from videre.layers.roi_pooler import POOLS, RoIPooler
 from videre.layers.roi_targets import BoxTarget, best_proposals
 from videre.models.base import Model, Outputs, Rows, picture_generators
 from videre.models.detect.ranges import check_ranges
 from videre.structures import ImageBatch, Preprocess, Scene, Schema
 from videre.structures.limits import Limits
-
-POOLS = ("pool", "align")
 
 
 class FastRCNN(Model):
@@ -57,6 +58,7 @@ class FastRCNN(Model):
     needs = frozenset({"boxes", "instances.labels"})
     gives = frozenset({"boxes", "instances.labels", "scores"})
     mixes_formats = True
+    recipe_from_weights: ClassVar[Mapping[str, Any]] = {"backbone_lr": 0.2}  # docs/history.md
 
     def __init__(
         self,
@@ -123,6 +125,13 @@ class FastRCNN(Model):
         nn.init.normal_(self.box_head.deltas.weight, std=0.001)
         for layer in (self.box_head.scores, self.box_head.deltas):
             nn.init.zeros_(layer.bias)
+
+    def start_from(self, tensors: dict[str, Tensor]) -> list[str]:
+        """The backbone's tensors; on one map of a VGG also its fully connected layers, where the widths are the published ones."""
+        body, unused = self.box_head.body, super().start_from(tensors)
+        if not isinstance(self.backbone, VGG) or not isinstance(body, TwoLayers):
+            return unused
+        return load_layers({"classifier.0": body.fc1, "classifier.3": body.fc2}, tensors, unused)
 
     def features(self, image: Tensor) -> list[Tensor]:
         """Pictures [B, C, H, W] to the maps that proposals are read from, finest first."""

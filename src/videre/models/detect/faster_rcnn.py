@@ -13,7 +13,8 @@ made positive by the best-match rule (torchvision lets a true box with overlap 0
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -74,6 +75,7 @@ class FasterRCNN(Model):
     needs = frozenset({"boxes", "instances.labels"})
     gives = frozenset({"boxes", "instances.labels", "scores"})
     mixes_formats = True
+    recipe_from_weights: ClassVar[Mapping[str, Any]] = {"backbone_lr": 0.2}  # docs/history.md
 
     def __init__(
         self,

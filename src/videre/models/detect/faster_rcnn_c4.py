@@ -1,21 +1,25 @@
-"""Faster R-CNN without a pyramid: one map of stride 16, and the backbone's last stage as the head.
+"""Faster R-CNN without a pyramid: one map of stride 16, and what the backbone has after it as the head.
 
-The "C4" form of Ren et al. 2015 and He et al. 2015, section on detection; sizes are detectron2's (facts in its
-configs/Base-RCNN-C4.yaml): 15 anchors a cell, RoI align 14x14, then the fourth stage, then the mean.
+Ren et al., Faster R-CNN, 2015, over VGG16: the last convolutions' map, RoI pool 7x7, the two fully connected layers. He et al., Deep
+Residual Learning, 2015, over a ResNet, the "C4" form: the third stage's map, RoI 14x14, the fourth stage, the mean; sizes are
+detectron2's (facts in its configs/Base-RCNN-C4.yaml): 15 anchors a cell, RoI align.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from videre.backbones.resnet import DEPTHS, ResNet, make_stage
+from videre.backbones import backbone_of, find_backbone
+from videre.backbones.base import load_layers
+from videre.backbones.resnet import ResNet
+from videre.backbones.vgg import VGG
 from videre.errors import ConfigError
 from videre.layers.anchors import Anchors
-from videre.layers.box_head import BoxHead, as_scenes, deployed_boxes, two_stage_losses, weigh_classes
-from videre.layers.conv import initialise
-from videre.layers.roi_pooler import RoIPooler
+from videre.layers.box_head import BoxHead, TwoLayers, as_scenes, deployed_boxes, two_stage_losses, weigh_classes
+from videre.layers.roi_pooler import POOLS, RoIPooler
 from videre.layers.roi_targets import BoxTarget
 from videre.layers.rpn import RPN
 from videre.models.base import Model, Outputs, Rows, picture_generators
@@ -25,18 +29,23 @@ from videre.structures.limits import Limits
 
 
 class FasterRCNNC4(Model):
-    """Boxes and classes from the stride-16 map of a ResNet.
+    """Boxes and classes from the stride-16 map of a ResNet or a VGG.
 
     Args:
         schema: needs `things`. preprocess: as Faster R-CNN.
-        backbone: resnet18 to resnet152. norm, norm_eps: of the backbone and the head.
+        backbone: resnet18 to resnet152, vgg11 to vgg19. norm, norm_eps, multiplier (of its widths): of the backbone, and the fourth
+            stage.
+        hidden: width of a VGG's two fully connected layers.
         anchor_sizes, anchor_ratios: all on the one level.
+        roi: "pool" or "align"; None: pool over a VGG, align over a ResNet. resolution: cells a side of what it gives; None: 7 over a
+            VGG, 14 over a ResNet.
         The others as `FasterRCNN`.
     """
 
     needs = frozenset({"boxes", "instances.labels"})
     gives = frozenset({"boxes", "instances.labels", "scores"})
     mixes_formats = True
+    recipe_from_weights: ClassVar[Mapping[str, Any]] = {"backbone_lr": 0.2}  # docs/history.md
 
     def __init__(
         self,
@@ -45,7 +54,9 @@ class FasterRCNNC4(Model):
         *,
         backbone: str = "resnet50",
         norm: str = "frozen",
-        norm_eps: float = 1e-5,
+        norm_eps: float | None = None,
+        multiplier: float = 1.0,
+        hidden: int = 4096,
         anchor_sizes: Sequence[float] = (32, 64, 128, 256, 512),
         anchor_ratios: Sequence[float] = (0.5, 1.0, 2.0),
         rpn_pre_nms: Sequence[int] = (12000, 6000),
@@ -55,7 +66,8 @@ class FasterRCNNC4(Model):
         rpn_positive: float = 0.5,
         roi_batch: int = 512,
         roi_positive: float = 0.25,
-        resolution: int = 14,
+        roi: str | None = None,
+        resolution: int | None = None,
         sampling_ratio: int = 0,
         aligned: bool = True,
         score_threshold: float = 0.05,
@@ -68,11 +80,27 @@ class FasterRCNNC4(Model):
         self.limits = Limits(score_threshold, max_detections)
         if schema.things is None:
             raise ConfigError("Faster R-CNN finds things: the schema must name their categories (schema.things)")
-        depths = {f"resnet{d}": d for d in DEPTHS}
-        if backbone not in depths:
-            raise ConfigError(f"the C4 form needs a ResNet ({', '.join(depths)}), found {backbone!r}")
-        self.backbone = ResNet(depths[backbone], norm, len(self.preprocess.mean), norm_eps, last=16)
+        if roi not in (None, *POOLS):
+            raise ConfigError(f"roi must be one of {', '.join(POOLS)}, or null, found {roi!r}")
+        if not issubclass(find_backbone(backbone), (ResNet, VGG)):
+            raise ConfigError(f"one map, and the layers after it as the head: of a ResNet or a VGG, found {backbone!r}")
+        self.backbone = backbone_of(
+            backbone,
+            channels=len(self.preprocess.mean),
+            norm=norm,
+            padding="half",
+            norm_eps=norm_eps,
+            multiplier=multiplier,
+            last=16,
+        )
         width = self.backbone.channels[16]
+        if isinstance(self.backbone, ResNet):
+            resolution, roi = resolution or 14, roi or "align"
+            stage, out = self.backbone.next_stage()
+            body: nn.Module = nn.Sequential(stage, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        else:
+            resolution, roi = resolution or 7, roi or "pool"
+            body, out = TwoLayers(width * resolution**2, hidden), hidden
         self.rpn = RPN(
             width,
             Anchors([anchor_sizes], anchor_ratios),
@@ -82,13 +110,10 @@ class FasterRCNNC4(Model):
             batch=rpn_batch,
             positive=rpn_positive,
         )
-        bottleneck, counts = DEPTHS[depths[backbone]]
-        stage, out = make_stage(bottleneck, width, 512, counts[3], 2, norm, norm_eps)
-        initialise(stage)
         weights = weigh_classes(class_weights or {}, schema.things)
         self.box_head = BoxHead(
-            RoIPooler([16], resolution, sampling_ratio, aligned),
-            nn.Sequential(stage, nn.AdaptiveAvgPool2d(1), nn.Flatten()),
+            RoIPooler([16], resolution, sampling_ratio, aligned, maximum=roi == "pool"),
+            body,
             out,
             len(schema.things),
             batch=roi_batch,
@@ -96,6 +121,15 @@ class FasterRCNNC4(Model):
             nms_threshold=nms,
             class_weights=weights,
         )
+
+    def start_from(self, tensors: dict[str, Tensor]) -> list[str]:
+        """The backbone's tensors, and in the head those of the layers that follow it in a classifier."""
+        body = self.box_head.body
+        if isinstance(body, TwoLayers):
+            layers: dict[str, nn.Module] = {"classifier.0": body.fc1, "classifier.3": body.fc2}
+        else:
+            layers = {"layer4": body.get_submodule("0")}
+        return load_layers(layers, tensors, super().start_from(tensors))
 
     def features(self, image: Tensor) -> list[Tensor]:
         """Pictures [B, C, H, W] to the one map of stride 16."""

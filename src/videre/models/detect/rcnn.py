@@ -10,7 +10,8 @@ released code. The four stages of a training are in `region_classifier`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -43,6 +44,7 @@ class RCNN(RegionClassifier):
         score_threshold, nms, max_detections: of detections; a score is the sigmoid of the margin.
     """
 
+    recipe_from_weights: ClassVar[Mapping[str, Any]] = {"backbone_lr": 0.2}  # docs/history.md
     usual = Preprocess(short_side=None, long_side=None, divisor=1)
 
     def __init__(

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from videre.backbones import make_backbone
+from videre.backbones.base import load_layers
 from videre.backbones.vgg import VGG
 from videre.errors import ConfigError
 from videre.layers.upsample import BilinearDeconv, crop_like
@@ -134,13 +134,5 @@ class FCN(Segmenter):
 
     def start_from(self, tensors: dict[str, Tensor]) -> list[str]:
         """The backbone's tensors, and a VGG's fully connected layers as the convolutions that they are."""
-        unused = super().start_from(tensors)
-        for name, layer in (("classifier.0", self.hidden[0]), ("classifier.3", self.hidden[3])) if self.is_vgg else ():
-            assert isinstance(layer, nn.Conv2d)
-            weight, bias = tensors.get(f"{name}.weight"), tensors.get(f"{name}.bias")
-            if weight is not None and bias is not None and weight.numel() == layer.weight.numel():
-                with torch.no_grad():
-                    layer.weight.copy_(weight.reshape(layer.weight.shape))
-                    layer.bias.copy_(bias)  # type: ignore[union-attr]
-                unused = [n for n in unused if n not in (f"{name}.weight", f"{name}.bias")]
-        return unused
+        layers = {"classifier.0": self.hidden[0], "classifier.3": self.hidden[3]} if self.is_vgg else {}
+        return load_layers(layers, tensors, super().start_from(tensors))
