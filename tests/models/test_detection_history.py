@@ -86,6 +86,21 @@ def test_one_map_needs_a_net_that_goes_on_after_it():
         made("faster-rcnn-c4", backbone="resnet18", roi="warp")
 
 
+def test_the_backbone_stays_after_the_second_of_four_steps():
+    model = made("faster-rcnn", backbone="mobilenet_v2", norm="group", width=16, hidden=32, steps=4)
+    trained = {
+        stage.name: {name.partition(".")[0] for name, _ in model.named_parameters() if stage.trains(name)}
+        for stage in model.stages()
+    }
+    assert trained == {
+        "1-rpn": {"backbone", "neck", "rpn"},
+        "2-detector": {"backbone", "neck", "box_head"},
+        "3-rpn": {"neck", "rpn"},
+        "4-detector": {"box_head"},
+    }
+    assert [stage.anew for stage in model.stages()] == [(), ("backbone.", "neck."), (), ()]
+
+
 # windows ----------------------------------------------------------------------------------------------------------------
 
 
