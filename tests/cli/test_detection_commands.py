@@ -150,6 +150,7 @@ def test_methods_that_learn_are_trained_and_propose(blocks: Path, tmp_path: Path
 
 def test_methods_without_training(blocks: Path, tmp_path: Path, capsys) -> None:
     assert call("proposals", "edge-boxes", blocks, "--split", "val", "--out", tmp_path / "e.jsonl", "-q") == 0
-    assert call("train", "edge-boxes", blocks, "--out", tmp_path / "x") == 2
-    assert "is not trained here" in capsys.readouterr().err
+    for method, how in (("edge-boxes", "it needs no weights"), ("edge-hed", "its weights are published ones")):
+        assert call("train", method, blocks, "--out", tmp_path / "x") == 2
+        assert f"is not trained here; {how}" in capsys.readouterr().err
     assert call("proposals", "unet", blocks, "--split", "val") == 2

@@ -47,12 +47,10 @@ def renamed(backbone: Backbone) -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize(
     ("name", "whole", "options"),
     [
-        (
-            "vgg11",
-            208,
-            {"norm": "none", "multiplier": 0.125},
-        ),  # whose cell, rounded, is the last: RoI pool 7x7 is the fifth pool
-        ("resnet18", 224, {"multiplier": 0.25}),  # a sample at the middle of each of 14x14 cells
+        # rounded, the last cell is in: RoI pool 7x7 is then the fifth pool
+        ("vgg11", 208, {"norm": "none", "multiplier": 0.125}),
+        # a sample at the middle of each of 14x14 cells
+        ("resnet18", 224, {"multiplier": 0.25}),
     ],
 )
 def test_what_follows_the_map_in_a_classifier_is_the_head(name, whole, options):

@@ -80,7 +80,7 @@ def prepare_training(
         begun = {} if isinstance(found, Checkpoint) else kind.recipe_from_weights
     recipe = Recipe().replace(**{**kind.recipe, **begun, **for_recipe})
     torch.manual_seed(recipe.seed)
-    if found is None or source is None:
+    if source is None or found is None:
         if recipe.tune not in ("all", "scratch"):
             raise ConfigError(
                 f"tune={recipe.tune} keeps layers of the backbone as they are, and they are random: give weights to start "

@@ -100,10 +100,9 @@ def train(
     """
     recipe, out = recipe or Recipe(), Path(out)
     if not model.stages():
-        how = (
-            "its weights are published ones, see `videre models`" if any(model.parameters()) else "it needs no weights"
-        )
-        raise ConfigError(f"a {type(model).__name__} is not trained here; {how}: `videre proposals METHOD DATA`")
+        has_weights = next(model.parameters(), None) is not None
+        how = "its weights are published ones, see `videre models`" if has_weights else "it needs no weights"
+        raise ConfigError(f"{type(model).__name__} is not trained here; {how}: `videre proposals METHOD DATA`")
     model.require(data.fields, data.title)
     together = evaluate is None
     page = together if page is None else page

@@ -131,7 +131,7 @@ class FastRCNN(Model):
         body, unused = self.box_head.body, super().start_from(tensors)
         if not isinstance(self.backbone, VGG) or not isinstance(body, TwoLayers):
             return unused
-        return load_layers({"classifier.0": body.fc1, "classifier.3": body.fc2}, tensors, unused)
+        return load_layers(dict(zip(VGG.TOP, (body.fc1, body.fc2), strict=True)), tensors, unused)
 
     def features(self, image: Tensor) -> list[Tensor]:
         """Pictures [B, C, H, W] to the maps that proposals are read from, finest first."""

@@ -126,7 +126,7 @@ class FasterRCNNC4(Model):
         """The backbone's tensors, and in the head those of the layers that follow it in a classifier."""
         body = self.box_head.body
         if isinstance(body, TwoLayers):
-            layers: dict[str, nn.Module] = {"classifier.0": body.fc1, "classifier.3": body.fc2}
+            layers: dict[str, nn.Module] = dict(zip(VGG.TOP, (body.fc1, body.fc2), strict=True))
         else:
             layers = {"layer4": body.get_submodule("0")}
         return load_layers(layers, tensors, super().start_from(tensors))

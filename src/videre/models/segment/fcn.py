@@ -134,5 +134,5 @@ class FCN(Segmenter):
 
     def start_from(self, tensors: dict[str, Tensor]) -> list[str]:
         """The backbone's tensors, and a VGG's fully connected layers as the convolutions that they are."""
-        layers = {"classifier.0": self.hidden[0], "classifier.3": self.hidden[3]} if self.is_vgg else {}
+        layers = dict(zip(VGG.TOP, (self.hidden[0], self.hidden[3]), strict=True)) if self.is_vgg else {}
         return load_layers(layers, tensors, super().start_from(tensors))
