@@ -67,8 +67,8 @@ class FasterRCNN(Model):
         max_detections: most predictions kept a picture.
         class_weights: weight of a class in the classification loss, by name ("background" too); 1 where absent.
         steps: 1: all four losses at once (approximate joint training); 4: the paper's alternation. The RPN, with the
-            backbone and the pyramid; the detector on its proposals, with both, which begin anew; the RPN with the pyramid, over a
-            backbone that stays; the detector alone, on the proposals of that.
+            backbone and the pyramid; the detector on its proposals, with both, which begin anew; the RPN alone, over what stays;
+            the detector alone, on the proposals of that.
     """
 
     accepts = frozenset({"proposals", "proposal_scores"})
@@ -193,8 +193,7 @@ class FasterRCNN(Model):
                 anew=trunk,
                 evaluates=False,
             ),
-            # the pyramid learns again, unlike the convolutions: the detector has trained only the levels that its regions lie on
-            Descent("3-rpn", ("neck.", "rpn."), losses=self._rpn_losses, evaluates=False),
+            Descent("3-rpn", ("rpn.",), losses=self._rpn_losses, evaluates=False),
             Descent("4-detector", ("box_head.",), losses=self._head_losses, given=self.propose),
         )
 
