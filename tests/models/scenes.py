@@ -39,6 +39,13 @@ SCHEMA = Schema(
 TINY = {"width": 16, "hidden": 32, "backbone": "mobilenet_v2", "norm": "group", "fpn_norm": "group"}
 """Settings that make a detector small enough for a test."""
 PREPROCESS = Preprocess(short_side=64, long_side=96)
+
+
+def small(kind: type[Model]) -> Preprocess:
+    """How a system's pictures are prepared in a test: small, stretched to one size where it wants that."""
+    return PREPROCESS if kind.usual.size is None else kind.usual.replace(size=(64, 128))
+
+
 CONFIGS = {
     "sliding-window": {"width": 8, "hidden": 32, "samples": 128},
     "multiscale": {"width": 8, "hidden": 32},
@@ -72,6 +79,18 @@ CONFIGS = {
         "resolution": 4,
         "roi_batch": 64,
         "rpn_post_nms": [200, 100],
+    },
+    "yolo": {"backbone": "darknet_tiny", "norm": "group", "head_norm": "group", "multiplier": 0.5, "width": 64},
+    "r-fcn": {"backbone": "resnet18", "norm": "group", "multiplier": 0.25, "width": 32, "bins": 3},
+    "ssd": {"backbone": "mobilenet_v2", "norm": "group", "multiplier": 0.5, "light": True, "match": 0.02},
+    "yolox": {"size": "nano", "norm": "group"},
+    "retinanet": {
+        "backbone": "mobilenet_v2",
+        "norm": "group",
+        "width": 16,
+        "layers": 1,
+        "head_norm": "group",
+        "fpn_norm": "group",
     },
     "mask-rcnn": {**TINY, "mask_layers": 1},
     "keypoint-rcnn": {**TINY, "keypoint_layers": 1},

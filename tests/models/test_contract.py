@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from probes import Captioner, Graph, Moments, Regions, Shapes
-from scenes import CONFIGS, PREPROCESS, SCHEMA, batch_of, example
+from scenes import CONFIGS, PREPROCESS, SCHEMA, batch_of, example, small
 from torch.utils._pytree import tree_leaves
 
 from videre.errors import ConfigError, DataError
@@ -27,7 +27,7 @@ def model(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Mo
     torch.manual_seed(0)
     monkeypatch.setattr(deconvnet, "GRIDS", (1, 2))  # of 14 windows a picture, each a run of the net, 5 show as much
     kind = find_model(request.param)
-    preprocess = PREPROCESS.replace(divisor=kind.usual.divisor) if "segmentation" in kind.gives else PREPROCESS
+    preprocess = PREPROCESS.replace(divisor=kind.usual.divisor) if "segmentation" in kind.gives else small(kind)
     preprocess = kind.usual if request.param in PROBES else preprocess
     return kind(SCHEMA, preprocess.replace(short_side=64, long_side=96), **CONFIGS.get(request.param, {}))
 
@@ -58,7 +58,9 @@ def test_losses_are_finite_and_reach_every_trained_tensor(model: Model) -> None:
     model.train()
     for zeros in (p for p in model.parameters() if not p.any()):
         torch.nn.init.normal_(zeros, std=0.1)  # a head that begins with zeros (FCN's) holds back the gradients below it
-    batch, truths = batch_of(model, [example(model, (64, 80), 1), example(model, (60, 70), 2, things=1)])
+    cases = [example(model, (64, 80), 1), example(model, (60, 70), 2, things=1)]
+    cases += [example(model, (64, 64), seed) for seed in range(3, 9)]  # of many things some fit the coarsest cells
+    batch, truths = batch_of(model, cases)
     losses = model.losses(batch, truths)
     assert all(v.ndim == 0 and torch.isfinite(v) for v in losses.values())
     sum(losses.values()).backward()
@@ -80,7 +82,7 @@ def test_a_batch_without_objects_trains(model: Model) -> None:
     sum(losses.values()).backward()
     assert [n for n, p in model.named_parameters() if p.requires_grad and p.grad is None] == []
     if "boxes" in model.needs and not model.takes:
-        assert losses["box" if "box" in losses else "rpn_box"].item() == 0
+        assert next(losses[name] for name in ("box", "rpn_box", "middle") if name in losses).item() == 0
 
 
 def test_ten_steps_on_one_batch_lower_the_loss(model: Model) -> None:

@@ -51,6 +51,7 @@ def renamed(backbone: Backbone) -> dict[str, torch.Tensor]:
         ("vgg11", 208, {"norm": "none", "multiplier": 0.125}),
         # a sample at the middle of each of 14x14 cells
         ("resnet18", 224, {"multiplier": 0.25}),
+        ("mobilenet_v2", 224, {"multiplier": 0.25}),
     ],
 )
 def test_what_follows_the_map_in_a_classifier_is_the_head(name, whole, options):
@@ -78,8 +79,8 @@ def test_fast_rcnn_over_a_vgg_begins_with_its_fully_connected_layers():
 
 
 def test_one_map_needs_a_net_that_goes_on_after_it():
-    with pytest.raises(ConfigError, match="of a ResNet or a VGG, found 'mobilenet_v2'"):
-        made("faster-rcnn-c4", backbone="mobilenet_v2")
+    with pytest.raises(ConfigError, match="of a ResNet, mobilenet_v2 or a VGG, found 'inception_v3'"):
+        made("faster-rcnn-c4", backbone="inception_v3")
     with pytest.raises(ConfigError, match="roi must be one of pool, align, or null, found 'warp'"):
         made("faster-rcnn-c4", backbone="resnet18", roi="warp")
 

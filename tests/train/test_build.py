@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from scenes import CONFIGS, PREPROCESS
+from scenes import CONFIGS, PREPROCESS, small
 
 from videre.backbones import make_backbone
 from videre.backbones.weights import BackboneWeights
@@ -87,7 +87,7 @@ def test_settings_are_checked_before_anything_is_trained(name: str, settings: di
 @pytest.mark.parametrize("name", MODELS)
 def test_every_system_starts_from_its_own_checkpoint(name: str, tmp_path: Path) -> None:
     torch.manual_seed(1)
-    old = find_model(name)(SCHEMA, PREPROCESS, **CONFIGS[name])
+    old = find_model(name)(SCHEMA, small(find_model(name)), **CONFIGS[name])
     save_checkpoint(old, tmp_path / "old.safetensors")
     new = prepare_training(name, tiny_data(), source=str(tmp_path / "old.safetensors"))
     before, after = old.state_dict(), new.model.state_dict()

@@ -21,13 +21,28 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "inception_resnet_v2": ("inception_resnet_v2:InceptionResNetV2", {}),
     "mobilenet_v1": ("mobilenet_v1:MobileNetV1", {}),
     "mobilenet_v2": ("mobilenet_v2:MobileNetV2", {}),
+    **{
+        f"cspdarknet_{size}": ("cspdarknet:CSPDarknet", {"size": size}) for size in ("nano", "tiny", "s", "m", "l", "x")
+    },
+    "darknet_yolo": ("darknet:Darknet", {"variant": "yolo"}),
+    "darknet_tiny": ("darknet:Darknet", {"variant": "tiny"}),
+    "mobilenet_v3_large": ("mobilenet_v3:MobileNetV3", {"variant": "large"}),
+    "mobilenet_v3_small": ("mobilenet_v3:MobileNetV3", {"variant": "small"}),
 }
 """Name: where its family is, and the arguments that the name stands for (others may be given instead)."""
 
 LIBRARIES = {"timm": "timm:TimmBackbone", "hf": "transformers:TransformersBackbone"}
 """Prefix of the names in other libraries ("timm:resnet50"): where their backbones are made."""
 
-LIGHT = ("mobilenet_v1", "mobilenet_v2", "resnet18")
+LIGHT = (
+    "mobilenet_v1",
+    "mobilenet_v2",
+    "mobilenet_v3_large",
+    "mobilenet_v3_small",
+    "resnet18",
+    "cspdarknet_nano",
+    "cspdarknet_tiny",
+)
 """Backbones that detectors join to a narrower pyramid and head by default."""
 
 

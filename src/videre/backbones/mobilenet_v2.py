@@ -54,9 +54,9 @@ class MobileNetV2(Backbone):
         wide: bool = True,
     ) -> None:
         super().__init__()
-        scaled = lambda width: round_width(width * multiplier, divisor)
         if output_stride not in (8, 16, 32):
             raise ConfigError(f"output_stride must be 8, 16 or 32, found {output_stride}")
+        scaled = lambda width: round_width(width * multiplier, divisor)
         block = partial(conv_block, norm=norm, activation=nn.ReLU6, padding=padding, eps=eps)
         features: list[nn.Module] = [block(channels, scaled(32), 3, 2)]
         width, reached, dilation = scaled(32), 2, 1
@@ -76,12 +76,22 @@ class MobileNetV2(Backbone):
         self.channels = {stride: width for stride, width in widths.items() if stride <= last}
         self.output_stride = output_stride
         self.top, self.width = MeanPool() if vector else None, self.channels[last]
+        self.made_of = partial(
+            type(self), norm, padding, channels, eps, multiplier=multiplier, divisor=divisor, wide=wide
+        )
         initialise(self)
 
     @property
     def stages(self) -> Sequence[nn.Module]:
         starts = [0, 2, 4, 7, 14, 19]  # the stem with the first block, then where the stride grows
         return [self.features[a:b] for a, b in itertools.pairwise(starts) if a < len(self.features)]
+
+    def next_stage(self) -> tuple[dict[str, nn.Module], int]:
+        """The layers that would follow the last one built, as `ResNet.next_stage` gives them."""
+        begin = len(self.features)
+        stride = min(stride for stride, tap in TAPS.items() if tap >= begin)
+        whole = self.made_of(last=stride)
+        return {f"features.{i}": whole.features[i] for i in range(begin, len(whole.features))}, whole.width
 
     def maps(self, x: Tensor) -> dict[int, Tensor]:
         maps = {}

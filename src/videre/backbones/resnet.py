@@ -79,13 +79,14 @@ class ResNet(Backbone):
             *(getattr(self, f"layer{i + 1}") for i in range(len(self.channels))),
         ]
 
-    def next_stage(self) -> tuple[nn.Module, int]:
-        """The stage that would follow the last one built, with weights of its own; and the number of channels that it gives."""
+    def next_stage(self) -> tuple[dict[str, nn.Module], int]:
+        """The stage that would follow the last one built, with weights of its own: its layers by their names in published files; and
+        the number of channels that it gives."""
         bottleneck, counts, base, norm, eps = self.made_of
         i = len(self.channels)
         stage, width = make_stage(bottleneck, self.width, base * 2**i, counts[i], 2, norm, eps)
         initialise(stage)
-        return stage, width
+        return {f"layer{i + 1}": stage}, width
 
     def maps(self, x: Tensor) -> dict[int, Tensor]:
         x = F.relu(self.bn1(self.conv1(x)))

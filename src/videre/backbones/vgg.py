@@ -24,6 +24,9 @@ BLOCKS = {1: 64, 2: 128, 4: 256, 8: 512, 16: 512}
 WIDTHS = {1: 64, 2: 128, 4: 256, 8: 512, 16: 512, 32: 512}
 """Stride: the channels there."""
 
+HIDDEN = 4096
+"""Width of the two fully connected layers."""
+
 
 class VGG(Backbone):
     """Feature maps at strides 4, 8, 16, 32 (256, 512, 512, 512 channels): before pools 3, 4, 5 and after the last.
@@ -84,14 +87,14 @@ class VGG(Backbone):
         self.channels = {stride: scaled(width) for stride, width in WIDTHS.items() if first <= stride <= last}
         self.output_stride, self.width = output_stride, self.channels[last]
         if vector and last == 32:
-            self.width = 4096
+            self.width = HIDDEN
             self.top = nn.Sequential(
                 nn.AdaptiveAvgPool2d(7),
                 nn.Flatten(),
-                nn.Linear(scaled(512) * 49, 4096),
+                nn.Linear(scaled(512) * 49, HIDDEN),
                 nn.ReLU(),
                 nn.Dropout(),
-                nn.Linear(4096, 4096),
+                nn.Linear(HIDDEN, HIDDEN),
                 nn.ReLU(),
                 nn.Dropout(),
             )

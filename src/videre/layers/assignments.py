@@ -7,7 +7,7 @@ import dataclasses
 import torch
 from torch import Tensor
 
-from videre.layers.matcher import sample
+from videre.layers.matcher import IGNORED, sample
 from videre.layers.roi_targets import BoxTarget
 from videre.ops.boxes import box_iou
 
@@ -45,6 +45,14 @@ class Assignment:
         """Of boxes as a training has matched them, with a sample as `matcher.sample` draws it. rule: of the matching."""
         chosen = torch.zeros(len(boxes), dtype=torch.bool)
         chosen[torch.cat(sample(matches, batch, positive, generator)).cpu()] = True
-        overlaps = box_iou(target.boxes, boxes).amax(0) if len(target.boxes) else torch.zeros(len(boxes))
         sampling = f"{batch} are sampled, {positive:.0%} of them positive at most"
-        return cls(name, boxes, matches, overlaps, chosen, f"{rule}; {sampling}")
+        return cls(name, boxes, matches, _largest(boxes, target), chosen, f"{rule}; {sampling}")
+
+    @classmethod
+    def whole(cls, name: str, boxes: Tensor, matches: Tensor, target: BoxTarget, rule: str) -> Assignment:
+        """Of boxes that are all trained on but those that are ignored."""
+        return cls(name, boxes, matches, _largest(boxes, target), (matches != IGNORED).cpu(), rule)
+
+
+def _largest(boxes: Tensor, target: BoxTarget) -> Tensor:
+    return box_iou(target.boxes, boxes).amax(0) if len(target.boxes) else torch.zeros(len(boxes))

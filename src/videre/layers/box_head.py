@@ -15,12 +15,13 @@ from torch import Tensor, nn
 
 from videre.errors import ConfigError
 from videre.layers.assignments import Assignment
+from videre.layers.detections import as_outputs, best_pairs, detections_of
+from videre.layers.hard_negatives import hardest
 from videre.layers.losses import mean_count, smooth_l1
 from videre.layers.roi_pooler import RoIPooler, fill_up
 from videre.layers.roi_targets import BoxTarget, Samples, match_proposals, sample_proposals, to_rois
 from videre.layers.rpn import RPN
 from videre.ops.boxes import clip_boxes, decode_boxes, encode_boxes
-from videre.ops.nms import nms
 from videre.structures import Categories, ImageBatch, Instances, Scene
 from videre.structures.limits import Limits
 
@@ -62,24 +63,22 @@ class TwoLayers(nn.Module):
         return F.relu(self.fc2(F.relu(self.fc1(x.flatten(1)))))
 
 
-class BoxHead(nn.Module):
-    """Reads each proposal's features, says which class it is, and moves its box, one way for each class.
+class RegionHead(nn.Module):
+    """What is the same of every second stage: which proposals train it, its losses, its detections. `forward` says of RoIs [R, 5] on
+    maps the class logits [R, K + 1], background last, and the deltas [R, K, 4].
 
     Args:
-        pooler: from maps and RoIs to [R, C, S, S]. body: from that to [R, width].
-        classes: K; the logits have K + 1 columns, background last.
+        classes: K.
         batch, positive: proposals sampled a picture in training, share of positives.
         class_weights: K + 1 numbers. background_low: least overlap of a negative with a true box (Fast R-CNN's hard ones: .1).
         beta: of smooth L1.
+        hard: of the sampled proposals of a picture so many train, those whose loss is largest (OHEM); 0: all of them.
     """
 
     class_weights: Tensor
 
     def __init__(
         self,
-        pooler: RoIPooler,
-        body: nn.Module,
-        width: int,
         classes: int,
         *,
         batch: int,
@@ -88,20 +87,12 @@ class BoxHead(nn.Module):
         class_weights: Sequence[float],
         background_low: float = 0.0,
         beta: float = 1 / 9,
+        hard: int = 0,
     ) -> None:
         super().__init__()
-        self.background_low, self.beta = background_low, beta
-        self.pooler, self.body, self.classes = pooler, body, classes
-        self.batch, self.positive = batch, positive
-        self.nms_threshold = nms_threshold
-        self.scores = nn.Linear(width, classes + 1)
-        self.deltas = nn.Linear(width, classes * 4)
+        self.background_low, self.beta, self.hard = background_low, beta, hard
+        self.classes, self.batch, self.positive, self.nms_threshold = classes, batch, positive, nms_threshold
         self.register_buffer("class_weights", torch.tensor(class_weights), persistent=False)
-
-    def forward(self, features: Sequence[Tensor], rois: Tensor) -> tuple[Tensor, Tensor]:
-        """RoIs [R, 5] to class logits [R, K + 1] and deltas [R, K, 4]."""
-        hidden = self.body(self.pooler(features, rois))
-        return self.scores(hidden), self.deltas(hidden).view(-1, self.classes, 4)
 
     def sample(
         self, proposals: list[Tensor], targets: Sequence[BoxTarget], generators: list[torch.Generator]
@@ -122,6 +113,8 @@ class BoxHead(nn.Module):
     def losses(self, features: Sequence[Tensor], samples: Samples, targets: Sequence[BoxTarget]) -> dict[str, Tensor]:
         """Cross-entropy over the classes, and smooth L1 of the true class's deltas for the positives."""
         logits, deltas = self(features, samples.rois)
+        if self.hard:
+            return self._hard_losses(logits, deltas, samples, targets)
         total = mean_count(self.class_weights[samples.labels].sum().item(), logits)
         classification = F.cross_entropy(logits, samples.labels, self.class_weights, reduction="sum") / total
         positive = samples.positive
@@ -129,6 +122,20 @@ class BoxHead(nn.Module):
         goal = encode_boxes(truth, samples.rois[positive, 1:], BOX_WEIGHTS)
         box = smooth_l1(deltas[positive, samples.labels[positive]], goal, self.beta) + deltas.sum() * 0
         return {"class": classification, "box": box / mean_count(len(samples.rois), logits)}
+
+    def _hard_losses(
+        self, logits: Tensor, deltas: Tensor, samples: Samples, targets: Sequence[BoxTarget]
+    ) -> dict[str, Tensor]:
+        """The same over the proposals of each picture whose loss, class and box together, is largest."""
+        entropy = F.cross_entropy(logits, samples.labels, self.class_weights, reduction="none")
+        positive = samples.positive
+        goal = encode_boxes(samples.gather([t.boxes for t in targets]), samples.rois[positive, 1:], BOX_WEIGHTS)
+        moved = deltas[positive, samples.labels[positive]]
+        each = F.smooth_l1_loss(moved, goal, beta=self.beta, reduction="none").sum(1)
+        box = torch.zeros_like(entropy).index_put((positive,), each) + deltas.sum() * 0
+        chosen = hardest(entropy + box, samples.sizes, self.hard)
+        total = mean_count(len(chosen), logits)
+        return {"class": entropy[chosen].sum() / total, "box": box[chosen].sum() / total}
 
     def detect(
         self, features: Sequence[Tensor], proposals: list[Tensor], batch: ImageBatch, limits: Limits
@@ -139,28 +146,45 @@ class BoxHead(nn.Module):
         logits, deltas = (rows[: rois.shape[0]] for rows in self(features, fill_up(rois, FEW_SIZES)))
         scores = logits.float().softmax(dim=1)[:, :-1].split(sizes)
         moves = deltas.float().split(sizes)
-        parts = []
+        found = []
         for i, size in enumerate(batch.sizes):
-            proposal, label = (scores[i] > limits.score_threshold).nonzero().unbind(1)
-            score = scores[i][proposal, label]
-            box = clip_boxes(decode_boxes(moves[i][proposal, label], proposals[i][proposal], BOX_WEIGHTS), size)
-            large = ((box[:, 2:] - box[:, :2]) >= 1e-2).all(dim=1)
-            box, score, label = box[large], score[large], label[large]
-            keep = nms(box, score, self.nms_threshold, label)[: limits.max_detections]
-            parts.append((box[keep], score[keep], label[keep], torch.full_like(keep, i)))
-        boxes, kept, labels, picture = (torch.cat(p) for p in zip(*parts))
-        return {"boxes": boxes, "scores": kept, "labels": labels, "picture": picture}
+            proposal, label, score = best_pairs(scores[i], limits.score_threshold)
+            box = decode_boxes(moves[i][proposal, label], proposals[i][proposal], BOX_WEIGHTS)
+            found.append(detections_of(box, score, label, size, self.nms_threshold, limits))
+        return as_outputs(found)
+
+
+class BoxHead(RegionHead):
+    """Reads each proposal's features, says which class it is, and moves its box.
+
+    Args:
+        pooler: from maps and RoIs to [R, C, S, S]. body: from that to [R, width].
+        classes: K; the logits have K + 1 columns, background last. class_boxes: one way of moving a box for each class, else one for
+            all. settings: of `RegionHead`.
+    """
+
+    def __init__(
+        self, pooler: RoIPooler, body: nn.Module, width: int, classes: int, class_boxes: bool = True, **settings: Any
+    ) -> None:
+        super().__init__(classes, **settings)
+        self.pooler, self.body = pooler, body
+        self.scores = nn.Linear(width, classes + 1)
+        self.deltas = nn.Linear(width, (classes if class_boxes else 1) * 4)
+
+    def forward(self, features: Sequence[Tensor], rois: Tensor) -> tuple[Tensor, Tensor]:
+        """RoIs [R, 5] to class logits [R, K + 1] and deltas [R, K, 4]."""
+        hidden = self.body(self.pooler(features, rois))
+        return self.scores(hidden), self.deltas(hidden).unflatten(1, (-1, 4)).expand(-1, self.classes, 4)
 
     def named_rows(self, prefix: str) -> dict[str, int]:
         """Rows a class takes in each tensor of the head, by its name in the state dict of what holds it as `prefix`."""
-        return {
-            f"{prefix}.{layer}.{t}": each for layer, each in (("scores", 1), ("deltas", 4)) for t in ("weight", "bias")
-        }
+        layers = (("scores", 1), ("deltas", 4)) if self.deltas.out_features == 4 * self.classes else (("scores", 1),)
+        return {f"{prefix}.{layer}.{t}": each for layer, each in layers for t in ("weight", "bias")}
 
 
 def two_stage_losses(
     rpn: RPN,
-    head: BoxHead,
+    head: RegionHead,
     features: Sequence[Tensor],
     batch: ImageBatch,
     targets: Sequence[BoxTarget],

@@ -33,6 +33,23 @@ def assign(iou: Tensor, low: float, high: float, keep_best: bool = False) -> Ten
     return matched
 
 
+def claim_best(matched: Tensor, iou: Tensor) -> Tensor:
+    """Each true box takes the one box that overlaps it most, whatever that was matched to (SSD section 2.2).
+
+    Where two want the same, it goes to the later one, as in torchvision's and most ports; a true box that nothing touches takes none.
+
+    Args:
+        matched: int64 [M], of `assign`. iou: float [N, M].
+    """
+    if iou.numel() == 0:
+        return matched
+    top, best = iou.max(dim=1)
+    matched = matched.clone()
+    for truth in (top > 0).nonzero().flatten().tolist():
+        matched[best[truth]] = truth
+    return matched
+
+
 def ignore_covered(matched: Tensor, boxes: Tensor, regions: Tensor, cover: float = 0.5) -> Tensor:
     """Negatives that lie by more than `cover` of their area inside a region marked `ignore` become IGNORED."""
     if len(regions) == 0:

@@ -39,6 +39,11 @@ MODELS: dict[str, str | type[Model]] = {
     "fast-rcnn": "videre.models.detect.fast_rcnn:FastRCNN",
     "faster-rcnn": "videre.models.detect.faster_rcnn:FasterRCNN",
     "faster-rcnn-c4": "videre.models.detect.faster_rcnn_c4:FasterRCNNC4",
+    "yolo": "videre.models.detect.yolo:YOLO",
+    "r-fcn": "videre.models.detect.r_fcn:RFCN",
+    "ssd": "videre.models.detect.ssd:SSD",
+    "yolox": "videre.models.detect.yolox:YOLOX",
+    "retinanet": "videre.models.detect.retinanet:RetinaNet",
     "mask-rcnn": "videre.models.detect.mask_rcnn:MaskRCNN",
     "keypoint-rcnn": "videre.models.detect.keypoint_rcnn:KeypointRCNN",
 }

@@ -33,18 +33,22 @@ class Rows:
         kind: "things" or "skeleton": where in the schema the names are.
         each: rows a name takes, one after another.
         axis: the axis, where it is not the first. Rows beyond the names (background) are carried over as they are.
+        groups: how often the axis runs over all of them (once for each anchor of a cell).
     """
 
     kind: str
     each: int = 1
     axis: int = 0
+    groups: int = 1
 
     def names(self, schema: Schema) -> tuple[str, ...]:
         return schema.names.get(self.kind, ())
 
     def copy(self, old: Tensor, new: Tensor, source: Schema, target: Schema) -> tuple[Tensor, list[str]]:
         """`new` with the rows of the names that both know taken from `old`; and those names."""
-        new, old = new.clone().movedim(self.axis, 0), old.to(new.dtype).movedim(self.axis, 0)
+        if old.shape[self.axis] % self.groups:
+            return new.clone(), []
+        new, old = self._names_first(new.clone()), self._names_first(old.to(new.dtype))
         there, here = self.names(source), self.names(target)
         shared = [name for name in here if name in there] if old.shape[1:] == new.shape[1:] else []
         for name in shared:
@@ -53,7 +57,11 @@ class Rows:
         rest, rest_old = len(here) * self.each, len(there) * self.each
         if shared and len(new) - rest == len(old) - rest_old:
             new[rest:] = old[rest_old:]
-        return new.movedim(0, self.axis), shared
+        return new.movedim(0, 1).flatten(0, 1).movedim(0, self.axis), shared
+
+    def _names_first(self, x: Tensor) -> Tensor:
+        """The rows of a group, then groups, then the other axes."""
+        return x.movedim(self.axis, 0).unflatten(0, (self.groups, -1)).movedim(1, 0)
 
 
 class Model(nn.Module):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from torch import Tensor
 from videre.backbones.download import download, unpickle
 from videre.errors import WeightsError
 from videre.files import cache_folder
-from videre.models import find_model
+from videre.models import find_model, model_name
 from videre.models.base import Model
 from videre.models.checkpoint import read_checkpoint, save_checkpoint
 from videre.structures import COCO_PERSON, VOC_PIXELS, Categories, Preprocess, Schema
@@ -93,6 +93,7 @@ class Official:
 _URL = "https://download.pytorch.org/models/"
 # torchvision sets the epsilon of these files' norms to 0 on loading, because they were exported that way
 _SEGMENTER = Preprocess(short_side=520, long_side=None, divisor=1)
+_SSD = Preprocess(short_side=None, long_side=None, divisor=1, size=(300, 300), antialias=False)
 _EXPORTED = (("backbone", "resnet50"), ("norm", "frozen"), ("norm_eps", 0.0))
 OFFICIAL = (
     Official(
@@ -127,6 +128,51 @@ OFFICIAL = (
         "9f466800",
         "box AP 50.6, keypoint AP 61.1",
         person=True,
+    ),
+    Official(
+        "torchvision/retinanet_resnet50_fpn",
+        "retinanet",
+        _URL + "retinanet_resnet50_fpn_coco-eeacb38b.pth",
+        "eeacb38b",
+        "box AP 36.4",
+        config=(*_EXPORTED, ("last_levels", "p5")),
+    ),
+    Official(
+        "torchvision/retinanet_resnet50_fpn_v2",
+        "retinanet",
+        _URL + "retinanet_resnet50_fpn_v2_coco-5905b1c5.pth",
+        "5905b1c5",
+        "box AP 41.5",
+        config=(("backbone", "resnet50"), ("norm", "frozen"), ("head_norm", "group"), ("box_loss", "giou")),
+    ),
+    Official(
+        "torchvision/ssd300_vgg16",
+        "ssd",
+        _URL + "ssd300_vgg16_coco-b556d3b4.pth",
+        "b556d3b4",
+        "box AP 25.1",
+        config=(("backbone", "vgg16"), ("steps", (8, 16, 32, 64, 100, 300))),
+        preprocess=_SSD.replace(size=(300, 300), mean=(0.48235, 0.45882, 0.40784), std=(1 / 255,) * 3),
+    ),
+    Official(
+        "torchvision/ssdlite320_mobilenet_v3_large",
+        "ssd",
+        _URL + "ssdlite320_mobilenet_v3_large_coco-a79551df.pth",
+        "a79551df",
+        "box AP 21.3",
+        config=(
+            ("backbone", "mobilenet_v3_large"),
+            ("norm", "frozen"),
+            ("norm_eps", 1e-3),
+            ("extra_norm", "frozen"),
+            ("options", {"tail": 0.5, "expanded": True}),
+            ("light", True),
+            ("score_threshold", 0.001),
+            ("nms", 0.55),
+            ("candidates", 300),
+            ("max_detections", 300),
+        ),
+        preprocess=_SSD.replace(size=(320, 320), mean=(0.5,) * 3, std=(0.5,) * 3),
     ),
     *(
         Official(
@@ -174,6 +220,68 @@ _NAMES = (
 )
 """torchvision's names to ours, in the detector; the second form of some is that of the published files."""
 
+_TOWERS = {"classification": "class", "regression": "box"}
+_ONE_STAGE: dict[str, tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...]] = {
+    "retinanet": (
+        (r"backbone\.fpn\.extra_blocks\.(p\d\..+)", r"\1"),
+        (r"head\.(.+)_head\.conv\.(\d)\.(\d)\.(.+)", lambda m: f"head.{_TOWERS[m[1]]}_tower.{m[2]}.{m[3]}.{m[4]}"),
+        (r"head\.(.+)_head\.conv\.(\d)\.(\w+)", lambda m: f"head.{_TOWERS[m[1]]}_tower.{int(m[2]) // 2}.0.{m[3]}"),
+        (r"head\.classification_head\.cls_logits\.(.+)", r"head.logits.\1"),
+        (r"head\.regression_head\.bbox_reg\.(.+)", r"head.deltas.\1"),
+        *_NAMES[:3],
+    ),
+    "ssd": (
+        (r"backbone\.scale_weight", "rescale.weight"),
+        (r"backbone\.features\.0\.13\.(\d)\.(.+)", r"backbone.features.13.block.0.\1.\2"),
+        (r"backbone\.features\.1\.0\.(.+)", r"backbone.features.13.block.\1"),
+        (r"backbone\.features\.0\.(\d+\.(?:\d|block).+)", r"backbone.features.\1"),
+        (r"backbone\.features\.1\.(\d+)\.(.+)", lambda m: f"backbone.features.{13 + int(m[1])}.{m[2]}"),
+        (r"backbone\.extra\.0\.7\.(.+)", r"fc.\1"),
+        (r"backbone\.extra\.0\.(\d)\.(weight|bias)", lambda m: f"backbone.features.{23 + int(m[1])}.{m[2]}"),
+        (r"backbone\.extra\.(\d)\.(\d)\.(weight|bias)", lambda m: f"extras.{int(m[1]) - 1}.{int(m[2]) // 2}.0.{m[3]}"),
+        (r"backbone\.extra\.(.+)", r"extras.\1"),
+        (r"(backbone\.features\.\d+\.(?:weight|bias))", r"\1"),
+        (r"head\.classification_head\.module_list\.(.+)", r"logits.\1"),
+        (r"head\.regression_head\.module_list\.(.+)", r"deltas.\1"),
+    ),
+}
+"""The same for detectors of one stage; VGG's block 5, and MobileNetV3's from the map of stride 16 on, are parts of their own there."""
+
+
+def one_stage_from_torchvision(tensors: Mapping[str, Tensor], rows: Sequence[int], model: Model) -> dict[str, Tensor]:
+    """torchvision's RetinaNet's or SSD's tensors under our names; errors as `from_torchvision`.
+
+    Args:
+        rows: for each class of ours its row in torchvision's heads, of which there is one set for each anchor of a cell; row 0 is
+            background, which RetinaNet has not here.
+    """
+    system, own, axes = model_name(model), model.state_dict(), model.named_rows()
+    kept = torch.tensor([*rows, 0] if system == "ssd" else list(rows))
+    found = {}
+    for name, value in tensors.items():
+        if name.endswith("num_batches_tracked"):
+            continue
+        pattern, ours = next(((p, r) for p, r in _ONE_STAGE[system] if re.fullmatch(p, name)), ("", ""))
+        if not pattern:
+            raise WeightsError(f"the file's tensor {name} {tuple(value.shape)} has no place in {type(model).__name__}")
+        new = re.sub(pattern, ours, name)
+        if new in axes:
+            value = value.unflatten(0, (axes[new].groups, -1))[:, kept].flatten(0, 1)
+        found[new] = value
+    check_filled(found, own)
+    return found
+
+
+def check_filled(found: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> None:
+    """Raise WeightsError where tensors are not those of a model, or of another shape."""
+    wanted = {name for name in own if not name.endswith("num_batches_tracked")}
+    missing, odd = sorted(wanted - set(found)), sorted(set(found) - set(own))
+    if missing or odd:
+        raise WeightsError(f"the file does not fill the model: missing {missing[:3]}, without a place {odd[:3]}")
+    for name, value in found.items():
+        if value.shape != own[name].shape:
+            raise WeightsError(f"{name} is {tuple(value.shape)} in the file, {tuple(own[name].shape)} in the model")
+
 
 def from_torchvision(tensors: dict[str, Tensor], rows: Sequence[int], model: Model) -> dict[str, Tensor]:
     """torchvision's tensors under our names, background moved from the first row to the last.
@@ -205,12 +313,7 @@ def from_torchvision(tensors: dict[str, Tensor], rows: Sequence[int], model: Mod
         elif "mask_head.logits" in ours:
             value = value[index]
         found[ours] = value
-    missing, odd = sorted(set(own) - set(found)), sorted(set(found) - set(own))
-    if missing or odd:
-        raise WeightsError(f"the file does not fill the model: missing {missing[:3]}, without a place {odd[:3]}")
-    for name, value in found.items():
-        if value.shape != own[name].shape:
-            raise WeightsError(f"{name} is {tuple(value.shape)} in the file, {tuple(own[name].shape)} in the model")
+    check_filled(found, own)
     return found
 
 
@@ -295,5 +398,6 @@ def convert_official(official: Official, data: bytes) -> Model:
     """The model from the bytes of an official file, whose hash is checked first."""
     tensors = unpickle(data, official.sha256, official.url)
     model = find_model(official.model)(official.schema, official.preprocess, **dict(official.config))  # type: ignore[call-arg, arg-type]
-    model.load_state_dict(from_torchvision(tensors, official.rows, model))
+    convert = one_stage_from_torchvision if official.model in _ONE_STAGE else from_torchvision
+    model.load_state_dict(convert(tensors, official.rows, model), strict=False)
     return model.eval()

@@ -41,7 +41,7 @@ def box_iou(a: Tensor, b: Tensor) -> Tensor:
     Raises:
         ValueError: an argument is not (·, 4).
     """
-    intersection, union, _ = _overlap(a, b)
+    intersection, union, _ = _overlap(*_pairs(a, b))
     return _ratio(intersection, union)
 
 
@@ -59,8 +59,28 @@ def box_giou(a: Tensor, b: Tensor) -> Tensor:
         ValueError: an argument is not (·, 4).
     Reference: Rezatofighi et al., Generalized Intersection over Union, CVPR 2019, algorithm 1.
     """
-    intersection, union, hull = _overlap(a, b)
-    return _ratio(intersection, union) - _ratio(hull - union, hull)
+    return _giou(*_pairs(a, b))
+
+
+def paired_iou(a: Tensor, b: Tensor) -> Tensor:
+    """Intersection over union of each box with its partner.
+
+    Args:
+        a, b: (..., 4) xyxy, pixels, of one shape.
+    Returns:
+        (...) in [0, 1], as `box_iou`.
+    Raises:
+        ValueError: the shapes differ, or the last axis is not 4.
+    """
+    _check_partners(a, b)
+    intersection, union, _ = _overlap(a, b)
+    return _ratio(intersection, union)
+
+
+def paired_giou(a: Tensor, b: Tensor) -> Tensor:
+    """Generalised intersection over union of each box with its partner; shapes as `paired_iou`, values as `box_giou`."""
+    _check_partners(a, b)
+    return _giou(a, b)
 
 
 def encode_boxes(truth: Tensor, anchors: Tensor, weights: Sequence[float] = (1.0, 1.0, 1.0, 1.0)) -> Tensor:
@@ -146,13 +166,28 @@ def _centre_and_size(boxes: Tensor, name: str) -> tuple[Tensor, Tensor, Tensor, 
     return x1 + 0.5 * w, y1 + 0.5 * h, w, h
 
 
-def _overlap(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Areas of intersection, union and enclosing box of every pair, (N, M)."""
-    if a.ndim != 2 or b.ndim != 2:
+def _pairs(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """Boxes (N, 4) and (M, 4) so that every pair meets by broadcasting."""
+    if a.ndim != 2 or b.ndim != 2 or a.shape[1] != 4 or b.shape[1] != 4:
         raise ValueError(f"boxes have shapes {tuple(a.shape)} and {tuple(b.shape)}, expected (N, 4) and (M, 4)")
-    ax1, ay1, ax2, ay2 = (c.unsqueeze(1) for c in _corners(a, "boxes"))  # (N, 1)
-    bx1, by1, bx2, by2 = _corners(b, "boxes")  # (M)
-    width = (torch.minimum(ax2, bx2) - torch.maximum(ax1, bx1)).clamp(min=0)  # (N, M)
+    return a.unsqueeze(1), b
+
+
+def _check_partners(a: Tensor, b: Tensor) -> None:
+    if a.shape != b.shape:
+        raise ValueError(f"boxes have shapes {tuple(a.shape)} and {tuple(b.shape)}, expected the same")
+
+
+def _giou(a: Tensor, b: Tensor) -> Tensor:
+    intersection, union, hull = _overlap(a, b)
+    return _ratio(intersection, union) - _ratio(hull - union, hull)
+
+
+def _overlap(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Areas of intersection, union and enclosing box of boxes that broadcast against each other."""
+    ax1, ay1, ax2, ay2 = _corners(a, "boxes")
+    bx1, by1, bx2, by2 = _corners(b, "boxes")
+    width = (torch.minimum(ax2, bx2) - torch.maximum(ax1, bx1)).clamp(min=0)
     height = (torch.minimum(ay2, by2) - torch.maximum(ay1, by1)).clamp(min=0)
     intersection = width * height
     union = (ax2 - ax1) * (ay2 - ay1) + (bx2 - bx1) * (by2 - by1) - intersection

@@ -5,8 +5,9 @@ randomness comes from `rng`; it goes to JSON and back through `to_json` and `fro
 """
 
 from videre.data.transforms.compose import Compose, OneOf, Sometimes, Transform, from_json, generator, to_json
-from videre.data.transforms.geometry import CropTo, RandomCrop, Resize, ScaleJitter, crop, resize
+from videre.data.transforms.geometry import CropTo, IoUCrop, RandomCrop, Resize, ScaleJitter, crop, resize
 from videre.data.transforms.mirror import HorizontalFlip, mirror_scene
+from videre.data.transforms.mixup import MixUp
 from videre.data.transforms.mosaic import Mosaic
 from videre.data.transforms.photometric import Blur, ColorJitter, Grey, Invert, Noise
 from videre.data.transforms.rotate import Rotate, rotate, rotate_scene
@@ -21,6 +22,8 @@ __all__ = [
     "Grey",
     "HorizontalFlip",
     "Invert",
+    "IoUCrop",
+    "MixUp",
     "Mosaic",
     "Noise",
     "OneOf",

@@ -125,6 +125,8 @@ _HOMES = {
     "ScaleJitter": "geometry",
     "RandomCrop": "geometry",
     "CropTo": "geometry",
+    "IoUCrop": "geometry",
+    "MixUp": "mixup",
     "ColorJitter": "photometric",
     "Noise": "photometric",
     "Blur": "photometric",

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from videre.errors import ConfigError
 from videre.images.prepare import resample
+from videre.ops.boxes import box_iou
 from videre.structures import Affine, Scene, Schema
 
 Window = tuple[int, int, int, int]
@@ -103,6 +104,55 @@ class RandomCrop:
             cut = crop(picture, scene, _place(scene.size, (height, width), rng), self.min_visible)
             if len(scene) == 0 or len(cut[1]):
                 return cut
+        return picture, scene
+
+
+@dataclasses.dataclass(frozen=True)
+class IoUCrop:
+    """A window that overlaps some instance by at least a share drawn for it, so that things are seen whole and cut off.
+
+    Liu et al., SSD, 2016, section 2.2, "data augmentation": the picture as it is, or a window with a least IoU of one of `overlaps`;
+    an instance stays where its middle is inside. After `tries` windows that do not do the share is drawn anew, at most 10 times.
+
+    Args:
+        smallest: side of a window, of the picture's. narrowest: least ratio of a window's sides, in shares of the picture's.
+    """
+
+    smallest: float = 0.3
+    narrowest: float = 0.5
+    overlaps: tuple[float, ...] = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9)
+    tries: int = 40
+
+    def __post_init__(self) -> None:
+        if not 0 < self.smallest <= 1 or not 0 < self.narrowest <= 1:
+            raise ConfigError(
+                f"iou crop: smallest and narrowest lie in (0, 1], found {self.smallest} and {self.narrowest}"
+            )
+        object.__setattr__(self, "overlaps", tuple(self.overlaps))
+
+    def __call__(
+        self, picture: np.ndarray, scene: Scene, rng: np.random.Generator, schema: Schema
+    ) -> tuple[np.ndarray, Scene]:
+        things = scene.instances
+        boxes = None if things is None else things.boxes
+        if things is None or boxes is None or len(boxes) == 0:
+            return picture, scene
+        ignored = things.ignore if things.ignore is not None else torch.zeros(len(boxes), dtype=torch.bool)
+        middles = (boxes[:, :2] + boxes[:, 2:]) / 2
+        for _ in range(10):
+            share = int(rng.integers(len(self.overlaps) + 1))
+            if share == len(self.overlaps):
+                return picture, scene
+            for _ in range(self.tries):
+                height, width = rng.uniform(self.smallest, 1, 2)
+                if not self.narrowest <= width / height <= 1 / self.narrowest:
+                    continue
+                sides = max(1, round(scene.size[0] * height)), max(1, round(scene.size[1] * width))
+                window = _place(scene.size, sides, rng)
+                corners = torch.tensor(window, dtype=torch.float32)
+                inside = ((middles > corners[:2]) & (middles < corners[2:])).all(1)
+                if inside.any() and box_iou(boxes[inside], corners[None]).max() >= self.overlaps[share]:
+                    return crop(picture, scene.select(inside | ignored), window, min_visible=0.0)
         return picture, scene
 
 

@@ -63,6 +63,7 @@ class FasterRCNN(Model):
         roi_batch: proposals sampled a picture. roi_positive: largest share of positives among these proposals.
         resolution: cells a side of what RoI align gives. sampling_ratio: samples a side of each cell; 0: as many as it has
             pixels. aligned: with the half pixel that the first RoI align left out.
+        class_boxes: boxes are moved one way for each class, else one way for all.
         score_threshold: least score of the predictions kept for evaluation.
         max_detections: most predictions kept a picture.
         class_weights: weight of a class in the classification loss, by name ("background" too); 1 where absent.
@@ -104,6 +105,7 @@ class FasterRCNN(Model):
         sampling_ratio: int = 2,
         aligned: bool = False,
         score_threshold: float = 0.05,
+        class_boxes: bool = True,
         nms: float = 0.5,
         max_detections: int = 100,
         class_weights: dict[str, float] | None = None,
@@ -154,6 +156,7 @@ class FasterRCNN(Model):
             mlp,
             mlp.width,
             len(schema.things),
+            class_boxes,
             batch=roi_batch,
             positive=roi_positive,
             nms_threshold=nms,

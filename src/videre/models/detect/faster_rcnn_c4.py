@@ -2,7 +2,7 @@
 
 Ren et al., Faster R-CNN, 2015, over VGG16: the last convolutions' map, RoI pool 7x7, the two fully connected layers. He et al., Deep
 Residual Learning, 2015, over a ResNet, the "C4" form: the third stage's map, RoI 14x14, the fourth stage, the mean; sizes are
-detectron2's (facts in its configs/Base-RCNN-C4.yaml): 15 anchors a cell, RoI align.
+detectron2's (facts in its configs/Base-RCNN-C4.yaml): 15 anchors a cell, RoI align. Over a MobileNetV2 the same.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from torch import Tensor, nn
 
 from videre.backbones import backbone_of, find_backbone
 from videre.backbones.base import load_layers
+from videre.backbones.mobilenet_v2 import MobileNetV2
 from videre.backbones.resnet import ResNet
-from videre.backbones.vgg import VGG
+from videre.backbones.vgg import HIDDEN, VGG
 from videre.errors import ConfigError
 from videre.layers.anchors import Anchors
 from videre.layers.box_head import BoxHead, TwoLayers, as_scenes, deployed_boxes, two_stage_losses, weigh_classes
@@ -29,16 +30,16 @@ from videre.structures.limits import Limits
 
 
 class FasterRCNNC4(Model):
-    """Boxes and classes from the stride-16 map of a ResNet or a VGG.
+    """Boxes and classes from the stride-16 map of a ResNet, a MobileNetV2 or a VGG.
 
     Args:
         schema: needs `things`. preprocess: as Faster R-CNN.
-        backbone: resnet18 to resnet152, vgg11 to vgg19. norm, norm_eps, multiplier (of its widths): of the backbone, and the fourth
-            stage.
+        backbone: resnet18 to resnet152, mobilenet_v2, vgg11 to vgg19. norm, padding, norm_eps, multiplier (of its widths): of the
+            backbone, and of the stage after it.
         hidden: width of a VGG's two fully connected layers.
         anchor_sizes, anchor_ratios: all on the one level.
-        roi: "pool" or "align"; None: pool over a VGG, align over a ResNet. resolution: cells a side of what it gives; None: 7 over a
-            VGG, 14 over a ResNet.
+        roi: "pool" or "align"; None: pool over a VGG, else align. resolution: cells a side of what it gives; None: 7 over a
+            VGG, else 14.
         The others as `FasterRCNN`.
     """
 
@@ -54,9 +55,10 @@ class FasterRCNNC4(Model):
         *,
         backbone: str = "resnet50",
         norm: str = "frozen",
+        padding: str = "half",
         norm_eps: float | None = None,
         multiplier: float = 1.0,
-        hidden: int = 4096,
+        hidden: int = HIDDEN,
         anchor_sizes: Sequence[float] = (32, 64, 128, 256, 512),
         anchor_ratios: Sequence[float] = (0.5, 1.0, 2.0),
         rpn_pre_nms: Sequence[int] = (12000, 6000),
@@ -82,25 +84,29 @@ class FasterRCNNC4(Model):
             raise ConfigError("Faster R-CNN finds things: the schema must name their categories (schema.things)")
         if roi not in (None, *POOLS):
             raise ConfigError(f"roi must be one of {', '.join(POOLS)}, or null, found {roi!r}")
-        if not issubclass(find_backbone(backbone), (ResNet, VGG)):
-            raise ConfigError(f"one map, and the layers after it as the head: of a ResNet or a VGG, found {backbone!r}")
+        if not issubclass(find_backbone(backbone), (ResNet, MobileNetV2, VGG)):
+            raise ConfigError(
+                f"one map, and the layers after it as the head: of a ResNet, mobilenet_v2 or a VGG, found {backbone!r}"
+            )
         self.backbone = backbone_of(
             backbone,
             channels=len(self.preprocess.mean),
             norm=norm,
-            padding="half",
+            padding=padding,
             norm_eps=norm_eps,
             multiplier=multiplier,
             last=16,
         )
         width = self.backbone.channels[16]
-        if isinstance(self.backbone, ResNet):
+        if isinstance(self.backbone, ResNet | MobileNetV2):
             resolution, roi = resolution or 14, roi or "align"
-            stage, out = self.backbone.next_stage()
-            body: nn.Module = nn.Sequential(stage, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+            stages, out = self.backbone.next_stage()
+            body: nn.Module = nn.Sequential(*stages.values(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+            self.following = tuple(stages)
         else:
             resolution, roi = resolution or 7, roi or "pool"
             body, out = TwoLayers(width * resolution**2, hidden), hidden
+            self.following = tuple(VGG.TOP)
         self.rpn = RPN(
             width,
             Anchors([anchor_sizes], anchor_ratios),
@@ -124,11 +130,7 @@ class FasterRCNNC4(Model):
 
     def start_from(self, tensors: dict[str, Tensor]) -> list[str]:
         """The backbone's tensors, and in the head those of the layers that follow it in a classifier."""
-        body = self.box_head.body
-        if isinstance(body, TwoLayers):
-            layers: dict[str, nn.Module] = dict(zip(VGG.TOP, (body.fc1, body.fc2), strict=True))
-        else:
-            layers = {"layer4": body.get_submodule("0")}
+        layers = dict(zip(self.following, self.box_head.body.children(), strict=False))  # after them the mean
         return load_layers(layers, tensors, super().start_from(tensors))
 
     def features(self, image: Tensor) -> list[Tensor]:

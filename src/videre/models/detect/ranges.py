@@ -31,6 +31,17 @@ RANGES = {
     "background_low": (0, 0.5),
     "scales": (0.01, 100),
     "ranks": (0, math.inf),
+    "layers": (0, math.inf),
+    "match": (0, 1),
+    "bins": (1, math.inf),
+    "hard": (0, math.inf),
+    "candidates": (1, math.inf),
+    "negatives": (0, math.inf),
+    "octaves": (1, math.inf),
+    "low": (0, 1),
+    "high": (0, 1),
+    "alpha": (-1, 1),
+    "gamma": (0, math.inf),
 }
 """Least and most of each number of a detector's settings, both allowed."""
 

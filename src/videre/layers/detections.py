@@ -1,0 +1,55 @@
+"""From scores and boxes to detections: what every detector ends with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from videre.ops.boxes import clip_boxes
+from videre.ops.nms import nms
+from videre.structures.limits import Limits
+
+SMALLEST = 1e-2
+"""Pixels: what is narrower or lower is no detection."""
+
+
+def best_pairs(scores: Tensor, threshold: float, most: int | None = None) -> tuple[Tensor, Tensor, Tensor]:
+    """The pairs of a box and a class whose score is above the threshold; at most so many, the best ones.
+
+    Args:
+        scores: float [N, K].
+
+    Returns:
+        indices [P] of the boxes, classes [P], scores [P]; best first where `most` says how many.
+    """
+    index, label = (scores > threshold).nonzero().unbind(1)
+    score = scores[index, label]
+    if most is not None:
+        score, order = score.topk(torch.sym_min(most, score.shape[0]))
+        index, label = index[order], label[order]
+    return index, label, score
+
+
+def detections_of(
+    boxes: Tensor, scores: Tensor, labels: Tensor, size: tuple[int, int], overlap: float, limits: Limits
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Candidates of one picture to its detections, best first: clipped to the picture, without the weaker of two of a class.
+
+    Args:
+        boxes: [P, 4], scores [P], labels [P]. size: (height, width) of the picture.
+        overlap: IoU from which the weaker one goes.
+    """
+    boxes = clip_boxes(boxes, size)
+    large = ((boxes[:, 2:] - boxes[:, :2]) >= SMALLEST).all(dim=1)
+    boxes, scores, labels = boxes[large], scores[large], labels[large]
+    keep = nms(boxes, scores, overlap, labels)[: limits.max_detections]
+    return boxes[keep], scores[keep], labels[keep]
+
+
+def as_outputs(pictures: Sequence[tuple[Tensor, Tensor, Tensor]]) -> dict[str, Tensor]:
+    """Boxes, scores and labels of each picture, joined: boxes [D, 4], scores [D], labels [D], and the picture [D] of each."""
+    boxes, scores, labels = (torch.cat(parts) for parts in zip(*pictures, strict=True))
+    picture = torch.cat([torch.full_like(found[2], i) for i, found in enumerate(pictures)])
+    return {"boxes": boxes, "scores": scores, "labels": labels, "picture": picture}
