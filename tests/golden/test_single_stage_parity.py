@@ -15,6 +15,7 @@ import rule_single_stage as single
 import torch
 
 from videre.images.prepare import prepare, prepare_truth
+from videre.layers.detections import SMALLEST
 from videre.models import find_model
 from videre.models.official import OFFICIAL, one_stage_from_torchvision
 from videre.structures import Categories, Instances, Preprocess, Scene, Schema
@@ -43,7 +44,7 @@ def case(request: pytest.FixtureRequest):
         golden = {name.partition("/")[2]: file[name] for name in file.files if name.startswith(f"{kind}/")}
     shapes = dict(zip(golden["names"].tolist(), golden["shapes"].tolist()))
     tensors = {n: torch.from_numpy(single.fill(n, tuple(s for s in shape if s), kind)) for n, shape in shapes.items()}
-    model.load_state_dict(one_stage_from_torchvision(tensors, range(1, len(things) + 1), model), strict=False)
+    model.load_state_dict(one_stage_from_torchvision(tensors, range(1, len(things) + 1), model))
     return kind, model, golden, prepare(rule.picture(), model.preprocess)
 
 
@@ -66,13 +67,13 @@ def test_detections(case) -> None:
     found = model.postprocess(model(batch), batch)[0].instances
     count = len(golden["scores"])
     assert count >= 40 and len(found) == golden["count"]
-    # the order of equal scores is free: each of theirs is among ours of that class
     boxes, scores = torch.from_numpy(golden["boxes"]), torch.from_numpy(golden["scores"])
     near = (found.boxes[None] - boxes[:, None]).abs().amax(2) <= 0.01
     same = (found.scores[None] - scores[:, None]).abs() <= 1e-4
     alike = found.labels[None] == torch.from_numpy(golden["labels"] - 1)[:, None]
-    # a last bit may decide which of two goes, and then what that one would have removed
-    assert (near & same & alike).any(1).float().mean() >= 0.98
+    # the order of equal scores is free; torchvision keeps boxes that lie outside of the picture, clipped to nothing
+    real = ((boxes[:, 2:] - boxes[:, :2]) >= SMALLEST).all(1)
+    assert real.float().mean() >= 0.95 and (near & same & alike).any(1)[real].all()
 
 
 @torch.no_grad()

@@ -45,6 +45,14 @@ def test_the_first_default_boxes_of_torchvisions_ssd300():
     torch.testing.assert_close(first, want, atol=0.01, rtol=0)
 
 
+def test_tensorflows_default_boxes_may_be_wider_than_the_picture():
+    boxes = DefaultBoxes(SCALES["others"], RATIOS["others"], reduced=True)
+    last = boxes((1, 1), [(n, n) for n in (19, 10, 5, 3, 2, 1)], CPU)[-6:]
+    # of the released file (cy, cx, h, w), in eight bits
+    want = [[0.9486, 0.9486], [0.6711, 1.3422], [1.3422, 0.6711], [0.5485, 1.6455], [1.6455, 0.5485], [0.9744, 0.9744]]
+    torch.testing.assert_close((last[:, 2:] - last[:, :2]).flip(1), torch.tensor(want), atol=0.005, rtol=0)
+
+
 def test_focal_loss_by_its_formula():
     logits, truth = torch.randn(50, 3), (torch.rand(50, 3) < 0.3).float()
     p = logits.sigmoid()

@@ -7,12 +7,15 @@ import pytest
 import torch
 from scenes import SCHEMA
 
+from videre.data.blocks import blocks_dataset
 from videre.errors import ConfigError, WeightsError
 from videre.images.prepare import prepare
 from videre.layers.roi_targets import BoxTarget, Samples
 from videre.models import find_model
 from videre.models.detect.yolox import read_released
 from videre.structures import Instances, Preprocess, Scene
+from videre.train.recipe import Recipe
+from videre.train.samples import stage_recipe, stage_steps
 
 YOLO = {"backbone": "darknet_tiny", "norm": "group", "head_norm": "group", "multiplier": 0.25, "width": 16}
 
@@ -96,6 +99,15 @@ def test_the_hardest_proposals_alone_train(monkeypatch):
 def test_settings_that_do_not_fit_are_refused(name, preprocess, options, message):
     with pytest.raises(ConfigError, match=message):
         find_model(name)(SCHEMA, preprocess, **options)
+
+
+def test_the_last_tenth_of_a_yolox_training_sees_plain_pictures():
+    model, recipe = find_model("yolox")(SCHEMA, size="nano"), Recipe(pictures=400, batch=4)
+    assert stage_steps(model, blocks_dataset(4), recipe) == [90, 10]
+    mixed, plain = (stage_recipe(stage, recipe) for stage in model.stages())
+    assert mixed.augment[0] == "Mosaic" and (mixed.scale_min, mixed.scale_max) == (0.5, 1.5)
+    assert plain.augment == () and (plain.scale_min, plain.scale_max, plain.lr) == (1.0, 1.0, 5e-5)
+    assert len(find_model("yolox")(SCHEMA, size="nano", mosaic=False).stages()) == 1
 
 
 def test_released_names_of_yolox():

@@ -54,9 +54,9 @@ class MobileNetV2(Backbone):
         wide: bool = True,
     ) -> None:
         super().__init__()
+        scaled = lambda width: round_width(width * multiplier, divisor)
         if output_stride not in (8, 16, 32):
             raise ConfigError(f"output_stride must be 8, 16 or 32, found {output_stride}")
-        scaled = lambda width: round_width(width * multiplier, divisor)
         block = partial(conv_block, norm=norm, activation=nn.ReLU6, padding=padding, eps=eps)
         features: list[nn.Module] = [block(channels, scaled(32), 3, 2)]
         width, reached, dilation = scaled(32), 2, 1

@@ -108,6 +108,10 @@ class RegionHead(nn.Module):
         matches = match_proposals(boxes, target, self.background_low)
         low = f", ignored below {self.background_low:g}" if self.background_low else ""
         rule = f"positive from IoU .5, else negative{low}"
+        if self.hard:
+            return Assignment.whole(
+                "proposals", boxes, matches, target, f"{rule}; the {self.hard} of the largest loss train"
+            )
         return Assignment.of("proposals", boxes, matches, target, generator, self.batch, self.positive, rule)
 
     def losses(self, features: Sequence[Tensor], samples: Samples, targets: Sequence[BoxTarget]) -> dict[str, Tensor]:

@@ -19,7 +19,8 @@ class DefaultBoxes:
     Args:
         scales: one a map, and one more. ratios: width / height of each map's boxes beside 1; every one also upside down.
         steps: pixels between the middles, of a picture whose side is `side`; None: the side over the map's cells.
-        reduced: TensorFlow's first map: of three boxes, with a square of a tenth of the picture.
+        reduced: TensorFlow's: the first map has three boxes, with a square of a tenth of the picture; sides may be larger than the
+            picture, which are cut to it elsewhere.
     """
 
     def __init__(
@@ -39,7 +40,10 @@ class DefaultBoxes:
                 shapes = [(scale, scale), *_by_ratio(scale, ratios[i]), (middle, middle)]
             else:
                 shapes = [(scale, scale), (middle, middle), *_by_ratio(scale, ratios[i])]
-            self.shapes.append(torch.tensor(shapes).clamp(0, 1))
+            whole = torch.tensor(shapes)
+            self.shapes.append(
+                whole if reduced else whole.clamp(max=1)
+            )  # torchvision cuts the sides, TensorFlow does not
         self.steps, self.side = steps, side
 
     @property

@@ -259,7 +259,7 @@ def one_stage_from_torchvision(tensors: Mapping[str, Tensor], rows: Sequence[int
     kept = torch.tensor([*rows, 0] if system == "ssd" else list(rows))
     found = {}
     for name, value in tensors.items():
-        if name.endswith("num_batches_tracked"):
+        if name.endswith("num_batches_tracked"):  # frozen norms count nothing
             continue
         pattern, ours = next(((p, r) for p, r in _ONE_STAGE[system] if re.fullmatch(p, name)), ("", ""))
         if not pattern:
@@ -274,8 +274,7 @@ def one_stage_from_torchvision(tensors: Mapping[str, Tensor], rows: Sequence[int
 
 def check_filled(found: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> None:
     """Raise WeightsError where tensors are not those of a model, or of another shape."""
-    wanted = {name for name in own if not name.endswith("num_batches_tracked")}
-    missing, odd = sorted(wanted - set(found)), sorted(set(found) - set(own))
+    missing, odd = sorted(set(own) - set(found)), sorted(set(found) - set(own))
     if missing or odd:
         raise WeightsError(f"the file does not fill the model: missing {missing[:3]}, without a place {odd[:3]}")
     for name, value in found.items():
@@ -399,5 +398,5 @@ def convert_official(official: Official, data: bytes) -> Model:
     tensors = unpickle(data, official.sha256, official.url)
     model = find_model(official.model)(official.schema, official.preprocess, **dict(official.config))  # type: ignore[call-arg, arg-type]
     convert = one_stage_from_torchvision if official.model in _ONE_STAGE else from_torchvision
-    model.load_state_dict(convert(tensors, official.rows, model), strict=False)
+    model.load_state_dict(convert(tensors, official.rows, model))
     return model.eval()

@@ -28,6 +28,7 @@ class Descent:
             pixels, and that are given to it from then on: proposals of the stage before. None: only what the data have.
         anew: beginnings of the names of the weights that are again as they were before the training when the stage begins.
         evaluates: whether the model can be evaluated during the stage; else only what follows it says how good it is.
+        share: of the length that the recipe asks for.
     """
 
     name: str = "all"
@@ -38,6 +39,7 @@ class Descent:
     given: Callable[[ImageBatch], Sequence[Scene]] | None = None
     anew: Sequence[str] = ()
     evaluates: bool = True
+    share: float = 1.0
 
     def trains(self, name: str) -> bool:
         """Whether a parameter is one of its own."""

@@ -13,6 +13,7 @@ import functools
 import hashlib
 import itertools
 import math
+import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -105,6 +106,7 @@ class TrainingSamples:
         self.target, self.extra = target or model.target, extra
         self.given = type(model).takes | type(model).accepts
         self.left_out = dict(left_out or {})
+        self._lock, self._refuses = threading.Lock(), False
 
     @functools.lru_cache(maxsize=4)  # noqa: B019 - as many permutations as are in flight
     def _order(self, epoch: int) -> np.ndarray:
@@ -185,13 +187,16 @@ class TrainingSamples:
     def _leave_out(self, index: int, error: Exception) -> Exception:
         """Note a picture; what to raise."""
         where, reason = self.data.where(index), str(error)
-        self.left_out[self.data.name(index)] = reason if where in reason else f"{where}: {reason}"
-        count = len(self.left_out)
-        too_many = (count >= FEWEST_BROKEN and count > MOST_BROKEN * len(self.data)) or count >= len(self.data)
-        return self._too_many() if too_many else _LeftOut()
+        with self._lock:  # what was too many stays that number, though other threads are reading on
+            if not self._refuses:
+                self.left_out[self.data.name(index)] = reason if where in reason else f"{where}: {reason}"
+                count = len(self.left_out)
+                most = MOST_BROKEN * len(self.data)
+                self._refuses = (count >= FEWEST_BROKEN and count > most) or count >= len(self.data)
+        return self._too_many() if self._refuses else _LeftOut()
 
     def _too_many(self) -> DataError:
-        left_out = dict(self.left_out)  # threads go on adding
+        left_out = self.left_out
         reasons = "; ".join(itertools.islice(left_out.values(), LISTED)) + ("; …" if len(left_out) > LISTED else "")
         return UnusableError(
             f"{self.data.title}: {len(left_out)} of its {len(self.data)} pictures cannot be used: {reasons}. Repair or remove these files (`videre data check` names them all), or see whether the "
@@ -252,6 +257,8 @@ def stage_steps(model: Model, data: Dataset, recipe: Recipe) -> list[int]:
     for stage in model.stages():
         of_stage = stage_recipe(stage, recipe) if isinstance(stage, Descent) else recipe
         count = len(TrainingSamples(data, model, of_stage).data)
-        passes = stage.passes if isinstance(stage, Fit) else 0
-        counts.append(passes * math.ceil(count / recipe.batch) if passes else of_stage.steps(count))
+        if isinstance(stage, Fit):
+            counts.append(stage.passes * math.ceil(count / recipe.batch))
+        else:
+            counts.append(max(1, round(stage.share * of_stage.steps(count))))
     return counts

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 
 from videre.data.transforms.geometry import resize
-from videre.errors import ConfigError, DataError
+from videre.data.transforms.joining import check_joined
+from videre.errors import ConfigError
 from videre.structures import Scene, Schema
-from videre.structures.scene import field_of
 
 JOINED = frozenset({"labels", "proposals", "proposal_scores"})
 """What of the two pictures is joined beside their things."""
@@ -41,15 +41,8 @@ class MixUp:
     ) -> tuple[np.ndarray, Scene]:
         """Two pictures with their scenes in one."""
         (picture, scene), (other, behind) = pairs
-        for part in (scene, behind):
-            odd = sorted(name for name in part.present() if name not in JOINED and field_of(name).rows != "instances")
-            if odd:
-                raise DataError(f"{part.name}: {', '.join(odd)} cannot be joined in a mix-up; train without it")
-        if other.shape[2] != picture.shape[2] or other.dtype != picture.dtype:
-            raise DataError(
-                f"{behind.name}: a {other.dtype} picture of {other.shape[2]} channels beside a {picture.dtype} one of "
-                f"{picture.shape[2]}; a mix-up needs equal ones"
-            )
+        for image, part in pairs:
+            check_joined("mix-up", JOINED, picture, image, part)
         other, behind = resize(other, behind, scene.size)
         mixed = self.weight * picture.astype(np.float32) + (1 - self.weight) * other.astype(np.float32)
         if picture.dtype.kind != "f":

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 
 from videre.data.transforms.geometry import MIN_VISIBLE, crop, resize
-from videre.errors import ConfigError, DataError
+from videre.data.transforms.joining import check_joined
+from videre.errors import ConfigError
 from videre.structures import Affine, Scene, Schema
-from videre.structures.scene import field_of
 
 JOINED = frozenset({"segmentation", "labels", "proposals", "proposal_scores"})
 """What of the pictures of a mosaic is joined beside their things."""
@@ -55,16 +55,7 @@ class Mosaic:
         for (picture, scene), window in zip(pairs, windows, strict=True):
             if window[0] >= window[2] or window[1] >= window[3]:
                 continue
-            odd = sorted(
-                field for field in scene.present() if field not in JOINED and field_of(field).rows != "instances"
-            )
-            if odd:
-                raise DataError(f"{scene.name}: {', '.join(odd)} cannot be joined in a mosaic; train without it")
-            if picture.shape[2] != whole.shape[2] or picture.dtype != whole.dtype:
-                raise DataError(
-                    f"{scene.name}: a {picture.dtype} picture of {picture.shape[2]} channels beside a {whole.dtype} "
-                    f"one of {whole.shape[2]}; a mosaic needs equal ones"
-                )
+            check_joined("mosaic", JOINED, whole, picture, scene)
             cut, part = crop(*resize(picture, scene, first.size), window, self.min_visible)
             ground[window[1] : window[3], window[0] : window[2]] = cut
             shift = np.array([[1.0, 0, window[0]], [0, 1, window[1]]])

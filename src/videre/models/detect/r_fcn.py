@@ -155,9 +155,9 @@ class RFCN(Model):
     def assignments(self, batch: ImageBatch, targets: Sequence[BoxTarget]) -> list[Assignment]:
         """Of the first picture: what the anchors, and what the proposals of now are trained on."""
         (features, _), (generator, *_) = self.features(batch.image), picture_generators(batch)
-        anchors = torch.cat(self.rpn.anchors_of(features, batch))
-        rule = "positive from IoU .7, and the best of each thing, negative below .3"
         rpn, target = self.rpn, targets[0]
+        anchors = torch.cat(rpn.anchors_of(features, batch))
+        rule = "positive from IoU .7, and the best of each thing, negative below .3"
         matches = rpn.match(anchors, target)
         one = Assignment.of("anchors", anchors, matches, target, generator, rpn.batch, rpn.positive, rule)
         return [one, self.box_head.assignment(rpn.propose(features, batch)[0], target, generator)]
