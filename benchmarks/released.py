@@ -50,7 +50,7 @@ def main() -> None:
 
 def yolox_nano(tensors: dict[str, Tensor], side: int) -> Model:
     """The released YOLOX-nano."""
-    model = YOLOX(SCHEMA, YOLOX.usual.replace(long_side=side), size="nano", norm="none", score_threshold=0.001)
+    model = YOLOX(SCHEMA, YOLOX.usual.replace(long_side=side), variant="nano", norm="none", score_threshold=0.001)
     model.load_state_dict(read_released(tensors, model))
     return model.eval()
 

@@ -83,7 +83,7 @@ CONFIGS = {
     "yolo": {"backbone": "darknet_tiny", "norm": "group", "head_norm": "group", "multiplier": 0.5, "width": 64},
     "r-fcn": {"backbone": "resnet18", "norm": "group", "multiplier": 0.25, "width": 32, "bins": 3},
     "ssd": {"backbone": "mobilenet_v2", "norm": "group", "multiplier": 0.5, "light": True, "match": 0.02},
-    "yolox": {"size": "nano", "norm": "group"},
+    "yolox": {"variant": "nano", "norm": "group"},
     "retinanet": {
         "backbone": "mobilenet_v2",
         "norm": "group",

@@ -87,7 +87,7 @@ def test_the_hardest_proposals_alone_train(monkeypatch):
     ("name", "preprocess", "options", "message"),
     [
         ("yolo", Preprocess(None, None, (100, 128)), YOLO, "multiples of 64"),
-        ("yolox", None, {"size": "huge"}, "size must be one of nano, tiny, s, m, l, x, found 'huge'"),
+        ("yolox", None, {"variant": "huge"}, "variant must be one of nano, tiny, s, m, l, x, found 'huge'"),
         ("ssd", Preprocess(None, None, (200, 200)), {}, "needs at least 257 pixels a side, found 200"),
         ("ssd", Preprocess(), {}, "stretched to one size"),
         ("ssd", None, {"backbone": "mobilenet_v2", "scales": [0.1, 0.2]}, "6 maps need 7 scales"),
@@ -102,16 +102,16 @@ def test_settings_that_do_not_fit_are_refused(name, preprocess, options, message
 
 
 def test_the_last_tenth_of_a_yolox_training_sees_plain_pictures():
-    model, recipe = find_model("yolox")(SCHEMA, size="nano"), Recipe(pictures=400, batch=4)
+    model, recipe = find_model("yolox")(SCHEMA, variant="nano"), Recipe(pictures=400, batch=4)
     assert stage_steps(model, blocks_dataset(4), recipe) == [90, 10]
     mixed, plain = (stage_recipe(stage, recipe) for stage in model.stages())
     assert mixed.augment[0] == "Mosaic" and (mixed.scale_min, mixed.scale_max) == (0.5, 1.5)
     assert plain.augment == () and (plain.scale_min, plain.scale_max, plain.lr) == (1.0, 1.0, 5e-5)
-    assert len(find_model("yolox")(SCHEMA, size="nano", mosaic=False).stages()) == 1
+    assert len(find_model("yolox")(SCHEMA, variant="nano", mosaic=False).stages()) == 1
 
 
 def test_released_names_of_yolox():
-    model = find_model("yolox")(SCHEMA, size="nano", norm="none")
+    model = find_model("yolox")(SCHEMA, variant="nano", norm="none")
     back = {"neck.": "backbone.", "backbone.": "backbone.backbone."}
     released = {}
     for name, value in model.state_dict().items():

@@ -21,9 +21,7 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "inception_resnet_v2": ("inception_resnet_v2:InceptionResNetV2", {}),
     "mobilenet_v1": ("mobilenet_v1:MobileNetV1", {}),
     "mobilenet_v2": ("mobilenet_v2:MobileNetV2", {}),
-    **{
-        f"cspdarknet_{size}": ("cspdarknet:CSPDarknet", {"size": size}) for size in ("nano", "tiny", "s", "m", "l", "x")
-    },
+    **{f"cspdarknet_{v}": ("cspdarknet:CSPDarknet", {"variant": v}) for v in ("nano", "tiny", "s", "m", "l", "x")},
     "darknet_yolo": ("darknet:Darknet", {"variant": "yolo"}),
     "darknet_tiny": ("darknet:Darknet", {"variant": "tiny"}),
     "mobilenet_v3_large": ("mobilenet_v3:MobileNetV3", {"variant": "large"}),

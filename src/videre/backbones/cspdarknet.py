@@ -1,6 +1,6 @@
 """CSPDarknet, the backbone of YOLOX.
 
-Ge et al., YOLOX: Exceeding YOLO Series in 2021; sizes nano to x. Modules have its names; of a block of convolution and norm `conv` and
+Ge et al., YOLOX: Exceeding YOLO Series in 2021; variants nano to x. Modules have its names; of a block of convolution and norm `conv` and
 `bn` are 0 and 1 here.
 """
 
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from videre.backbones.base import Backbone, MeanPool
 from videre.layers.csp import CSPLayer, SPPBottleneck, silu_block, wide_block
 
-SIZES = {
+VARIANTS = {
     "nano": (1 / 3, 0.25, True),
     "tiny": (1 / 3, 0.375, False),
     "s": (1 / 3, 0.5, False),
@@ -27,10 +27,10 @@ SIZES = {
 
 
 class CSPDarknet(Backbone):
-    """Feature maps at strides 4, 8, 16, 32 (128, 256, 512, 1024 channels, times the size's factor).
+    """Feature maps at strides 4, 8, 16, 32 (128, 256, 512, 1024 channels, times the factor of the variant).
 
     Args:
-        size: nano, tiny, s, m, l or x.
+        variant: nano, tiny, s, m, l or x.
         norm: see `layers.norm`; "none" where the weights have batch norm folded in.
         channels: of the input. eps: of the norm.
         last: the last stride built. vector: build `top`, the mean over the last map.
@@ -41,7 +41,7 @@ class CSPDarknet(Backbone):
 
     def __init__(
         self,
-        size: str = "s",
+        variant: str = "s",
         norm: str = "batch",
         channels: int = 3,
         eps: float = 1e-3,
@@ -50,7 +50,7 @@ class CSPDarknet(Backbone):
         multiplier: float = 1.0,
     ) -> None:
         super().__init__()
-        depth, width, depthwise = SIZES[size]
+        depth, width, depthwise = VARIANTS[variant]
         base, count = max(8, round(64 * width * multiplier / 8) * 8), max(1, round(3 * depth))
         layer = partial(CSPLayer, depthwise=depthwise, norm=norm, eps=eps)
         down = partial(wide_block, kernel=3, stride=2, depthwise=depthwise, norm=norm, eps=eps)

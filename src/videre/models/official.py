@@ -135,7 +135,7 @@ OFFICIAL = (
         _URL + "retinanet_resnet50_fpn_coco-eeacb38b.pth",
         "eeacb38b",
         "box AP 36.4",
-        config=(*_EXPORTED, ("last_levels", "p5")),
+        config=(*_EXPORTED, ("last_levels", "p5"), ("head_norm", "none"), ("box_loss", "l1")),
     ),
     Official(
         "torchvision/retinanet_resnet50_fpn_v2",
@@ -143,7 +143,7 @@ OFFICIAL = (
         _URL + "retinanet_resnet50_fpn_v2_coco-5905b1c5.pth",
         "5905b1c5",
         "box AP 41.5",
-        config=(("backbone", "resnet50"), ("norm", "frozen"), ("head_norm", "group"), ("box_loss", "giou")),
+        config=(("backbone", "resnet50"), ("norm", "frozen")),
     ),
     Official(
         "torchvision/ssd300_vgg16",

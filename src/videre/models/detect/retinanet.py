@@ -2,8 +2,8 @@
 
 Lin et al., Focal Loss for Dense Object Detection, 2017. Of a hundred thousand anchors nearly all are background and easy; the focal loss
 keeps them from drowning the others, so that nothing is sampled. Sizes, thresholds and losses are torchvision's
-`retinanet_resnet50_fpn` and, with `head_norm="group"`, `last_levels="c5"` and `box_loss="giou"`, its second version, whose weights
-both load by name. There is no background class: each class is a yes or no of its own.
+`retinanet_resnet50_fpn_v2` and, with `head_norm="none"`, `last_levels="p5"` and `box_loss="l1"`, its first version, the paper's but
+for the last levels; the weights of both load by name. There is no background class: each class is a yes or no of its own.
 
     model = RetinaNet(Schema(things=Categories.of(["cell"])), backbone="mobilenet_v2")
     losses = model.losses(batch, truths)          # "class", "box"
@@ -56,7 +56,8 @@ class RetinaNet(Model):
         last_levels: what these are made of: the pyramid's last map, "p5" (torchvision's first version), or the backbone's, "c5" (the
             paper, detectron2).
         width: channels of pyramid and head; None: 256, or 128 for a light backbone. layers: convolutions of each of the two towers.
-        fpn_norm, head_norm: norms of the pyramid's and the towers' convolutions.
+        fpn_norm, head_norm: norms of the pyramid's and the towers' convolutions. Without one in the towers, whose weights begin small, a
+            short training leaves the classes behind (docs/compare.md).
         anchor_sizes: one a level. octaves: sizes a level, 2 ** (i / octaves) times that. anchor_ratios: height / width.
         low, high: an anchor is background below the first IoU, a thing from the second; between, it does not count.
         alpha, gamma: of the focal loss. box_loss: "l1" of the deltas, or "giou" of the boxes.
@@ -84,7 +85,7 @@ class RetinaNet(Model):
         width: int | None = None,
         layers: int = 4,
         fpn_norm: str = "none",
-        head_norm: str = "none",
+        head_norm: str = "group",
         anchor_sizes: Sequence[float] = (32, 64, 128, 256, 512),
         octaves: int = 3,
         anchor_ratios: Sequence[float] = (0.5, 1.0, 2.0),
@@ -92,7 +93,7 @@ class RetinaNet(Model):
         high: float = 0.5,
         alpha: float = 0.25,
         gamma: float = 2.0,
-        box_loss: str = "l1",
+        box_loss: str = "giou",
         score_threshold: float = 0.05,
         nms: float = 0.5,
         max_detections: int = 300,

@@ -4,7 +4,7 @@ Ge et al., YOLOX: Exceeding YOLO Series in 2021: CSPDarknet, path aggregation, a
 Trained on mosaics and mixed pictures, the last tenth on plain ones with an L1 loss more. There is no background class. The released
 code's weights load by name (`read_released`).
 
-    model = YOLOX(Schema(things=Categories.of(["cell"])), size="nano")
+    model = YOLOX(Schema(things=Categories.of(["cell"])), variant="nano")
     losses = model.losses(batch, truths)          # "box", "objectness", "class"
     scenes = model.postprocess(model(batch), batch)
 """
@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from videre.backbones import backbone_of
-from videre.backbones.cspdarknet import SIZES
+from videre.backbones.cspdarknet import VARIANTS
 from videre.errors import ConfigError, WeightsError
 from videre.layers.assignments import Assignment
 from videre.layers.box_head import as_scenes, deployed_boxes
@@ -59,8 +59,8 @@ class YOLOX(Model):
 
     Args:
         schema: needs `things`. preprocess: None: the long side 640 (nano, tiny: 416 as released), ImageNet normalisation.
-        size: nano, tiny, s, m, l or x: depth and widths of backbone, pyramid and head.
-        backbone: None: CSPDarknet of that size; or any that has maps of strides 8, 16 and 32. norm, padding, norm_eps (None: as
+        variant: nano, tiny, s, m, l or x: depth and widths of backbone, pyramid and head.
+        backbone: None: CSPDarknet of that variant; or any that has maps of strides 8, 16 and 32. norm, padding, norm_eps (None: as
             published), multiplier (of its widths): of it; the norm is the pyramid's and the head's, too ("batch" where the backbone's is
             frozen).
         mosaic: train on mosaics and mixed pictures first.
@@ -80,7 +80,7 @@ class YOLOX(Model):
         schema: Schema,
         preprocess: Preprocess | None = None,
         *,
-        size: str = "s",
+        variant: str = "s",
         backbone: str | None = None,
         norm: str = "batch",
         padding: str = "half",
@@ -96,12 +96,12 @@ class YOLOX(Model):
         self.limits = Limits(score_threshold, max_detections)
         if schema.things is None:
             raise ConfigError("YOLOX finds things: the schema must name their categories (schema.things)")
-        if size not in SIZES:
-            raise ConfigError(f"size must be one of {', '.join(SIZES)}, found {size!r}")
+        if variant not in VARIANTS:
+            raise ConfigError(f"variant must be one of {', '.join(VARIANTS)}, found {variant!r}")
         self.nms, self.mosaic = nms, mosaic
-        depth, width, depthwise = SIZES[size]
+        depth, width, depthwise = VARIANTS[variant]
         self.backbone = backbone_of(
-            backbone or f"cspdarknet_{size}",
+            backbone or f"cspdarknet_{variant}",
             channels=len(self.preprocess.mean),
             norm=norm,
             padding=padding,
