@@ -96,11 +96,21 @@ def test_no_other_threshold_has_a_larger_f1(seed):
     predictions, truths = pairs(seed, 3)
     report = evaluate(predictions, truths, SCHEMA, bootstrap=0)
     scores = np.unique(np.concatenate([p.instances.scores.double().numpy() for p in predictions]))
-    for name, decision in things_of(report).decisions.items():
+    things = things_of(report)
+    for name, decision in decide(things.main, {n: d.threshold for n, d in things.decisions.items()}).items():
         for score in scores[(scores >= 0.05) & (scores <= 0.95)]:
-            other = decide(things_of(report).main, {name: score})[name]
+            other = decide(things.main, {name: score})[name]
             near = np.abs(scores - score) <= 2e-4  # thresholds have four digits: what lies closer is shown together
             assert decision.f1 >= other.f1 or near.sum() > 1
+
+
+def test_what_is_shown_once_counts_once():
+    two = Schema(things=Categories.of(["cube", "cylinder"]))
+    prediction = boxed([A, A], [0, 1], [0.6, 0.54])
+    report = evaluate([prediction], [boxed([A], [0])], two, bootstrap=0, thresholds={"cube": 0.5, "cylinder": 0.5})
+    decisions = things_of(report).decisions
+    assert decisions == {"cube": Decision(0.5, 1, 0, 0), "cylinder": Decision(0.5, 0, 0, 0)}
+    assert report.metrics["box AP"] == pytest.approx(1)  # of everything, as COCO has it
 
 
 def test_equal_scores_are_shown_together():

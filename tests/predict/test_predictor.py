@@ -176,7 +176,7 @@ class Fixed(Model):
 
 
 def test_each_class_has_its_own_threshold() -> None:
-    scores, boxes = torch.tensor([0.9, 0.45, 0.45, 0.2]), torch.tensor([[0.0, 0, 5, 5]]).expand(4, 4)
+    scores, boxes = torch.tensor([0.9, 0.45, 0.45, 0.2]), torch.tensor([[2.0 * x, 0, 2 * x + 2, 5] for x in range(4)])
     picture = np.zeros((9, 9, 3), np.uint8)
     labels = torch.tensor([0, 0, 1, 1])  # square: 0.5, disc: 0.3
     kept = lambda p, t=None: p.predict(picture, t).instances.scores.tolist()
@@ -188,6 +188,18 @@ def test_each_class_has_its_own_threshold() -> None:
     assert kept(nameless) == near(0.9) and kept(nameless, 0.4) == near(0.9, 0.45, 0.45)
     assert Predictor(Fixed(None)).predict(picture).instances is None
     assert len(Predictor(Fixed(Instances(boxes=boxes))).predict(picture)) == 4
+
+
+def test_one_thing_under_two_names_is_shown_once() -> None:
+    boxes = [[0, 0, 100, 100], [0, 0, 100, 81], [0, 0, 100, 79], [0, 0, 100, 100]]  # IoU with the first: 1, .81, .79, 1
+    things = Instances(boxes=boxes, labels=[0, 1, 1, 1], scores=[0.9, 0.8, 0.7, 0.2])
+    found = Predictor(Fixed(things))
+    picture = np.zeros((120, 120, 3), np.uint8)
+    kept = lambda t=None: found.predict(picture, t).instances.scores.tolist()
+    assert kept() == pytest.approx([0.9, 0.7]) and kept(0.1) == pytest.approx([0.9, 0.7])
+    assert len(kept(0)) == 4  # everything
+    found.model.shown_overlap = 1.0
+    assert kept() == pytest.approx([0.9, 0.8, 0.7])
 
 
 @pytest.mark.parametrize(("make", "count"), [(toy, 100), (detector, 12)])

@@ -29,6 +29,15 @@ def predict(
     threshold: Annotated[
         float | None, typer.Option(min=0, max=1, help="Least score.  [default: the model's own]")
     ] = None,
+    overlap: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            max=1,
+            help="IoU above which two boxes are one thing, whatever their classes, and the weaker is left out; 1: none is.  "
+            "[default: .8, and with --threshold 0 none]",
+        ),
+    ] = None,
     device: Device = "auto",
     engine: Engine = "auto",
     plan: PlanFile = None,
@@ -68,6 +77,8 @@ def predict(
     views = parse_views(tile, flip, scales)
     predictor = load(model, device, engine=engine, plan=Plan.read(plan) if plan else None, views=views)
     schema = predictor.model.schema
+    if overlap is not None:
+        predictor.model.shown_overlap = overlap
     if proposals is not None:
         predictor.propose_by(proposals)
     scenes = dict(read_scenes(given, schema)) if given is not None else None

@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
+import torch
 
 from videre.evaluate.coco import CocoResult, Kind, coco_evaluate
 from videre.evaluate.intervals import Interval, bootstrap_ap, number
-from videre.evaluate.section import Options, flat, unseen
+from videre.evaluate.section import USUAL, Options, flat, unseen
 from videre.evaluate.thresholds import Decision, best_thresholds, decide
 from videre.evaluate.voc import voc_evaluate, voc_mean
+from videre.layers.detections import shown
 from videre.structures import Scene, Schema
 
 if TYPE_CHECKING:
@@ -71,6 +74,12 @@ def _slim(scene: Scene) -> Scene:
     if things is not None and things.masks is not None:
         things = things.replace_unchecked(masks=things.masks.as_rle())
     return Scene.unchecked(size=scene.size, instances=things, meta=scene.meta)
+
+
+def _shown(scene: Scene, least: torch.Tensor) -> Scene:
+    """What is shown of a prediction from these scores on, by class."""
+    things = scene.instances
+    return scene if things is None or things.labels is None else scene.select(shown(things, least[things.labels]))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,8 +145,13 @@ class DetectionSection:
         return self._best
 
     def decided(self, thresholds: Mapping[str, float], chosen_here: bool) -> Self:
-        """With what is right and wrong from these thresholds on."""
-        return dataclasses.replace(self, decisions=decide(self.main, thresholds), chosen_here=chosen_here)
+        """With what is right and wrong of what is shown from these thresholds on, each thing once as `Model.decide` has it."""
+        least = torch.tensor([thresholds.get(name, math.inf) for name in self.schema.things or ()])
+        seen = [_shown(scene, least) for scene in self.predictions]
+        most = max(map(len, seen), default=0)
+        kind = next(kind for kind, result in self.results.items() if result is self.main)
+        result = coco_evaluate(seen, self.truths, self.schema, kind, max(USUAL, most))
+        return dataclasses.replace(self, decisions=decide(result, thresholds), chosen_here=chosen_here)
 
     @property
     def main(self) -> CocoResult:

@@ -9,10 +9,13 @@ from torch import Tensor
 
 from videre.ops.boxes import clip_boxes
 from videre.ops.nms import nms
+from videre.structures import Instances
 from videre.structures.limits import Limits
 
 SMALLEST = 1e-2
 """Pixels: what is narrower or lower is no detection."""
+SHOWN_OVERLAP = 0.8
+"""IoU above which two boxes are shown as one thing: chosen on validation data (docs/compare.md, benchmarks/shown_twice.py)."""
 
 
 def best_pairs(scores: Tensor, threshold: float, most: int | None = None) -> tuple[Tensor, Tensor, Tensor]:
@@ -53,3 +56,21 @@ def as_outputs(pictures: Sequence[tuple[Tensor, Tensor, Tensor]]) -> dict[str, T
     boxes, scores, labels = (torch.cat(parts) for parts in zip(*pictures, strict=True))
     picture = torch.cat([torch.full_like(found[2], i) for i, found in enumerate(pictures)])
     return {"boxes": boxes, "scores": scores, "labels": labels, "picture": picture}
+
+
+def shown(things: Instances, least: Tensor, overlap: float = SHOWN_OVERLAP) -> Tensor:
+    """Which of the predicted things [N] are shown: those that reach their score, and of two that are one thing under two names the
+    better.
+
+    NMS within a class leaves these: a box that is "cube" with .60 and "cylinder" with .54.
+
+    Args:
+        things: with scores. least: score, of all or of each [N]. overlap: IoU of boxes above which the weaker goes, whatever its class;
+            1: none goes.
+    """
+    chosen = things.scores >= least  # type: ignore[operator]
+    if overlap >= 1 or things.boxes is None or things.labels is None:
+        return chosen
+    rows = chosen.nonzero().flatten()
+    kept = nms(things.boxes[rows], things.scores[rows], overlap)  # type: ignore[index]
+    return torch.zeros_like(chosen).index_fill(0, rows[kept], True)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from videre.backbones.base import Backbone
 from videre.errors import ConfigError, DataError, WeightsError
+from videre.layers.detections import SHOWN_OVERLAP, shown
 from videre.models.stages import Descent, Stage
 from videre.structures import ImageBatch, Preprocess, Scene, Schema
 from videre.structures.limits import Limits
@@ -86,6 +87,7 @@ class Model(nn.Module):
         config: the constructor's other keyword arguments, plain JSON; rebuilds the model.
         limits: how many things it gives, from which score on.
         thresholds: least score by class name for `predict`; chosen on validation data, saved with the weights.
+        shown_overlap: IoU of boxes above which two things are one, whatever their classes, and the weaker is not shown; 1: both are.
     """
 
     takes: ClassVar[frozenset[str]] = frozenset()
@@ -123,6 +125,7 @@ class Model(nn.Module):
         self.schema, self.preprocess = schema, preprocess or self.usual
         self.limits = Limits()
         self.thresholds: dict[str, float] = {}
+        self.shown_overlap = SHOWN_OVERLAP
 
     def __setattr__(self, name: str, value: Any) -> None:
         if isinstance(value, nn.Module | nn.Parameter) and hasattr(type(self), name):  # which the class would hide
@@ -150,14 +153,15 @@ class Model(nn.Module):
         return self.postprocess(self.decode(self(batch), batch), batch)
 
     def decide(self, scene: Scene, threshold: float | None = None) -> Scene:
-        """What is shown of a prediction: things whose score reaches the threshold; None: that of their class."""
+        """What is shown of a prediction: things whose score reaches the threshold, and of two that are one under two names (see
+        `shown_overlap`) the better. None: the threshold of their class; 0: everything."""
         things, classes = scene.instances, self.schema.things
         if things is None or things.scores is None:
             return scene
         least = torch.tensor(DEFAULT_THRESHOLD if threshold is None else threshold)
         if threshold is None and things.labels is not None and classes is not None:
             least = torch.tensor(list(self.shown_from(classes.names).values()))[things.labels]
-        return scene.select(things.scores >= least)
+        return scene.select(shown(things, least, 1.0 if threshold == 0 else self.shown_overlap))
 
     def shown_from(self, names: Iterable[str]) -> dict[str, float]:
         """The least score of each class that is shown: the model's own, else `DEFAULT_THRESHOLD`."""
