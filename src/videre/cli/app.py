@@ -6,6 +6,7 @@ import typer
 
 from videre.cli import (
     bench,
+    compare,
     compress,
     data,
     doctor,
@@ -38,6 +39,7 @@ app.command("evaluate")(evaluate.evaluate)
 app.command("export")(export.export)
 app.command("proposals")(proposals.proposals)
 app.command("compress")(compress.compress)
+app.command("compare")(compare.compare)
 app.command("transfer")(transfer.transfer)
 app.command("features")(features.features)
 app.command("neighbours")(neighbours.neighbours)

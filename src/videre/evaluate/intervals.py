@@ -45,14 +45,33 @@ def bootstrap(
     """
     if not samples:
         return {}
-    rng, whole = np.random.default_rng(seed), measure(np.arange(count))
-    drawn = np.array([list(measure(rng.integers(0, count, count)).values()) for _ in range(samples)])
+    whole, drawn = measure(np.arange(count)), resampled(measure, count, samples, seed)
     edges, there = np.full((2, len(whole)), math.nan), np.isfinite(drawn).any(0)
     edges[:, there] = np.nanquantile(drawn[:, there], [(1 - level) / 2, (1 + level) / 2], axis=0)
     return {
         name: Interval(float(value), float(low), float(high), level)
         for (name, value), (low, high) in zip(whole.items(), edges.T)
     }
+
+
+def resampled(
+    measure: Callable[[np.ndarray], Mapping[str, float]], count: int, samples: int = 500, seed: int = 0
+) -> np.ndarray:
+    """The metrics of resampled sets, [samples, metrics]: of the same count and seed always the same pictures, so that two models'
+    rows may be compared one by one."""
+    rng = np.random.default_rng(seed)
+    return np.array([list(measure(rng.integers(0, count, count)).values()) for _ in range(samples)])
+
+
+def resampled_ap(ranked: Sequence[Ranking], pictures: int, samples: int = 500, seed: int = 0) -> np.ndarray:
+    """AP [samples] of a COCO evaluation of so many pictures, see `resampled`; NaN where no truth is drawn.
+
+    Args:
+        ranked: of a `CocoResult`.
+    """
+    ranked = [r for r in ranked if r.truths.any()]
+    measure = lambda rows: {"AP": average_precision(ranked, np.bincount(rows, minlength=pictures))[0]}
+    return resampled(measure, pictures, samples, seed)[:, 0]
 
 
 def bootstrap_ap(

@@ -61,6 +61,9 @@ LEAST_SIDE = {"vgg300": 257, "vgg512": 481, "others": 1}
 FC_WIDTH = 1024
 RESCALED = 20.0
 """Length of the vectors of conv4_3 at first (section 3.1)."""
+STD = 0.01
+"""Of the weights that begin at random over another backbone: its maps are not of one scale, and with Xavier's the hardest negatives, wrong
+by far, are all that a short training learns (bccd val, 1,000 pictures: AP .18 for .32)."""
 
 
 class SSD(Model):
@@ -197,7 +200,10 @@ class SSD(Model):
         for part in (self.fc, self.extras, self.logits, self.deltas):
             for m in part.modules() if part is not None else ():
                 if isinstance(m, nn.Conv2d):
-                    nn.init.xavier_uniform_(m.weight)
+                    if vgg:
+                        nn.init.xavier_uniform_(m.weight)
+                    else:
+                        nn.init.normal_(m.weight, std=STD)
                     if m.bias is not None:
                         nn.init.zeros_(m.bias)
 

@@ -45,6 +45,8 @@ PRIOR = 0.01
 BOX_WEIGHT = 5.0
 """Of the loss of boxes (the released code)."""
 HEAD_WIDTH = 256
+WIDTHS = (256, 512, 1024)
+"""Channels of the three maps, times the factor of the variant."""
 PLAIN = 0.1
 """Share of the training that sees plain pictures, in the end (15 of 300 epochs in the release; of a short training a tenth)."""
 PLAIN_RATE = 5e-5
@@ -60,7 +62,7 @@ class YOLOX(Model):
     Args:
         schema: needs `things`. preprocess: None: the long side 640 (nano, tiny: 416 as released), ImageNet normalisation.
         variant: nano, tiny, s, m, l or x: depth and widths of backbone, pyramid and head.
-        backbone: None: CSPDarknet of that variant; or any that has maps of strides 8, 16 and 32. norm, padding, norm_eps (None: as
+        backbone: None: CSPDarknet of that variant; or any that has maps of strides 8, 16 and 32, which get its widths. norm, padding, norm_eps (None: as
             published), multiplier (of its widths): of it; the norm is the pyramid's and the head's, too ("batch" where the backbone's is
             frozen).
         mosaic: train on mosaics and mixed pictures first.
@@ -113,6 +115,11 @@ class YOLOX(Model):
         # new layers cannot begin with a norm whose statistics stay; nor without one
         own = norm if norm in ("group", "sync") or (norm == "none" and backbone is None) else "batch"
         channels = [self.backbone.channels[stride] for stride in STRIDES]
+        self.lateral = nn.ModuleList()
+        if backbone is not None and not backbone.startswith("cspdarknet"):  # a classifier's last map may be very wide
+            widths = [max(8, round(wide * width * multiplier / 8) * 8) for wide in WIDTHS]
+            self.lateral = nn.ModuleList(silu_block(a, b, 1, norm=own) for a, b in zip(channels, widths, strict=True))
+            channels = widths
         self.neck = PathAggregation(channels, max(1, round(3 * depth)), depthwise, own)
         head = max(8, round(HEAD_WIDTH * width * multiplier / 8) * 8)
         self.head = YOLOXHead(channels, head, len(schema.things), depthwise, own)
@@ -120,8 +127,11 @@ class YOLOX(Model):
     def look(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """Of all places of a batch: class logits [B, M, K], objectness logits [B, M], boxes [B, M, 4] in the batch's frame; the middles
         [M, 2] (x, y) of their cells, and strides [M]."""
-        maps = self.backbone(image)
-        classes, objectness, moves, grids = self.head(self.neck([maps[stride] for stride in STRIDES]))
+        found = self.backbone(image)
+        maps = [found[stride] for stride in STRIDES]
+        if self.lateral:
+            maps = [layer(x) for layer, x in zip(self.lateral, maps, strict=True)]
+        classes, objectness, moves, grids = self.head(self.neck(maps))
         corners, strides = [], []
         for (rows, columns), stride in zip(grids, STRIDES, strict=True):
             y, x = torch.arange(rows, device=image.device), torch.arange(columns, device=image.device)

@@ -63,7 +63,7 @@ def predictions(job: Job, model: Model, engine: str, timer: Timer) -> Side:
     for owner, method, name in (
         (detector.backbone, "forward", "backbone"),
         *([(detector.neck, "forward", "pyramid")] if hasattr(detector, "neck") else []),
-        (detector.rpn, "propose", "proposals"),
+        *([(detector.rpn, "propose", "proposals")] if hasattr(detector, "rpn") else []),
         (predictor.running, "forward", "heads"),
         (predictor.model, "postprocess", "results"),
     ):
