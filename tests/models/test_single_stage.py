@@ -101,6 +101,16 @@ def test_settings_that_do_not_fit_are_refused(name, preprocess, options, message
         find_model(name)(SCHEMA, preprocess, **options)
 
 
+def test_an_ssd_says_how_many_things_fit_no_default_box():
+    model = find_model("ssd")(SCHEMA, backbone="mobilenet_v2", norm="group", multiplier=0.25)
+    size = (300, 300)
+    fits, specks = [100, 100, 160, 160], [10, 10, 14, 14]  # a square of the first scale, .2; one of a seventieth
+    truth = Scene(size, Instances(boxes=[fits, specks, specks], labels=[0, 0, 1]))
+    (note,) = model.notes([truth])
+    assert note.startswith("2 of 3 things have a size that no default box has")
+    assert model.notes([Scene(size, Instances(boxes=[fits], labels=[0]))]) == []
+
+
 def test_the_last_tenth_of_a_yolox_training_sees_plain_pictures():
     model, recipe = find_model("yolox")(SCHEMA, variant="nano"), Recipe(pictures=400, batch=4)
     assert stage_steps(model, blocks_dataset(4), recipe) == [90, 10]

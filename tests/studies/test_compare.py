@@ -255,11 +255,11 @@ def test_a_detector_stands_for_its_own_system_alone(nets: dict[str, Path]) -> No
 def test_every_system_with_a_classifiers_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("videre.studies.compare.candidates.find_weights", lambda source: (BACKBONE_WEIGHTS[0], {}))
     made = candidates(
-        blocks_dataset(2, size=(72, 96)), ["w"], sides=[320], settings={"": {"turn": True}, "ssd": {"light": False}}
+        blocks_dataset(2, size=(72, 96)), ["w"], sides=[320], settings={"": {"turn": True}, "ssd": {"light": True}}
     )
     assert [one.system for one in made] == ["faster-rcnn", "r-fcn", "retinanet", "ssd", "yolox"]
     by_system = {one.system: one.settings for one in made}
-    assert by_system["ssd"]["size"] == [240, 320] and by_system["ssd"]["light"] is False and by_system["ssd"]["turn"]
+    assert by_system["ssd"]["size"] == [240, 320] and by_system["ssd"]["light"] is True and by_system["ssd"]["turn"]
     assert by_system["yolox"]["long_side"] == 320 and "light" not in by_system["yolox"]
 
 

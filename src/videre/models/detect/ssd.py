@@ -13,7 +13,7 @@ halve (Howard et al., MobileNets, 2017); `light=True` makes depthwise convolutio
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, ClassVar
 
@@ -61,6 +61,8 @@ LEAST_SIDE = {"vgg300": 257, "vgg512": 481, "others": 1}
 FC_WIDTH = 1024
 RESCALED = 20.0
 """Length of the vectors of conv4_3 at first (section 3.1)."""
+FAR = 20
+"""One thing in so many that fits no default box is worth a note."""
 STD = 0.01
 """Of the weights that begin at random over another backbone: its maps are not of one scale, and with Xavier's the hardest negatives, wrong
 by far, are all that a short training learns (bccd val, 1,000 pictures: AP .18 for .32)."""
@@ -280,6 +282,22 @@ class SSD(Model):
         total = mean_count(int(positive.sum()), logits).clamp(min=1)
         box = smooth_l1(deltas[positive], torch.cat(goals), beta=1.0)
         return {"class": entropy[chosen].sum() / total, "box": box / total}
+
+    def notes(self, truths: Iterable[Scene]) -> list[str]:
+        """How many things are too small, large or long for every default box, even one in their very middle."""
+        shapes, far, count = torch.cat(self.boxes.shapes), 0, 0
+        for truth in truths:
+            boxes = BoxTarget.of(truth).boxes
+            sides = (boxes[:, 2:] - boxes[:, :2]) / torch.tensor([truth.size[1], truth.size[0]])
+            both = torch.minimum(sides[:, None], shapes).prod(2)
+            iou = both / (sides.prod(1)[:, None] + shapes.prod(1) - both).clamp(min=1e-12)
+            far, count = far + int((iou.amax(1) < self.match).sum()), count + len(boxes)
+        if far * FAR < count or not far:
+            return []
+        return [
+            f"{far} of {count} things have a size that no default box has (IoU below {self.match:g} even in their middle); name scales "
+            "that fit, shares of the picture: -o scales=[…]"
+        ]
 
     @torch.no_grad()
     def assignments(self, batch: ImageBatch, targets: Sequence[BoxTarget]) -> list[Assignment]:
