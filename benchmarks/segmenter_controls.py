@@ -124,7 +124,7 @@ def main() -> None:
         net.train()
         for step, group in enumerate(samples.batches(0, steps)):
             for part in optimizer.param_groups:
-                part["lr"] = recipe.rate(step, steps)
+                part["lr"] = LR * recipe.rate(step, steps)
             batch = ImageBatch.cat([b for _, b, _ in group])
             truth = torch.full((len(group), *batch.image.shape[2:]), VOID)
             for i, (_, _, target) in enumerate(group):

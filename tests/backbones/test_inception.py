@@ -88,7 +88,14 @@ def test_maps_at_their_strides_for_any_size(name, padding):
 
 @pytest.mark.parametrize(
     ("name", "padding"),
-    [("inception_v2", "half"), ("bn_inception", "half"), ("inception_v3", "same"), ("inception_resnet_v2", "same")],
+    [
+        ("inception_v2", "half"),
+        ("bn_inception", "half"),
+        ("inception_v3", "same"),
+        ("inception_resnet_v2", "same"),
+        ("mobilenet_v2", "same"),
+        ("mobilenet_v2", "half"),
+    ],
 )
 @torch.inference_mode()
 def test_dilation_reads_the_same_places(name, padding):

@@ -63,7 +63,8 @@ def targets(
         system.train()
         assignments = assign(batch, [target])
     for one in assignments:
-        file = out / f"{Path(dataset.name(0)).stem}-{one.name}.png"
+        what = one.name.replace(" ", "-")
+        file = out / f"{Path(dataset.name(0)).stem}-{what}.png"
         drawn = draw_assignment(
             image,
             back.boxes(target.boxes),

@@ -190,8 +190,9 @@ class PositionSensitiveHead(RegionHead):
         self.reduce = nn.Sequential(nn.Conv2d(channels, width, 1), nn.ReLU())
         self.scores = nn.Conv2d(width, (classes + 1) * bins**2, 1)
         self.deltas = nn.Conv2d(width, 4 * bins**2, 1)
-        for layer in (self.reduce[0], self.scores, self.deltas):
-            nn.init.normal_(layer.weight, std=0.01)  # type: ignore[arg-type]
+        nn.init.kaiming_normal_(self.reduce[0].weight, mode="fan_out")  # type: ignore[arg-type]
+        for layer in (self.scores, self.deltas):
+            nn.init.normal_(layer.weight, std=0.01)
             nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
 
     def score_maps(self, x: Tensor) -> list[Tensor]:
