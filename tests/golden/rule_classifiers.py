@@ -26,6 +26,8 @@ CASES: dict[str, tuple[str, dict[str, Any], tuple[tuple[int, int], ...]]] = {
     "resnet50 at stride 8": ("resnet50", {"output_stride": 8}, (ODD,)),
     "resnet101": ("resnet101", {}, (EVEN,)),
     "mobilenet_v2": ("mobilenet_v2", {}, (EVEN, ODD)),
+    "mobilenet_v3_large": ("mobilenet_v3_large", {}, (EVEN, ODD)),
+    "mobilenet_v3_small": ("mobilenet_v3_small", {}, (ODD,)),
 }
 """Case: the backbone's name, its options, the heights and widths of pictures."""
 
@@ -41,6 +43,8 @@ def fill(name: str, shape: tuple[int, ...]) -> np.ndarray:
     if len(shape) == 1:  # biases, running means
         return (rng.standard_normal(shape) * 0.05).astype(np.float32)
     gain = 0.4 if shape[0] == CLASSES else 1.0
+    if name == "classifier.3.weight" and shape[0] == CLASSES:  # MobileNetV3's: its hard swish and excitations grow
+        gain = 0.02
     drawn = rng.standard_normal(min(int(np.prod(shape)), DRAWN), np.float32)
     return np.resize(drawn * np.float32(gain * (2 / np.prod(shape[1:])) ** 0.5), shape)
 
