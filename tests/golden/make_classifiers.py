@@ -24,7 +24,6 @@ PEERS: dict[str, Callable[..., torch.nn.Module]] = {
     "resnet101": models.resnet101,
     "mobilenet_v2": models.mobilenet_v2,
     "mobilenet_v3_large": models.mobilenet_v3_large,
-    "mobilenet_v3_small": models.mobilenet_v3_small,
 }
 """Case of `rule.CASES`: what makes the peer's net, from the number of classes."""
 

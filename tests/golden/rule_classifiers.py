@@ -27,7 +27,6 @@ CASES: dict[str, tuple[str, dict[str, Any], tuple[tuple[int, int], ...]]] = {
     "resnet101": ("resnet101", {}, (EVEN,)),
     "mobilenet_v2": ("mobilenet_v2", {}, (EVEN, ODD)),
     "mobilenet_v3_large": ("mobilenet_v3_large", {}, (EVEN, ODD)),
-    "mobilenet_v3_small": ("mobilenet_v3_small", {}, (ODD,)),
 }
 """Case: the backbone's name, its options, the heights and widths of pictures."""
 
