@@ -33,7 +33,8 @@ def compare(
     ] = None,
     minutes: Annotated[float, typer.Option(min=0.5, help="Of all trainings together; judging comes on top.")] = 60.0,
     runs: Annotated[
-        list[Path] | None, typer.Option(help="A training that is there, its folder or checkpoint: judged, not trained.")
+        list[Path] | None,
+        typer.Option(help="A training that is there, its folder or checkpoint: judged, not trained.  [default: none]"),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for the results.  [default: runs/compare-DATA]")] = None,
     split: Annotated[str | None, typer.Option(help="Split to train on.  [default: train]")] = None,
@@ -45,7 +46,8 @@ def compare(
         typer.Option(
             "-o",
             metavar="[SYSTEM:]KEY=VALUE",
-            help="A setting of all trainings, or of one system's, as `videre train` takes it: turn=true, ssd:light=false.",
+            help="A setting of all trainings, or of one system's, as `videre train` takes it: turn=true, ssd:light=false.  "
+            "[default: each system's own]",
         ),
     ] = None,
     format: Format = None,
