@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from videre.evaluate.pck import PCK, PCKH, evaluate_pose
+from videre.evaluate.pck import PCK, PCK_BOX, PCKH, evaluate_pose
 from videre.evaluate.report import evaluate
 from videre.structures import COCO_PERSON, Categories, Instances, Scene, Schema, Skeleton
 
@@ -58,6 +58,23 @@ def test_who_cannot_be_measured_is_left_out() -> None:
     assert evaluate_pose([], [], COCO_PERSON, PCKH) is None  # it has no crown
     nobody = pose_of(None, person(POSE))
     assert nobody.metrics["mean"] == 0
+
+
+ANIMAL = Skeleton(("nose", "withers", "tailbase"))
+
+
+def test_a_body_without_shoulders_is_measured_by_its_box() -> None:
+    points = torch.tensor([[0.0, 20], [30, 0], [99, 10]])  # the box is 100 by 21: near is 10
+    true = person(points, [2, 2, 0])
+    said = person(points + torch.tensor([[6.0, 8], [0, 10.1], [0, 0]]), score=0.9)
+    result = evaluate_pose([Scene((100, 100), said)], [Scene((100, 100), true)], ANIMAL, PCK_BOX, bootstrap=0)
+    assert result.found.tolist() == [[True, False, False]] and result.metrics["mean"] == 1 / 2
+    assert evaluate_pose([Scene((100, 100), said)], [Scene((100, 100), true)], ANIMAL) is None
+    schema = Schema(things=Categories.of(["cat"]), skeleton=ANIMAL)
+    report = evaluate([Scene((100, 100), said)], [Scene((100, 100), true)], schema)
+    assert report.metrics["PCK"] == 1 / 2
+    unlabelled = person(points, [0, 0, 0])
+    assert evaluate_pose([Scene((100, 100), said)], [Scene((100, 100), unlabelled)], ANIMAL, PCK_BOX) is None
 
 
 def test_the_nearest_prediction_counts() -> None:

@@ -3,7 +3,9 @@
 PCK (Yang & Ramanan, Articulated Human Detection with Flexible Mixtures of Parts, 2013), with the torso as the measure, as on
 the Leeds Sports Poses: a joint is found within .2 times the distance from the left shoulder to the right hip. PCKh (Andriluka
 et al., 2D Human Pose Estimation, 2014): within .5 times the length of the head, here from neck to crown, where MPII has .6 of
-the diagonal of a box around the head that other sets do not annotate; pelvis and thorax are not in its mean.
+the diagonal of a box around the head that other sets do not annotate; pelvis and thorax are not in its mean. Bodies without
+shoulders and hips, as of animals, are measured by the long side of their box, as Yang & Ramanan's first form has it: within .1
+times that.
 """
 
 from __future__ import annotations
@@ -31,13 +33,14 @@ class Measure:
     """What near enough means.
 
     Args:
-        name: "PCK@0.2 of the torso". at: share of the length. ends: of the length, any of the names each.
+        name: "PCK@0.2 of the torso". at: share of the length. ends: of the length, any of the names each; (): the long side of the
+            box.
         apart: joints that are listed, but are not in the mean.
     """
 
     name: str
     at: float
-    ends: tuple[tuple[str, ...], tuple[str, ...]]
+    ends: tuple[tuple[str, ...], ...] = ()
     apart: tuple[str, ...] = ()
 
     @property
@@ -52,6 +55,7 @@ class Measure:
 
 
 PCK = Measure("PCK@0.2 of the torso", 0.2, (("left_shoulder",), ("right_hip",)))
+PCK_BOX = Measure("PCK@0.1 of the box", 0.1)
 PCKH = Measure("PCKh@0.5 of the head", 0.5, (("upper_neck", "neck"), ("head_top",)), ("pelvis", "thorax"))
 
 
@@ -147,14 +151,17 @@ class Joints:
 
     def add(self, picture: int, prediction: Scene, truth: Scene) -> None:
         """Keep the joints of a picture."""
-        self.scenes[picture] = prediction.only({"keypoints"}), truth.only({"keypoints", "visibility", "ignore"})
+        self.scenes[picture] = (
+            prediction.only({"keypoints"}),
+            truth.only({"boxes", "keypoints", "visibility", "ignore"}),
+        )
 
     def merge(self, other: Joints) -> None:
         """Take over another process's pictures."""
         self.scenes |= other.scenes
 
     def section(self, bootstrap: int) -> JointSection | None:
-        """By every measure that the skeleton has the joints for."""
+        """By every measure that the skeleton has the joints for; by the box where nobody has a torso."""
         if self.schema.skeleton is None or not self.scenes:
             return None
         predictions, truths = (list(side) for side in zip(*(self.scenes[i] for i in sorted(self.scenes)), strict=True))
@@ -166,7 +173,7 @@ class Joints:
             bootstrap=bootstrap,
             seed=self.options.seed,  # type: ignore[arg-type]
         )
-        poses = [pose for measure in (PCK, PCKH) if (pose := of(measure)) is not None]
+        poses = [pose for pose in (of(PCK) or of(PCK_BOX), of(PCKH)) if pose is not None]
         return JointSection(poses) if poses else None
 
 
@@ -200,14 +207,22 @@ def evaluate_pose(
             seen = np.ones(len(points), bool) if people.visibility is None else people.visibility[n].numpy() > 0
             if (people.ignore is not None and bool(people.ignore[n])) or not seen[ends].all():
                 continue
-            length = float(np.linalg.norm(points[ends[0]] - points[ends[1]]))
+            if not seen.any():
+                continue
+            box = _box(points[seen])
+            if ends:
+                length = float(np.linalg.norm(points[ends[0]] - points[ends[1]]))
+            else:
+                length = float(
+                    box[2:].max() if people.boxes is None else (people.boxes[n, 2:] - people.boxes[n, :2]).max()
+                )
             nearest = _nearest(prediction.instances, points, seen)
             apart = np.full(len(points), np.inf) if nearest is None else np.linalg.norm(nearest - points, axis=1)
             found.append(seen & (apart <= measure.at * length))
             labelled.append(seen)
             said.append(measure.at * length)
             true.append(points)
-            boxes.append(_box(points[seen]))
+            boxes.append(box)
     if not found:
         return None
     hits, known = np.array(found), np.array(labelled)
