@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from videre import data
-from videre.data.loading import load
 from videre.data.transforms import Compose, CropTo, HorizontalFlip, ScaleJitter, generator
+from videre.engine.loading import load
 from videre.errors import ConfigError, DataError
 from videre.images.reading import write_picture
 
@@ -90,7 +90,7 @@ def test_loading_threads_compute_alone_and_leave_the_others_their_threads() -> N
 
 def test_a_process_that_loads_before_it_computes_keeps_its_threads() -> None:
     """torch decides on a thread's number when the thread first asks, which may be after the loading threads have."""
-    code = "import torch; from videre.data.loading import load; list(load(range(3), int, 2, str)); print(torch.get_num_threads())"
+    code = "import torch; from videre.engine.loading import load; list(load(range(3), int, 2, str)); print(torch.get_num_threads())"
     plain = "import torch; print(torch.get_num_threads())"
     # both at once: they take their time to import torch
     both = [subprocess.Popen([sys.executable, "-c", c], stdout=subprocess.PIPE, text=True) for c in (code, plain)]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -53,6 +55,42 @@ def test_a_broken_picture_is_told_and_the_others_go_on_in_order(predictor: Predi
     assert all(p.picture.shape[:2] == p.scene.size == (40, p.picture.shape[1]) for p in found if p.scene)
     with pytest.raises(DataError, match=r"4-broken\.jpg"):
         predictor.predict(folder)
+
+
+def test_files_are_read_while_the_net_runs_and_frames_of_a_camera_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    predictor = Predictor(toy())
+    picture = np.zeros((20, 24, 3), np.uint8)
+    second_read = threading.Event()
+    run = predictor.run
+
+    def run_when_read(batch: ImageBatch) -> list[Scene]:
+        assert second_read.wait(10), "the second picture is not read before the first one is done"
+        return run(batch)
+
+    monkeypatch.setattr(predictor, "run", run_when_read)
+    reads = [lambda: picture, lambda: (second_read.set(), picture)[1]]
+    assert [p.name for p in predictor.stream((str(n), read) for n, read in enumerate(reads))] == ["0", "1"]
+
+    monkeypatch.setattr(predictor, "run", run)
+    asked = []
+
+    def camera() -> Iterator[tuple[str, np.ndarray]]:
+        for n in range(3):
+            asked.append(n)
+            picture[:] = n  # one buffer for all frames
+            yield str(n), picture
+
+    for n, prediction in enumerate(predictor.stream(camera())):
+        assert prediction.scene is not None and asked == list(range(n + 1)) and (prediction.picture == n).all()
+
+
+def test_a_stream_that_is_left_early_leaves_no_threads() -> None:
+    before = threading.active_count()
+    stream = Predictor(toy()).stream((str(n), lambda: np.zeros((20, 24, 3), np.uint8)) for n in range(100))
+    next(stream)
+    assert threading.active_count() > before
+    stream.close()
+    assert threading.active_count() == before
 
 
 def test_one_picture_gives_a_scene_and_everything_else_a_list(predictor: Predictor, folder: Path) -> None:

@@ -19,9 +19,9 @@ import torch
 
 from videre.data.cleaning import UNREADABLE
 from videre.data.dataset import Dataset
-from videre.data.loading import load
 from videre.data.stats import count_classes
 from videre.data.twins import Look, find_twins, look_at
+from videre.engine.loading import load
 from videre.errors import DataError, VidereError
 from videre.images.reading import exif_orientation
 from videre.ops.boxes import box_iou

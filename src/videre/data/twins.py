@@ -19,7 +19,7 @@ import numpy as np
 
 from videre.data.dataset import Dataset
 from videre.data.hashes import hash_file
-from videre.data.loading import load
+from videre.engine.loading import load
 from videre.structures.clip import still
 
 NEAR_BITS = 6

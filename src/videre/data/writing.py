@@ -8,7 +8,7 @@ from collections.abc import Collection, Generator
 from pathlib import Path
 
 from videre.data.dataset import Dataset
-from videre.data.loading import load
+from videre.engine.loading import load
 from videre.errors import DataError
 from videre.files import atomic
 from videre.images.listing import SUFFIXES

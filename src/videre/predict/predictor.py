@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import itertools
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from itertools import takewhile
 from pathlib import Path
 from typing import Any, Literal
@@ -14,6 +15,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from videre.engine import loading
 from videre.engine.device import choose_device
 from videre.engine.fuse import make_fast
 from videre.engine.plan import Plan
@@ -29,6 +31,8 @@ from videre.structures.limits import Limits
 from videre.zoo.weights import load_model
 
 Order = Literal["rgb", "bgr"]
+READERS = 2
+"""Threads that read and prepare pictures while the net runs."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,11 +123,11 @@ class Predictor:
             `stream`.
         """
         scenes = []
-        for prediction in self.stream(with_given(self._items(source), given), threshold, order):
+        one = is_one_picture(source) or (self.model.preprocess.frames is not None and is_clip(source))
+        for prediction in self._stream(with_given(self._items(source), given), threshold, order, 0 if one else READERS):
             if prediction.scene is None:
                 raise DataError(prediction.error or prediction.name)
             scenes.append(prediction.scene)
-        one = is_one_picture(source) or (self.model.preprocess.frames is not None and is_clip(source))
         return scenes[0] if one else scenes
 
     def _items(self, source: Any) -> Iterator[tuple[str, Any]]:
@@ -138,27 +142,56 @@ class Predictor:
         """A prediction for each (name, picture or function that reads it, and what is given), in order, in constant memory.
 
         `threshold` and `order` are as in `predict`; what a function reads is RGB. A picture that cannot be read gives a
-        `Prediction` with its error; the others go on.
+        `Prediction` with its error; the others go on. Files, and what functions read, are read and prepared a few ahead on threads
+        while the net runs.
         """
+        yield from self._stream(pictures, threshold, order, READERS)
+
+    def _stream(
+        self, pictures: Iterable[tuple[Any, ...]], threshold: float | None, order: Order, readers: int
+    ) -> Iterator[Prediction]:
         waiting: list[tuple[str, Any, ImageBatch]] = []
-        for name, source, *rest in pictures:
-            try:
-                picture = source() if callable(source) else self._as_rgb(source, order)
-                prepared = prepare(picture, self.model.preprocess, given=self.given_of(name, picture, *rest))
-            except VidereError as error:
-                yield from self._run(waiting, threshold)
-                waiting = []
-                reason = str(error)
-                yield Prediction(name, None, None, reason if name in reason else f"{name}: {reason}")
-                continue
-            if waiting and waiting[-1][2].image.shape != prepared.image.shape:
-                yield from self._run(waiting, threshold)
-                waiting = []
-            waiting.append((name, picture, prepared))
-            if len(waiting) == self.batch:
-                yield from self._run(waiting, threshold)
-                waiting = []
+        with contextlib.closing(self._prepared(pictures, order, readers)) as prepared:
+            for item in prepared:
+                if isinstance(item, Prediction):
+                    yield from self._run(waiting, threshold)
+                    waiting = []
+                    yield item
+                    continue
+                if waiting and waiting[-1][2].image.shape != item[2].image.shape:
+                    yield from self._run(waiting, threshold)
+                    waiting = []
+                waiting.append(item)
+                if len(waiting) == self.batch:
+                    yield from self._run(waiting, threshold)
+                    waiting = []
         yield from self._run(waiting, threshold)
+
+    def _prepared(
+        self, pictures: Iterable[tuple[Any, ...]], order: Order, readers: int
+    ) -> Generator[Prediction | tuple[str, Any, ImageBatch], None, None]:
+        """What the net runs on, or why there is none, in order.
+
+        Pictures in memory are not asked for ahead: they may come from a camera, and share one buffer. Nor is a method of proposals
+        that runs a net of its own started on other threads.
+        """
+        prepare = functools.partial(self._prepare, order=order)
+        for is_read, group in itertools.groupby(
+            pictures, lambda item: callable(item[1]) or isinstance(item[1], str | Path)
+        ):
+            with contextlib.closing(
+                loading.load(group, prepare, 0 if self.finds or not is_read else readers, _name)
+            ) as made:
+                yield from made
+
+    def _prepare(self, item: tuple[Any, ...], order: Order) -> Prediction | tuple[str, Any, ImageBatch]:
+        name, source, *rest = item
+        try:
+            picture = source() if callable(source) else self._as_rgb(source, order)
+            return name, picture, prepare(picture, self.model.preprocess, given=self.given_of(name, picture, *rest))
+        except VidereError as error:
+            reason = str(error)
+            return Prediction(name, None, None, reason if name in reason else f"{name}: {reason}")
 
     @torch.inference_mode()
     def run(self, batch: ImageBatch) -> list[Scene]:
@@ -223,6 +256,10 @@ class Predictor:
         for (name, picture, _), scene in zip(waiting, scenes, strict=True):
             scene = scene.replace_unchecked(meta={"path": name})
             yield Prediction(name, picture, self.model.decide(scene, threshold))
+
+
+def _name(item: tuple[Any, ...]) -> str:
+    return str(item[0])
 
 
 def with_given(

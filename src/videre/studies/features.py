@@ -22,9 +22,9 @@ from torch import Tensor
 from videre.backbones import VECTOR, Backbone, make_backbone
 from videre.data.dataset import Dataset
 from videre.data.hashes import hash_file
-from videre.data.loading import load
 from videre.engine.device import choose_device
 from videre.engine.fuse import make_fast
+from videre.engine.loading import load
 from videre.engine.plan import Plan
 from videre.errors import ConfigError, WeightsError
 from videre.files import cache_folder, write_atomic

@@ -20,7 +20,6 @@ from typing import Any
 import numpy as np
 
 from videre.data.dataset import Dataset
-from videre.data.loading import UnusableError, load
 from videre.data.transforms import (
     ColorJitter,
     Compose,
@@ -36,6 +35,7 @@ from videre.data.transforms import (
 )
 from videre.data.transforms.compose import Draw
 from videre.data.transforms.turn import QuarterTurns
+from videre.engine.loading import UnusableError, load
 from videre.errors import ConfigError, DataError, ShapeError
 from videre.images.prepare import prepare, prepare_truth
 from videre.models.base import Model

@@ -20,6 +20,7 @@ import torch
 
 from videre.errors import ConfigError, DataError, VidereError
 
+S = TypeVar("S")
 T = TypeVar("T")
 
 AHEAD = 2
@@ -31,12 +32,12 @@ class UnusableError(DataError):
 
 
 def load(
-    order: Iterable[int], prepare: Callable[[int], T], workers: int, name: Callable[[int], str], ahead: int = AHEAD
+    order: Iterable[S], prepare: Callable[[S], T], workers: int, name: Callable[[S], str], ahead: int = AHEAD
 ) -> Generator[T, None, None]:
     """Give prepare(i) for every i of `order`, in that order, made ahead on `workers` threads.
 
     Args:
-        order: may be endless; it is read only as far as needed.
+        order: numbers of items, or what they are made of; may be endless; it is read only as far as needed.
         prepare: makes item i. It runs on several threads at once, so that its random numbers must come from i (and the
             epoch), not from a shared generator; it must not call parallel Numba kernels.
         workers: 0 prepares in the calling thread. name: the picture of item i, for messages (`Dataset.where`).
@@ -51,16 +52,16 @@ def load(
     return _alone(order, prepare, name) if workers == 0 else _on_threads(order, prepare, workers, name, ahead)
 
 
-def _alone(order: Iterable[int], prepare: Callable[[int], T], name: Callable[[int], str]) -> Generator[T, None, None]:
+def _alone(order: Iterable[S], prepare: Callable[[S], T], name: Callable[[S], str]) -> Generator[T, None, None]:
     for i in order:
         yield _named(lambda i=i: prepare(i), i, name)  # type: ignore[misc]
 
 
 def _on_threads(
-    order: Iterable[int], prepare: Callable[[int], T], workers: int, name: Callable[[int], str], ahead: int
+    order: Iterable[S], prepare: Callable[[S], T], workers: int, name: Callable[[S], str], ahead: int
 ) -> Generator[T, None, None]:
     pool = _single_threaded_pool(workers)
-    waiting: collections.deque[tuple[int, Future[T]]] = collections.deque()
+    waiting: collections.deque[tuple[S, Future[T]]] = collections.deque()
     try:
         for i in order:
             waiting.append((i, pool.submit(prepare, i)))
@@ -92,7 +93,7 @@ def _single_threaded_pool(workers: int) -> ThreadPoolExecutor:
     return pool
 
 
-def _named(make: Callable[[], T], i: int, name: Callable[[int], str]) -> T:
+def _named(make: Callable[[], T], i: S, name: Callable[[S], str]) -> T:
     try:
         return make()
     except Exception as error:
