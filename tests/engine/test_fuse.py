@@ -225,7 +225,7 @@ def test_only_what_may_be_fused_is(kind: type[nn.Module]) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("activation", ["none", "relu", "relu6"])
+@pytest.mark.parametrize("activation", ["none", "relu", "relu6", "silu", "hardswish"])
 @pytest.mark.parametrize("added", [False, True])
 @pytest.mark.parametrize(
     "how", [{"padding": 1}, {"padding": 2, "dilation": 2}, {"stride": 2}, {"padding": 1, "groups": 32}]
@@ -243,15 +243,22 @@ def test_every_algorithm_of_a_convolution_agrees(
         y = conv(x.float()) * scale[:, None, None] + shift[:, None, None]
         residual = torch.randn_like(y).to(dtype).contiguous(memory_format=torch.channels_last) if added else None
         y = y if residual is None else y + residual
-        y = {"none": y, "relu": y.relu(), "relu6": y.clamp(0, 6)}[activation]
+        y = {
+            "none": y,
+            "relu": y.relu(),
+            "relu6": y.clamp(0, 6),
+            "silu": y * y.sigmoid(),
+            "hardswish": y * (y + 3).clamp(0, 6) / 6,
+        }[activation]
         kept = None if residual is None else residual.clone()
         candidates = layer._candidates(x, residual, layer.padding)
         if dtype in TILES:
             tile = f"winograd{TILES[dtype][0]}"
             assert (tile in candidates) == (how.get("stride", 1) == 1 and how.get("groups", 1) == 1)
-        for name, run in candidates.items():
-            assert run().dtype == dtype
-            torch.testing.assert_close(run().float(), y, **close, msg=lambda text, name=name: f"{name}: {text}")
+        for name in candidates:
+            found = layer._by(name, x, residual, layer.padding)
+            assert found.dtype == dtype
+            torch.testing.assert_close(found.float(), y, **close, msg=lambda text, name=name: f"{name}: {text}")
         assert residual is None or torch.equal(residual, kept)
         layer._keep("direct")
         assert layer._packed is None and not layer._bases
@@ -264,6 +271,35 @@ def test_a_layer_with_a_sum_is_tried_for_itself() -> None:
     fused_and_plain(nn.Sequential(nn.Conv2d(8, 8, 1), Branches()), torch.randn(1, 8, 12, 13), plan)
     keys = set(plan.choices)
     assert keys == {f"conv 8-8 {kind} 2^8 fp32" for kind in ("1x1/1", "3x3/1 sum relu")} or not convolution.has_onednn()
+
+
+@pytest.mark.parametrize("after_sum", [False, True])
+@pytest.mark.parametrize("activation", [nn.ReLU, nn.ReLU6, nn.SiLU, nn.Hardswish])
+def test_activations_are_taken_up(activation: type[nn.Module], after_sum: bool) -> None:
+    class Block(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.act = nn.Conv2d(8, 8, 3, padding=1), activation()
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.act(self.conv(x) + x) if after_sum else x + self.act(self.conv(x))
+
+    torch.manual_seed(0)
+    fast, plain, model = fused_and_plain(nn.Sequential(Block(), Block()), 4 * torch.randn(1, 8, 12, 13))
+    torch.testing.assert_close(fast, plain, atol=1e-5, rtol=1e-4)
+    left = [m for m in model.modules() if isinstance(m, activation)]
+    assert bool(left) == (after_sum and activation is not nn.ReLU)  # oneDNN knows no other behind a sum
+
+
+def test_small_and_large_maps_of_one_layer_choose_for_themselves() -> None:
+    plan, layer = Plan(), nn.Conv2d(8, 8, 3, padding=1)
+    fused = Convolution(layer, None, None, "relu", plan)
+    for side in (4, 5, 40, 41):
+        x = torch.randn(1, 8, side, side)
+        with torch.inference_mode():
+            torch.testing.assert_close(fused(x), layer(x).relu(), atol=1e-5, rtol=1e-4)
+    if convolution.has_onednn():
+        assert set(plan.choices) == {f"conv 8-8 3x3/1 relu 2^{size} fp32" for size in (5, 11)}
 
 
 def test_tensorflow_padding_is_kept() -> None:

@@ -16,12 +16,16 @@ from videre.ops._numba import HAS_NUMBA
 from videre.ops.winograd import LEAST_TILES, winograd_conv2d, winograd_tiles, winograd_weight
 
 Residual = Tensor | None
-ACTIVATIONS: dict[str, tuple[str, list[float]]] = {
-    "none": ("none", []),
-    "relu": ("relu", []),
-    "relu6": ("hardtanh", [0.0, 6.0]),
+ACTIVATIONS: dict[str, tuple[str, list[float], Callable[[Tensor], Tensor]]] = {
+    "none": ("none", [], lambda y: y),
+    "relu": ("relu", [], torch.relu_),
+    "relu6": ("hardtanh", [0.0, 6.0], lambda y: y.clamp_(0, 6)),
+    "silu": ("swish", [], functools.partial(F.silu, inplace=True)),
+    "hardswish": ("hardswish", [], functools.partial(F.hardswish, inplace=True)),
 }
-"""By our name, oneDNN's name and its numbers."""
+"""By our name: oneDNN's name and its numbers, and the same in place."""
+SUMMED = ("none", "relu")
+"""Activations that oneDNN knows after a sum."""
 SMALL = 32 * 32
 """Pixels of a map up to which the smaller Winograd tile, which wastes less at the borders, is tried too."""
 TILES = {torch.float32: (4, 2), **({torch.bfloat16: (2,)} if HAS_NUMBA else {})}
@@ -64,35 +68,53 @@ class Convolution(nn.Module):
         self._packed: Tensor | None = None
         self._bases: dict[str, Tensor] = {}
         self._used: set[str] = set()
+        self._chosen: dict[tuple[int, bool, bool], str] = {}
 
     def forward(self, x: Tensor, residual: Residual = None, replace: bool = False) -> Tensor:
         """[B, C, H, W] to [B, K, H', W']. `replace`: the residual's memory may be written over."""
         x = x.to(self.dtype).contiguous(memory_format=torch.channels_last)
         x, padding = self._pad(x) if self._pad is not None else (x, self.padding)
         residual = None if residual is None else residual.to(self.dtype)
-        candidates = self._candidates(x, residual, padding)
-        if len(candidates) == 1:
-            return candidates[PLAIN]()
-        chosen = self.plan.choose(self._key(x, residual), candidates)
-        self._keep(chosen)
-        if chosen == "onednn" and residual is not None and replace:
-            return self._onednn(x, residual, padding, replace=True)
-        return candidates[chosen]()
-
-    def _candidates(self, x: Tensor, residual: Residual, padding: tuple[int, int]) -> dict[str, Callable[[], Tensor]]:
-        found: dict[str, Callable[[], Tensor]] = {PLAIN: functools.partial(self._direct, x, residual, padding)}
         if x.device.type != "cpu" or not x.numel():
-            return found
-        if has_onednn() and (residual is None or self.activation != "relu6"):  # which it knows without a sum only
-            found["onednn"] = functools.partial(self._onednn, x, residual, padding)
+            return self._direct(x, residual, padding)
+        pixels = x.shape[2] * x.shape[3]
+        size = ((len(x) * pixels).bit_length(), pixels <= SMALL, residual is None)
+        if size not in self._chosen:  # words and trials cost more than a small layer
+            self._chosen[size] = self._choose(x, residual, padding)
+        return self._by(self._chosen[size], x, residual, padding, replace)
+
+    def _choose(self, x: Tensor, residual: Residual, padding: tuple[int, int]) -> str:
+        names = self._candidates(x, residual, padding)
+        if len(names) == 1:
+            return PLAIN
+        chosen = self.plan.choose(
+            self._key(x, residual), {name: functools.partial(self._by, name, x, residual, padding) for name in names}
+        )
+        self._keep(chosen)
+        return chosen
+
+    def _by(self, name: str, x: Tensor, residual: Residual, padding: tuple[int, int], replace: bool = False) -> Tensor:
+        """By the algorithm of that name."""
+        if name == PLAIN:
+            return self._direct(x, residual, padding)
+        if name == "onednn":
+            return self._onednn(x, residual, padding, replace)
+        tile = next(tile for tile in (4, 2) if name.startswith(f"winograd{tile}"))
+        return (self._winograd_onednn if name == _by_onednn(tile) else self._winograd)(x, residual, padding, tile)
+
+    def _candidates(self, x: Tensor, residual: Residual, padding: tuple[int, int]) -> list[str]:
+        """Names of the algorithms that can do it, the plain one first."""
+        found = [PLAIN]
+        if has_onednn() and (residual is None or self.activation in SUMMED):
+            found.append("onednn")
         plain = self.own.shape[2:] == (3, 3) and self.stride == (1, 1) and self.groups == 1
         even = padding[0] == padding[1] and self.dilation[0] == self.dilation[1]
         if plain and even and min(self.own.shape[:2]) >= LEAST_CHANNELS and x.dtype in TILES:
             tiles = TILES[x.dtype]
             for tile in tiles if x.shape[2] * x.shape[3] <= SMALL else tiles[:1]:
-                found[f"winograd{tile}"] = functools.partial(self._winograd, x, residual, padding, tile)
+                found.append(f"winograd{tile}")
                 if HAS_NUMBA and has_onednn() and x.dtype == torch.float32:
-                    found[_by_onednn(tile)] = functools.partial(self._winograd_onednn, x, residual, padding, tile)
+                    found.append(_by_onednn(tile))
         return found
 
     def _keep(self, chosen: str) -> None:
@@ -134,16 +156,14 @@ class Convolution(nn.Module):
         y = F.conv2d(x, self.weight, self.bias, self.stride, padding, self.dilation, self.groups)
         if residual is not None:
             y += residual
-        if self.activation != "none":
-            y = y.relu_() if self.activation == "relu" else y.clamp_(0, 6)
-        return y
+        return ACTIVATIONS[self.activation][2](y)
 
     def _onednn(self, x: Tensor, residual: Residual, padding: tuple[int, int], replace: bool = False) -> Tensor:
         """Weights laid out once as the processor likes them; sum and activation while the result is in its registers."""
         how = [list(padding), list(self.stride), list(self.dilation), self.groups]
         if self._packed is None:
             self._packed = torch.ops.mkldnn._reorder_convolution_weight(self.weight, *how, list(x.shape))
-        name, numbers = ACTIVATIONS[self.activation]
+        name, numbers, _ = ACTIVATIONS[self.activation]
         if residual is None:
             return torch.ops.mkldnn._convolution_pointwise(x, self._packed, self.bias, *how, name, numbers, "")
         over = residual if replace else residual.clone(memory_format=torch.channels_last)
@@ -153,19 +173,19 @@ class Convolution(nn.Module):
         )
 
     def _winograd(self, x: Tensor, residual: Residual, padding: tuple[int, int], tile: int) -> Tensor:
-        name, relu = f"winograd{tile}", self.activation != "none"
+        name, relu = f"winograd{tile}", self.activation == "relu"
         if name not in self._bases:
             self._bases[name] = winograd_weight(self._scaled(), tile).to(self.dtype)
         y = winograd_conv2d(x, self._bases[name], self.bias, padding[0], self.dilation[0], relu, residual)
-        return y.clamp_(max=6) if self.activation == "relu6" else y
+        return y if relu else ACTIVATIONS[self.activation][2](y)
 
     def _winograd_onednn(self, x: Tensor, residual: Residual, padding: tuple[int, int], tile: int) -> Tensor:
-        name, relu = _by_onednn(tile), self.activation != "none"
+        name, relu = _by_onednn(tile), self.activation == "relu"
         if name not in self._bases:
             self._bases[name] = winograd_onednn_weight(self.weight, tile)
         how = self.bias, padding[0], self.dilation[0], relu, residual, tile
         y = winograd_onednn(x, self._bases[name], len(self.own), *how)
-        return y.clamp_(max=6) if self.activation == "relu6" else y
+        return y if relu else ACTIVATIONS[self.activation][2](y)
 
 
 def _by_onednn(tile: int) -> str:

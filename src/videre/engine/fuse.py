@@ -20,7 +20,7 @@ from torch import Tensor, fx, nn
 from torch.utils._pytree import tree_map
 
 from videre.backbones import Backbone
-from videre.engine.convolution import Cast, Convolution
+from videre.engine.convolution import SUMMED, Cast, Convolution
 from videre.engine.linear import Dense
 from videre.engine.plan import Plan
 from videre.errors import ConfigError
@@ -33,8 +33,13 @@ CONVOLUTIONS = (nn.Conv2d, SameConv2d, ConvReLU)
 CONTAINERS = (nn.Module, nn.Sequential, nn.ModuleList, nn.ModuleDict, nn.ParameterList, nn.ParameterDict)
 NORMS = (nn.BatchNorm2d, nn.SyncBatchNorm, FrozenBatchNorm2d)
 SUMS = (operator.add, operator.iadd, torch.add)
-RELU, RELU6 = (F.relu, torch.relu, nn.ReLU), (F.relu6, nn.ReLU6)
-
+ACTIVATIONS = {
+    "relu": (F.relu, torch.relu, nn.ReLU),
+    "relu6": (F.relu6, nn.ReLU6),
+    "silu": (F.silu, nn.SiLU),
+    "hardswish": (F.hardswish, nn.Hardswish),
+}
+"""How each is written."""
 
 ENGINES = ("auto", "fp32", "bf16", "compile", "plain")
 COMPILERS = ("g++", "clang++")
@@ -203,9 +208,8 @@ def _fuse_graph(part: fx.GraphModule, plan: Plan, dtype: torch.dtype) -> None:
     for number, node in enumerate(list(part.graph.nodes)):
         layer = modules.get(str(node.target)) if node.op == "call_module" else None
         if isinstance(layer, nn.Linear) and _computes_as(layer, (nn.Linear,)):
-            last, activation = _take_activation(node, modules)
-            fresh: nn.Module = Dense(layer, activation if activation != "relu6" else "none", plan, dtype)
-            last = last if activation != "relu6" else node
+            last, activation = _take_activation(node, modules, ("relu",))
+            fresh: nn.Module = Dense(layer, activation, plan, dtype)
             arguments: tuple[fx.Node, ...] = (node.args[0],)  # type: ignore[assignment]
         elif isinstance(layer, nn.Conv2d) and _layer(layer, plan, dtype) is not None:
             scale = shift = None
@@ -215,7 +219,8 @@ def _fuse_graph(part: fx.GraphModule, plan: Plan, dtype: torch.dtype) -> None:
                 last = norm
             total, other = _take_sum(last, order)
             last = total or last
-            last, activation = _take_activation(last, modules) if not isinstance(layer, ConvReLU) else (last, "relu")
+            known = SUMMED if total is not None else tuple(ACTIVATIONS)
+            last, activation = (last, "relu") if isinstance(layer, ConvReLU) else _take_activation(last, modules, known)
             fresh = Convolution(layer, scale, shift, activation, plan, dtype)
             arguments = (node.args[0],)  # type: ignore[assignment]
             if other is not None and total is not None:
@@ -256,13 +261,13 @@ def _take_sum(node: fx.Node, order: dict[fx.Node, int]) -> tuple[fx.Node | None,
     return (total, others[0]) if order[others[0]] < order[node] else (None, None)
 
 
-def _take_activation(node: fx.Node, modules: dict[str, nn.Module]) -> tuple[fx.Node, str]:
-    """The activation that follows, or the node itself and "none"."""
+def _take_activation(node: fx.Node, modules: dict[str, nn.Module], known: Sequence[str]) -> tuple[fx.Node, str]:
+    """The activation that follows, if it is one of the known, or the node itself and "none"."""
     user = _only_user(node)
     if user is not None:
         what = type(modules[str(user.target)]) if user.op == "call_module" else user.target
-        for name, forms in (("relu", RELU), ("relu6", RELU6)):
-            if what in forms:
+        for name in known:
+            if what in ACTIVATIONS.get(name, ()):
                 return user, name
     return node, "none"
 
