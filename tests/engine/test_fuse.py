@@ -18,7 +18,7 @@ from videre.engine.fuse import fuse, make_fast
 from videre.engine.linear import Dense
 from videre.engine.plan import Plan
 from videre.errors import ConfigError
-from videre.layers.conv import SameConv2d
+from videre.layers.conv import SameConv2d, conv_block
 from videre.models import MODELS, Model, find_model
 from videre.predict import Predictor
 
@@ -279,7 +279,7 @@ def test_activations_are_taken_up(activation: type[nn.Module], after_sum: bool) 
     class Block(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.conv, self.act = nn.Conv2d(8, 8, 3, padding=1), activation()
+            self.conv, self.act = conv_block(8, 8, 3, norm="none", activation=None), activation()
 
         def forward(self, x: Tensor) -> Tensor:
             return self.act(self.conv(x) + x) if after_sum else x + self.act(self.conv(x))

@@ -203,6 +203,7 @@ def _trace(module: nn.Module) -> fx.GraphModule | None:
 def _fuse_graph(part: fx.GraphModule, plan: Plan, dtype: torch.dtype) -> None:
     """Replace every convolution and product, with what follows it, in place."""
     modules = dict(part.named_modules())
+    _drop_identities(part.graph, modules)
     order = {node: i for i, node in enumerate(part.graph.nodes)}
     made: set[fx.Node] = set()
     for number, node in enumerate(list(part.graph.nodes)):
@@ -244,6 +245,14 @@ def _fuse_graph(part: fx.GraphModule, plan: Plan, dtype: torch.dtype) -> None:
     part.graph.lint()
     part.delete_all_unused_submodules()
     part.recompile()
+
+
+def _drop_identities(graph: fx.Graph, modules: dict[str, nn.Module]) -> None:
+    """A norm that is "none" must not stand between a convolution and its activation."""
+    for node in list(graph.nodes):
+        if node.op == "call_module" and type(modules[str(node.target)]) is nn.Identity:
+            node.replace_all_uses_with(node.args[0])  # type: ignore[arg-type]
+            graph.erase_node(node)
 
 
 def _only_user(node: fx.Node) -> fx.Node | None:
