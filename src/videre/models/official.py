@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -221,6 +221,8 @@ _NAMES = (
 """torchvision's names to ours, in the detector; the second form of some is that of the published files."""
 
 _TOWERS = {"classification": "class", "regression": "box"}
+NEVER = -20.0
+"""Logit of what is never found."""
 _ONE_STAGE: dict[str, tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...]] = {
     "retinanet": (
         (r"backbone\.fpn\.extra_blocks\.(p\d\..+)", r"\1"),
@@ -261,15 +263,39 @@ def one_stage_from_torchvision(tensors: Mapping[str, Tensor], rows: Sequence[int
     for name, value in tensors.items():
         if name.endswith("num_batches_tracked"):  # frozen norms count nothing
             continue
-        pattern, ours = next(((p, r) for p, r in _ONE_STAGE[system] if re.fullmatch(p, name)), ("", ""))
-        if not pattern:
-            raise WeightsError(f"the file's tensor {name} {tuple(value.shape)} has no place in {type(model).__name__}")
-        new = re.sub(pattern, ours, name)
+        new = _one_stage_name(system, name)
         if new in axes:
             value = value.unflatten(0, (axes[new].groups, -1))[:, kept].flatten(0, 1)
         found[new] = value
     check_filled(found, own)
     return found
+
+
+def one_stage_to_torchvision(model: Model, names: Iterable[str]) -> dict[str, Tensor]:
+    """A RetinaNet's weights under torchvision's names: what its `load_state_dict` takes. Background, a class like others there, is
+    never found.
+
+    Args:
+        names: of torchvision's tensors. Raises WeightsError for one that has no counterpart.
+    """
+    own, axes = model.state_dict(), model.named_rows()
+    found = {}
+    for name in names:
+        ours = _one_stage_name(model_name(model), name)
+        value = own[ours]
+        if ours in axes:
+            rows = value.unflatten(0, (axes[ours].groups, -1))
+            never = torch.full_like(rows[:, :1], NEVER if ours.endswith("bias") else 0)
+            value = torch.cat([never, rows], 1).flatten(0, 1)
+        found[name] = value
+    return found
+
+
+def _one_stage_name(system: str, name: str) -> str:
+    pattern, ours = next(((p, r) for p, r in _ONE_STAGE[system] if re.fullmatch(p, name)), ("", ""))
+    if not pattern:
+        raise WeightsError(f"torchvision's tensor {name} has no place in a {system}")
+    return re.sub(pattern, ours, name)
 
 
 def check_filled(found: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from videre.models import find_model
 from videre.models.base import Model
-from videre.models.official import to_torchvision
+from videre.models.official import one_stage_to_torchvision, to_torchvision
 from videre.structures import COCO_PERSON, Categories, ImageBatch, Preprocess, Schema
 from videre.studies.speed.classify import our_classes, their_classes
 from videre.studies.speed.job import Answer, Job, Side, Timer
@@ -19,12 +19,16 @@ from videre.studies.speed.segment import our_classes_of_pixels, our_step, their_
 
 CLASSIFIERS = ("alexnet", "vgg16", "resnet50", "resnet101", "inception_v3", "mobilenet_v2")
 """Backbones that torchvision has too; each with one and with sixteen pictures at once."""
+SETTINGS: dict[str, dict[str, Any]] = {"retinanet": {"last_levels": "p5", "head_norm": "none", "box_loss": "l1"}}
+"""Where torchvision's detector is not what ours is of itself: its first RetinaNet."""
 JOBS = {
     "faster-rcnn": Job("faster-rcnn"),
     "mask-rcnn": Job("mask-rcnn"),
     "keypoint-rcnn": Job("keypoint-rcnn"),
+    "retinanet": Job("retinanet"),
     "resnet50-training": Job("faster-rcnn", training=True, batch=2),
     "mobilenet-training": Job("faster-rcnn", True, "mobilenet_v2", (320, 427), 320, 427, batch=4),
+    "retinanet-training": Job("retinanet", training=True, batch=2),
     "fcn-resnet50": Job("dilated-fcn"),
     "fcn-training": Job("dilated-fcn", training=True, batch=2),
     **{f"{name}-b{n}": Job("classifier", False, name, (224, 224), batch=n) for name in CLASSIFIERS for n in (1, 16)},
@@ -120,7 +124,8 @@ def _model(job: Job) -> Model:
     preprocess = Preprocess(short_side=job.short_side, long_side=job.long_side, antialias=False)
     wide: dict[str, Any] = {"width": 256, "hidden": 1024} if job.backbone != "resnet50" else {}
     torch.manual_seed(0)
-    model = find_model(job.system)(schema, preprocess, backbone=job.backbone, **wide)  # type: ignore[call-arg]
+    options = wide | SETTINGS.get(job.system, {})
+    model = find_model(job.system)(schema, preprocess, backbone=job.backbone, **options)  # type: ignore[call-arg]
     if not job.training:
         draw_weights(model, BACKGROUND[job.system])
     return model
@@ -140,7 +145,11 @@ def torchvisions(job: Job, timer: Timer) -> Side:
     images = [torch.from_numpy(picture(job.size, i)).permute(2, 0, 1) for i in range(job.batch)]
     peer = _peer(job)
     if job.backbone == "resnet50":  # torchvision has no detector on MobileNetV2 whose names could be mapped
-        peer.load_state_dict(to_torchvision(_model(job)))
+        model = _model(job)
+        is_retinanet = job.system == "retinanet"
+        peer.load_state_dict(
+            one_stage_to_torchvision(model, peer.state_dict()) if is_retinanet else to_torchvision(model)
+        )
     if job.training:
         return _their_training(job, peer.train(), images, timer)
     peer.eval()
@@ -148,8 +157,8 @@ def torchvisions(job: Job, timer: Timer) -> Side:
         (peer.transform, "forward", "preparing"),
         (peer.backbone.body, "forward", "backbone"),
         (peer.backbone.fpn, "forward", "pyramid"),
-        (peer.rpn, "forward", "proposals"),
-        (peer.roi_heads, "forward", "heads"),
+        *([(peer.rpn, "forward", "proposals")] if hasattr(peer, "rpn") else []),
+        (peer.roi_heads if hasattr(peer, "roi_heads") else peer.head, "forward", "heads"),
         (peer.transform, "postprocess", "results"),
     ):
         timer.watch(owner, method, name)
@@ -185,14 +194,17 @@ def _stepping(peer: Any, loss_of: Callable[[], Tensor], timer: Timer) -> Side:
 
 def _peer(job: Job) -> Any:
     from torchvision.models import mobilenet_v2
-    from torchvision.models.detection import FasterRCNN, KeypointRCNN, MaskRCNN
+    from torchvision.models.detection import FasterRCNN, KeypointRCNN, MaskRCNN, RetinaNet
     from torchvision.models.detection.backbone_utils import BackboneWithFPN, resnet_fpn_backbone
     from torchvision.ops import FrozenBatchNorm2d
+    from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
     torch.manual_seed(0)
+    is_retinanet = job.system == "retinanet"
+    levels: Any = {"returned_layers": [2, 3, 4], "extra_blocks": LastLevelP6P7(256, 256)} if is_retinanet else {}
     if job.backbone == "resnet50":
         backbone = resnet_fpn_backbone(
-            backbone_name="resnet50", weights=None, norm_layer=FrozenBatchNorm2d, trainable_layers=3
+            backbone_name="resnet50", weights=None, norm_layer=FrozenBatchNorm2d, trainable_layers=3, **levels
         )
     else:
         body = mobilenet_v2(weights=None, norm_layer=FrozenBatchNorm2d).features
@@ -203,7 +215,8 @@ def _peer(job: Job) -> Any:
         for name, buffer in body.named_buffers():
             if name.endswith("running_var"):
                 buffer.fill_(1.0)
-    kind = {"faster-rcnn": FasterRCNN, "mask-rcnn": MaskRCNN, "keypoint-rcnn": KeypointRCNN}[job.system]
+    kinds = {"faster-rcnn": FasterRCNN, "mask-rcnn": MaskRCNN, "keypoint-rcnn": KeypointRCNN, "retinanet": RetinaNet}
+    kind = kinds[job.system]
     return kind(backbone, job.classes + 1, min_size=job.short_side, max_size=job.long_side)
 
 

@@ -14,12 +14,12 @@ from torch import Tensor
 from videre.models.base import Model
 from videre.structures import Instances, Scene
 
-GAIN = {"rpn.deltas": 0.25, "box_head.scores": 0.8, "mask_head.logits": 2.0}
+GAIN = {"rpn.deltas": 0.25, "box_head.scores": 0.8, "mask_head.logits": 2.0, "head.logits": 0.5, "head.deltas": 0.2}
 """Factors on the spread of a layer's weights: small moves, and scores that differ."""
-LINEAR = ("neck.", "rpn.objectness", "rpn.deltas", "box_head.scores", "box_head.deltas", "logits")
+LINEAR = ("neck.", "rpn.objectness", "rpn.deltas", "box_head.scores", "box_head.deltas", "logits", "head.deltas")
 """Layers that no ReLU follows."""
-BACKGROUND = {"faster-rcnn": 11.0, "mask-rcnn": 11.0, "keypoint-rcnn": 7.5}
-"""Bias of the background's logit, chosen so that 40 to 90 detections remain on `picture((480, 640))`."""
+BACKGROUND = {"faster-rcnn": 11.0, "mask-rcnn": 11.0, "keypoint-rcnn": 7.5, "retinanet": 11.5}
+"""Bias of the background's logit, or how far down all others are where there is none, chosen so that 40 to 90 detections remain on `picture((480, 640))`."""
 
 
 def draw_weights(model: Model, background: float) -> None:
@@ -30,6 +30,8 @@ def draw_weights(model: Model, background: float) -> None:
         value.copy_(torch.from_numpy(np.asarray(_draw(name, tuple(value.shape), rng))))
         if name == "box_head.scores.bias":
             value[-1] = background
+        elif name == "head.logits.bias":
+            value -= background
 
 
 def _draw(name: str, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
