@@ -53,7 +53,8 @@ class RFCN(Model):
     needs = frozenset({"boxes", "instances.labels"})
     gives = frozenset({"boxes", "instances.labels", "scores"})
     mixes_formats = True
-    recipe_from_weights: ClassVar[Mapping[str, Any]] = {"backbone_lr": 0.2}
+    recipe: ClassVar[Mapping[str, Any]] = {"lr": 2e-3}
+    recipe_from_weights: ClassVar[Mapping[str, Any]] = {"backbone_lr": 0.05}
 
     def __init__(
         self,
