@@ -14,10 +14,11 @@ import rule
 import rule_single_stage as single
 import torch
 
+from videre.errors import WeightsError
 from videre.images.prepare import prepare, prepare_truth
 from videre.layers.detections import SMALLEST
 from videre.models import find_model
-from videre.models.official import OFFICIAL, one_stage_from_torchvision
+from videre.models.official import NEVER, OFFICIAL, one_stage_from_torchvision, one_stage_to_torchvision
 from videre.structures import Categories, Instances, Preprocess, Scene, Schema
 
 NAMES = {
@@ -84,3 +85,21 @@ def test_losses(case) -> None:
     losses = model.losses(batch, [model.target(prepare_truth(scene, batch))])
     for ours, theirs in (("class", "classification"), ("box", "bbox_regression")):
         assert losses[ours].item() == pytest.approx(float(golden[theirs]), rel=1e-4), ours
+
+
+def test_weights_go_back_to_torchvision(case) -> None:
+    kind, model, golden, _ = case
+    if kind != "retinanet":
+        pytest.skip("videre bench compares torchvision's first RetinaNet alone")
+    names = [name for name in golden["names"].tolist() if not name.endswith("num_batches_tracked")]
+    theirs = one_stage_to_torchvision(model, names)
+    for name, own in theirs.items():
+        filled = torch.from_numpy(single.fill(name, tuple(own.shape), kind))
+        if "cls_logits" in name:  # one row more a class than ours, the background's
+            rows = own.unflatten(0, (-1, single.CLASSES + 1))
+            assert torch.equal(rows[:, 1:], filled.unflatten(0, (-1, single.CLASSES + 1))[:, 1:])
+            assert (rows[:, 0] == (NEVER if name.endswith("bias") else 0)).all()
+        else:
+            assert torch.equal(own, filled), name
+    with pytest.raises(WeightsError, match="roi_heads"):
+        one_stage_to_torchvision(model, ["roi_heads.box_head.fc6.weight"])
