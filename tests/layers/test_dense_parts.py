@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from videre.data.transforms import IoUCrop, MixUp
 from videre.errors import DataError
 from videre.layers.default_boxes import DefaultBoxes
+from videre.layers.detections import best_pairs
 from videre.layers.hard_negatives import hard_negatives, hardest
 from videre.layers.losses import focal_loss
 from videre.layers.matcher import NEGATIVE, claim_best
@@ -162,3 +163,17 @@ def test_a_mix_up_is_the_mean_and_has_the_things_of_both():
     odd = pairs[1][1].replace(captions=["one"])
     with pytest.raises(DataError, match="captions cannot be joined in a mix-up"):
         MixUp().mix([pairs[0], (light, odd)], np.random.default_rng(0), SCHEMA)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 2**31), st.integers(1, 5), st.sampled_from([0.0, 0.3, 0.99]))
+def test_best_pairs_of_each_class_are_those_of_its_sorted_scores(seed: int, each: int, threshold: float) -> None:
+    scores = torch.rand(9, 4, generator=torch.Generator().manual_seed(seed))
+    index, label, score = best_pairs(scores, threshold, each=each)
+    expected = [
+        (box, k, scores[box, k].item())
+        for k in range(4)
+        for box in sorted(range(9), key=lambda n: -scores[n, k].item())[:each]
+        if scores[box, k] > threshold
+    ]
+    assert list(zip(index.tolist(), label.tolist(), score.tolist())) == expected

@@ -18,17 +18,27 @@ SHOWN_OVERLAP = 0.8
 """IoU above which two boxes are shown as one thing: chosen on validation data (docs/compare.md, benchmarks/shown_twice.py)."""
 
 
-def best_pairs(scores: Tensor, threshold: float, most: int | None = None) -> tuple[Tensor, Tensor, Tensor]:
+def best_pairs(
+    scores: Tensor, threshold: float, most: int | None = None, each: int | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
     """The pairs of a box and a class whose score is above the threshold; at most so many, the best ones.
 
     Args:
-        scores: float [N, K].
+        scores: float [N, K]. most: pairs in all. each: of a class.
 
     Returns:
-        indices [P] of the boxes, classes [P], scores [P]; best first where `most` says how many.
+        indices [P] of the boxes, classes [P], scores [P]; best first where `most` says how many, by class and best first where `each` does.
     """
     index, label = (scores > threshold).nonzero().unbind(1)
     score = scores[index, label]
+    if each is not None:  # the few above the threshold are sorted, not all boxes of every class
+        order = score.argsort(descending=True, stable=True)
+        order = order[label[order].argsort(stable=True)]
+        counts = torch.zeros(scores.shape[1], dtype=label.dtype, device=label.device)
+        counts = counts.scatter_add(0, label, torch.ones_like(label))
+        first = (counts.cumsum(0) - counts)[label[order]]
+        chosen = order[torch.arange(order.shape[0], device=order.device) - first < each]
+        return index[chosen], label[chosen], score[chosen]
     if most is not None:
         score, order = score.topk(torch.sym_min(most, score.shape[0]))
         index, label = index[order], label[order]

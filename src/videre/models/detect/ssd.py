@@ -28,7 +28,7 @@ from videre.layers.assignments import Assignment
 from videre.layers.box_head import BOX_WEIGHTS, as_scenes, deployed_boxes
 from videre.layers.conv import conv_block, make_conv
 from videre.layers.default_boxes import DefaultBoxes
-from videre.layers.detections import as_outputs, detections_of
+from videre.layers.detections import as_outputs, best_pairs, detections_of
 from videre.layers.hard_negatives import hard_negatives
 from videre.layers.losses import mean_count, smooth_l1
 from videre.layers.matcher import NEGATIVE, assign, claim_best, ignore_covered
@@ -240,14 +240,12 @@ class SSD(Model):
         logits, deltas, grids = self.look(batch.image)
         defaults = self.default_boxes(batch, grids)
         logits = logits.float()
-        scores = (logits.softmax(2) if self.scoring == "softmax" else logits.sigmoid())[:, :, :-1].transpose(1, 2)
+        scores = (logits.softmax(2) if self.scoring == "softmax" else logits.sigmoid())[:, :, :-1]
         found = []
         for i, size in enumerate(batch.sizes):
-            score, index = scores[i].topk(torch.sym_min(self.candidates, defaults.shape[0]))  # (K, best)
-            label, place = (score > self.limits.score_threshold).nonzero().unbind(1)
-            chosen = index[label, place]
+            chosen, label, score = best_pairs(scores[i], self.limits.score_threshold, each=self.candidates)
             boxes = decode_boxes(deltas[i, chosen].float(), defaults[chosen], BOX_WEIGHTS)
-            found.append(detections_of(boxes, score[label, place], label, size, self.nms, self.limits))
+            found.append(detections_of(boxes, score, label, size, self.nms, self.limits))
         return as_outputs(found)
 
     def target(self, truth: Scene) -> BoxTarget:
