@@ -7,8 +7,8 @@ import importlib
 from videre.evaluate.section import Metric
 
 METRICS: dict[str, str | type[Metric]] = {
-    "joints": "videre.evaluate.pck:Joints",
     "things": "videre.evaluate.detection:Detection",
+    "joints": "videre.evaluate.pck:Joints",
     "pixels": "videre.evaluate.pixels:Pixels",
     "labels": "videre.evaluate.labels:Labels",
     "proposals": "videre.evaluate.proposals:ProposalRecall",

@@ -47,6 +47,7 @@ class HourglassPose(Model):
 
     needs = frozenset({"keypoints"})
     gives = frozenset({"boxes", "instances.labels", "scores", "keypoints", "keypoint_scores"})
+    headline = ("PCK", "PCKh")
     mixes_formats = True
     usual = Preprocess(short_side=None, long_side=256, divisor=64)
 

@@ -61,6 +61,7 @@ class MoveNet(Model):
 
     needs = frozenset({"keypoints"})
     gives = frozenset({"boxes", "instances.labels", "scores", "keypoints", "keypoint_scores"})
+    headline = ("PCK", "PCKh")
     mixes_formats = True
     usual = Preprocess(short_side=None, long_side=192, divisor=32, mean=(0.5,) * 3, std=(0.5,) * 3)
 
